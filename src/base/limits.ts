@@ -1,0 +1,68 @@
+/**
+ * Every maximum of the store, with its unit in its name, and their relations checked when this file loads.
+ * Settings that an operator may change start from these and are bounded by the *Ceiling ones.
+ */
+import { assert } from './assert.ts';
+
+export const KiB = 1024;
+export const MiB = 1024 * KiB;
+export const GiB = 1024 * MiB;
+
+export const limits = {
+  /** Key bytes: at least 1; the record header holds the length in 16 bits. */
+  keyBytesMax: 1024,
+  keyBytesCeiling: 32 * KiB,
+  valueBytesMax: MiB,
+  valueBytesCeiling: 8 * MiB,
+  vnodesMax: 65_536,
+  vnodesDefault: 1024,
+  shardsMax: 256,
+  frontendsMax: 64,
+  /** Versions are microseconds since 1970 as safe integers. */
+  versionMax: Number.MAX_SAFE_INTEGER,
+  /** How far a version from outside may lie in the future before it is refused, microseconds. */
+  clockDriftUsMax: 10 * 60 * 1_000_000,
+  ttlSecondsMax: 20 * 365 * 86_400,
+
+  memtableBytesDefault: 64 * MiB,
+  memtableBytesMin: 64 * KiB,
+  memtableBytesMax: GiB,
+  /** Memtables per shard in shared memory: one active, the others frozen and being flushed. */
+  memtableSlots: 3,
+  blockCacheBytesDefault: 256 * MiB,
+  blockBytesDefault: 16 * KiB,
+  /** A group of the commit log is closed when it has grown to this. */
+  walGroupBytesMax: 4 * MiB,
+  walSpareSegmentsMax: 1,
+
+  /** Bytes of each request and reply ring between a front end and a shard. */
+  ringBytes: 4 * MiB,
+  /** A record that does not fit this goes beside the ring as a message; must be below half a ring. */
+  ringRecordBytesMax: 256 * KiB,
+  /** Requests that one client (a front end or an embedding thread) may have in flight at all shards. */
+  requestsInFlightMax: 8192,
+  /** Requests that a shard holds in all: beyond it new ones get OVERLOADED. */
+  shardRequestsMax: 16_384,
+  /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
+  shardBatchMax: 256,
+
+  requestTimeoutMsDefault: 5000,
+  requestTimeoutMsMax: 30_000,
+  idempotencyKeyCharactersMax: 64,
+  idempotencyTtlMs: 10 * 60 * 1000,
+  batchOpsMax: 1000,
+  batchBodyBytesMax: 16 * MiB,
+  scanLimitMax: 1000,
+  scanLimitDefault: 100,
+  scanPageBytesMax: 4 * MiB,
+  /** Records that one scan page looks at before it returns a cursor, found or not. */
+  scanExaminedMax: 20_000,
+  snapshotsMax: 16,
+} as const;
+
+assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
+assert(limits.keyBytesMax <= limits.keyBytesCeiling, 'limits: keyBytesMax above its ceiling');
+assert(limits.keyBytesCeiling < 65_536, 'limits: the record header holds a key length in 16 bits');
+assert(limits.valueBytesMax <= limits.valueBytesCeiling, 'limits: valueBytesMax above its ceiling');
+assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');
+assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');

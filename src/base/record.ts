@@ -1,0 +1,211 @@
+/**
+ * The record and its one encoding, shared by memtable arena, commit log and SSTable, so that a flush and a
+ * log write copy bytes and re-encode nothing.
+ *
+ *   offset size field
+ *        0    4 valueLength
+ *        4    2 keyLength
+ *        6    1 flags: 1 tombstone, 2 expiring
+ *        7    1 keyspace: 0 user data, 1 idempotency outcomes
+ *        8    4 tokenHi: upper 32 bits of the XXH64 of the user key
+ *       12    4 tokenLo
+ *       16    4 versionLo: version modulo 2^32
+ *       20    4 versionHi
+ *       24    4 origin: id of the coordinator that chose the version
+ *       28    4 reserved, 0
+ *       32    4 expiryLo: milliseconds since 1970 modulo 2^32; 0 unless expiring
+ *       36    4 expiryHi
+ *       40    k key, then value, then zeros up to a multiple of 8
+ *
+ * All integers are little-endian. A record starts at a multiple of 8. Order everywhere:
+ * (token, keyspace, key bytes), unsigned. Accessors take a DataView and an offset and allocate nothing.
+ */
+export const RECORD_HEADER_BYTES = 40;
+export const FLAG_TOMBSTONE = 1;
+export const FLAG_EXPIRING = 2;
+export const FLAGS_KNOWN = FLAG_TOMBSTONE | FLAG_EXPIRING;
+export const KEYSPACE_USER = 0;
+export const KEYSPACE_IDEMPOTENCY = 1;
+
+const TWO_32 = 0x1_0000_0000;
+
+/** A record to be written. Reused as a flyweight on hot paths. */
+export interface RecordFields {
+  tokenHi: number;
+  tokenLo: number;
+  keyspace: number;
+  key: Uint8Array;
+  value: Uint8Array;
+  version: number;
+  origin: number;
+  flags: number;
+  /** Milliseconds since 1970, 0 unless FLAG_EXPIRING. */
+  expiresMs: number;
+}
+
+/** Bytes of an encoded record, a multiple of 8. */
+export function recordBytes(keyLength: number, valueLength: number): number {
+  return (RECORD_HEADER_BYTES + keyLength + valueLength + 7) & ~7;
+}
+
+/** Writes a record at `offset`, a multiple of 8, and returns its size. The caller has checked the room. */
+export function writeRecord(view: DataView, bytes: Uint8Array, offset: number, record: RecordFields): number {
+  const keyLength = record.key.length;
+  const valueLength = record.value.length;
+  const end = recordBytes(keyLength, valueLength);
+  view.setUint32(offset, valueLength, true);
+  view.setUint16(offset + 4, keyLength, true);
+  view.setUint8(offset + 6, record.flags);
+  view.setUint8(offset + 7, record.keyspace);
+  view.setUint32(offset + 8, record.tokenHi, true);
+  view.setUint32(offset + 12, record.tokenLo, true);
+  view.setUint32(offset + 16, record.version % TWO_32, true);
+  view.setUint32(offset + 20, Math.floor(record.version / TWO_32), true);
+  view.setUint32(offset + 24, record.origin, true);
+  view.setUint32(offset + 28, 0, true);
+  view.setUint32(offset + 32, record.expiresMs % TWO_32, true);
+  view.setUint32(offset + 36, Math.floor(record.expiresMs / TWO_32), true);
+  bytes.set(record.key, offset + RECORD_HEADER_BYTES);
+  bytes.set(record.value, offset + RECORD_HEADER_BYTES + keyLength);
+  // The padding is part of checksummed images: it must not carry what stood here before.
+  for (let at = offset + RECORD_HEADER_BYTES + keyLength + valueLength; at < offset + end; at++)
+    bytes[at] = 0;
+  return end;
+}
+
+export const valueLengthAt = (view: DataView, offset: number): number => view.getUint32(offset, true);
+export const keyLengthAt = (view: DataView, offset: number): number => view.getUint16(offset + 4, true);
+export const flagsAt = (view: DataView, offset: number): number => view.getUint8(offset + 6);
+export const keyspaceAt = (view: DataView, offset: number): number => view.getUint8(offset + 7);
+export const tokenHiAt = (view: DataView, offset: number): number => view.getUint32(offset + 8, true);
+export const tokenLoAt = (view: DataView, offset: number): number => view.getUint32(offset + 12, true);
+export const versionAt = (view: DataView, offset: number): number =>
+  view.getUint32(offset + 20, true) * TWO_32 + view.getUint32(offset + 16, true);
+export const originAt = (view: DataView, offset: number): number => view.getUint32(offset + 24, true);
+export const expiresMsAt = (view: DataView, offset: number): number =>
+  view.getUint32(offset + 36, true) * TWO_32 + view.getUint32(offset + 32, true);
+export const recordBytesAt = (view: DataView, offset: number): number =>
+  recordBytes(keyLengthAt(view, offset), valueLengthAt(view, offset));
+export const keyStartAt = (offset: number): number => offset + RECORD_HEADER_BYTES;
+export const valueStartAt = (view: DataView, offset: number): number =>
+  offset + RECORD_HEADER_BYTES + keyLengthAt(view, offset);
+
+/** A view of the key's bytes, not a copy. */
+export function keyAt(view: DataView, bytes: Uint8Array, offset: number): Uint8Array {
+  return bytes.subarray(
+    offset + RECORD_HEADER_BYTES,
+    offset + RECORD_HEADER_BYTES + keyLengthAt(view, offset),
+  );
+}
+/** A view of the value's bytes, not a copy. */
+export function valueAt(view: DataView, bytes: Uint8Array, offset: number): Uint8Array {
+  const start = valueStartAt(view, offset);
+  return bytes.subarray(start, start + valueLengthAt(view, offset));
+}
+
+/** True for a tombstone and for a record whose expiry has passed: both read as absent. */
+export function isDeadAt(view: DataView, offset: number, nowMs: number): boolean {
+  const flags = flagsAt(view, offset);
+  if ((flags & FLAG_TOMBSTONE) !== 0) return true;
+  return (flags & FLAG_EXPIRING) !== 0 && expiresMsAt(view, offset) <= nowMs;
+}
+
+/**
+ * What is wrong with a record's header at `offset` in bytes that end at `end`, or '' where nothing is.
+ * For readers of untrusted bytes: after '' every accessor above stays inside [offset, end).
+ */
+export function recordFault(view: DataView, offset: number, end: number): string {
+  if (offset % 8 !== 0) return `record at ${offset} is not aligned to 8`;
+  if (end - offset < RECORD_HEADER_BYTES)
+    return `${end - offset} bytes left, a header takes ${RECORD_HEADER_BYTES}`;
+  const size = RECORD_HEADER_BYTES + keyLengthAt(view, offset) + valueLengthAt(view, offset);
+  if (size > end - offset) return `a record of ${size} bytes in ${end - offset}`;
+  const flags = flagsAt(view, offset);
+  if ((flags & ~FLAGS_KNOWN) !== 0) return `unknown flags ${flags}`;
+  if (keyLengthAt(view, offset) === 0) return 'empty key';
+  if (versionAt(view, offset) > Number.MAX_SAFE_INTEGER) return 'version above 2^53 - 1';
+  if (view.getUint32(offset + 28, true) !== 0) return 'reserved word is not 0';
+  return '';
+}
+
+/** Compares a record's place with (token, keyspace, key): negative, 0 or positive. */
+export function comparePlace(
+  view: DataView,
+  bytes: Uint8Array,
+  offset: number,
+  tokenHi: number,
+  tokenLo: number,
+  keyspace: number,
+  key: Uint8Array,
+): number {
+  const hi = tokenHiAt(view, offset);
+  if (hi !== tokenHi) return hi < tokenHi ? -1 : 1;
+  const lo = tokenLoAt(view, offset);
+  if (lo !== tokenLo) return lo < tokenLo ? -1 : 1;
+  const space = keyspaceAt(view, offset);
+  if (space !== keyspace) return space < keyspace ? -1 : 1;
+  const length = keyLengthAt(view, offset);
+  const start = offset + RECORD_HEADER_BYTES;
+  const shorter = Math.min(length, key.length);
+  for (let i = 0; i < shorter; i++) {
+    const a = bytes[start + i] as number;
+    const b = key[i] as number;
+    if (a !== b) return a < b ? -1 : 1;
+  }
+  return length - key.length;
+}
+
+/** Compares the places of two encoded records. */
+export function compareRecordPlaces(
+  viewA: DataView,
+  bytesA: Uint8Array,
+  a: number,
+  viewB: DataView,
+  bytesB: Uint8Array,
+  b: number,
+): number {
+  const hi = tokenHiAt(viewA, a) - tokenHiAt(viewB, b);
+  if (hi !== 0) return hi;
+  const lo = tokenLoAt(viewA, a) - tokenLoAt(viewB, b);
+  if (lo !== 0) return lo;
+  const space = keyspaceAt(viewA, a) - keyspaceAt(viewB, b);
+  if (space !== 0) return space;
+  const lengthA = keyLengthAt(viewA, a);
+  const lengthB = keyLengthAt(viewB, b);
+  const shorter = Math.min(lengthA, lengthB);
+  const startA = a + RECORD_HEADER_BYTES;
+  const startB = b + RECORD_HEADER_BYTES;
+  for (let i = 0; i < shorter; i++) {
+    const delta = (bytesA[startA + i] as number) - (bytesB[startB + i] as number);
+    if (delta !== 0) return delta;
+  }
+  return lengthA - lengthB;
+}
+
+/**
+ * Which of two records of one key wins: positive where a does. Higher version, then higher origin, then a
+ * tombstone, then the larger value (bytewise, longer wins on a tie), then the later expiry. A total order on
+ * what a reader can see, so merging is commutative, associative and idempotent.
+ */
+export function compareRecordAge(
+  viewA: DataView,
+  bytesA: Uint8Array,
+  a: number,
+  viewB: DataView,
+  bytesB: Uint8Array,
+  b: number,
+): number {
+  const version = versionAt(viewA, a) - versionAt(viewB, b);
+  if (version !== 0) return version;
+  const origin = originAt(viewA, a) - originAt(viewB, b);
+  if (origin !== 0) return origin;
+  const tombstone = (flagsAt(viewA, a) & FLAG_TOMBSTONE) - (flagsAt(viewB, b) & FLAG_TOMBSTONE);
+  if (tombstone !== 0) return tombstone;
+  const valueA = valueAt(viewA, bytesA, a);
+  const valueB = valueAt(viewB, bytesB, b);
+  const value = Buffer.compare(valueA, valueB);
+  if (value !== 0) return value;
+  const expiry = (flagsAt(viewA, a) & FLAG_EXPIRING) === 0 ? Number.POSITIVE_INFINITY : expiresMsAt(viewA, a);
+  const other = (flagsAt(viewB, b) & FLAG_EXPIRING) === 0 ? Number.POSITIVE_INFINITY : expiresMsAt(viewB, b);
+  return expiry === other ? 0 : expiry > other ? 1 : -1;
+}

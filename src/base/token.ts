@@ -1,0 +1,32 @@
+/**
+ * Tokens: XXH64, seed 0, of the key bytes, as two unsigned 32-bit halves (a BigInt per request would be an
+ * allocation). xxhash-wasm is used here because it takes a fifth of the time of xxhash-addon on short keys;
+ * both give the same value (native-bench/hashing.mjs, docs/performance.md).
+ */
+import createXxhash from 'xxhash-wasm';
+
+const { h64Raw } = await createXxhash();
+
+const scratch64 = new BigUint64Array(1);
+const scratch32 = new Uint32Array(scratch64.buffer);
+const LITTLE = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
+const HI = LITTLE ? 1 : 0;
+
+/** Result of hashToken: read both before the next call. One per thread, so it is never shared. */
+export const token = { hi: 0, lo: 0 };
+
+/** Puts the token of `key` into `token.hi` and `token.lo`. */
+export function hashToken(key: Uint8Array): void {
+  scratch64[0] = h64Raw(key);
+  token.hi = scratch32[HI] as number;
+  token.lo = scratch32[1 - HI] as number;
+}
+
+/** The vnode of a token: its top bits. `vnodes` is a power of two from 1 to 65,536. */
+export function vnodeOf(tokenHi: number, vnodes: number): number {
+  return Math.floor(tokenHi / (0x1_0000_0000 / vnodes));
+}
+/** The shard of a token on a node with `shards` shards: vnode modulo shards. */
+export function shardOf(tokenHi: number, vnodes: number, shards: number): number {
+  return vnodeOf(tokenHi, vnodes) % shards;
+}

@@ -1,0 +1,236 @@
+/**
+ * What the engine's parts promise each other and what the engine promises the shard above it. Jobs are
+ * plain data so that they can be posted to a background thread or run in place by a test.
+ */
+import type { RecordFields } from '../base/record.ts';
+import type { MemtableSetMemory, SeekTarget } from '../ipc/contract.ts';
+import type { FileSystemSpec } from '../vfs/file-system.ts';
+
+export type Durability = 'always' | 'interval' | 'os';
+export type Compression = 'none' | 'snappy';
+
+export interface TableOptions {
+  readonly blockBytes: number;
+  readonly compression: Compression;
+  readonly bloomBitsPerKey: number;
+}
+
+/** A token range, both ends inclusive, unsigned 32-bit halves. */
+export interface TokenRange {
+  readonly firstHi: number;
+  readonly firstLo: number;
+  readonly lastHi: number;
+  readonly lastLo: number;
+}
+
+/** What the manifest and the footer say about an SSTable. */
+export interface TableMeta {
+  readonly number: number;
+  readonly bytes: number;
+  readonly records: number;
+  readonly tombstones: number;
+  readonly expiring: number;
+  readonly range: TokenRange;
+  readonly versionMin: number;
+  readonly versionMax: number;
+  /** Earliest expiry in the table, ms since 1970; 0 where nothing expires. */
+  readonly expiresMsMin: number;
+  readonly expiresMsMax: number;
+  /** When every tombstone in it was written at the latest (version of the newest), 0 without tombstones. */
+  readonly tombstoneVersionMin: number;
+}
+
+/** Vnodes that belong to a shard: v with v mod shards = shard. A file may hold others after a change of S. */
+export interface Ownership {
+  readonly vnodes: number;
+  readonly shards: number;
+  readonly shard: number;
+}
+
+export interface JobContext {
+  readonly fileSystem: FileSystemSpec;
+  readonly directory: string;
+  readonly table: TableOptions;
+  readonly ownership: Ownership;
+}
+
+export interface FlushJob extends JobContext {
+  readonly kind: 'flush';
+  readonly memory: MemtableSetMemory;
+  readonly slot: number;
+  /** Number of the one table to write. */
+  readonly number: number;
+}
+
+export interface CompactJob extends JobContext {
+  readonly kind: 'compact';
+  /** Newest first. */
+  readonly inputs: readonly TableMeta[];
+  /** Output numbers are taken from here on, at most `outputsMax`. */
+  readonly firstNumber: number;
+  readonly outputsMax: number;
+  /** Outputs are cut where they pass this size, at a key boundary. */
+  readonly outputBytesMax: number;
+  readonly nowMs: number;
+  readonly gcGraceMs: number;
+  /**
+   * Sources outside this job: a tombstone older than gcGraceMs goes away only where every one of these that
+   * covers its token has versionMin above the tombstone's version.
+   */
+  readonly outside: readonly (TokenRange & { readonly versionMin: number })[];
+  /** Bytes written per second at most; 0 is unlimited. */
+  readonly rateBytesPerSecond: number;
+}
+
+/** Reads and checks every byte of the files. */
+export interface VerifyJob extends JobContext {
+  readonly kind: 'verify';
+  readonly tables: readonly TableMeta[];
+}
+
+export type Job = FlushJob | CompactJob | VerifyJob;
+
+export interface JobResult {
+  readonly tables: readonly TableMeta[];
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly recordsRead: number;
+  readonly recordsWritten: number;
+  /** Verify: what is damaged, each with file and offset. */
+  readonly damage: readonly { readonly file: string; readonly offset: number; readonly what: string }[];
+}
+
+/** Runs jobs: on a background pool, or in place. Rejects with the error classes of src/base/errors.ts. */
+export interface JobRunner {
+  run(job: Job): Promise<JobResult>;
+}
+
+export interface EngineOptions {
+  readonly directory: string;
+  readonly ownership: Ownership;
+  readonly fileSystem: FileSystemSpec;
+  readonly memory: MemtableSetMemory;
+  readonly durability: Durability;
+  /** Mode `interval`: ms between syncs. */
+  readonly syncIntervalMs: number;
+  readonly table: TableOptions;
+  readonly blockCacheBytes: number;
+  /** Unified compaction's dial, -10 (levelled, read-optimised) to 10 (tiered, write-optimised). */
+  readonly compactionDial: number;
+  readonly compactionBytesPerSecond: number;
+  /** Compactions of this shard at one time. */
+  readonly compactionsMax: number;
+  /** Tables at one level (or in all) beyond which writes are refused with OVERLOADED. */
+  readonly tablesMax: number;
+  readonly tableTargetBytes: number;
+  readonly gcGraceMs: number;
+  readonly origin: number;
+}
+
+export const LOOKUP_ABSENT = 0;
+export const LOOKUP_FOUND = 1;
+export const LOOKUP_PENDING = 2;
+export type EngineLookup = 0 | 1 | 2;
+
+/** The record that a lookup found, valid until control returns to the event loop or the next engine call. */
+export interface FoundRecord {
+  bytes: Uint8Array;
+  view: DataView;
+  offset: number;
+  /** Engine seq that must be durable before a reply may rest on this record; 0 where it already is. */
+  seq: number;
+}
+
+export interface EngineListener {
+  /** Every append up to and including `seq` is as durable as the mode promises. */
+  onDurable(seq: number): void;
+  /** Appends above the last durable seq are lost to their callers: their outcome is unknown. */
+  onWriteFailure(status: number, error: Error): void;
+  /** A lookup that was PENDING ended: call `lookup` results from `engine.found`. `outcome` FOUND or ABSENT; `error` set on I/O error or corruption. */
+  onLookup(ticket: number, outcome: EngineLookup, error: Error | null): void;
+  /** For logs and readiness: something changed for the worse or the better. */
+  onEvent(level: 'info' | 'warn' | 'error', message: string): void;
+}
+
+export interface ScanRequest {
+  /** Start after this record (exclusive) where `exclusive`, or at it. */
+  readonly from: SeekTarget;
+  readonly exclusive: boolean;
+  readonly prefix: Uint8Array;
+  readonly limit: number;
+  readonly bytesMax: number;
+  readonly examinedMax: number;
+  readonly keyspace: number;
+}
+
+/** Where a scan page ended: `done`, or the place of the last record looked at, to go on after it. */
+export interface ScanEnd {
+  done: boolean;
+  tokenHi: number;
+  tokenLo: number;
+  key: Uint8Array;
+}
+
+export type ScanVisitor = (view: DataView, bytes: Uint8Array, offset: number) => void;
+
+export interface EngineStats {
+  readonly memtableBytes: number;
+  readonly frozenMemtables: number;
+  readonly tables: number;
+  readonly tableBytes: number;
+  readonly tableRecords: number;
+  readonly walBytes: number;
+  readonly blockCacheBytes: number;
+  readonly blockCacheHits: number;
+  readonly blockCacheMisses: number;
+  readonly flushes: number;
+  readonly compactions: number;
+  readonly compactionBytesWritten: number;
+  readonly compactionsPending: number;
+  readonly snapshots: number;
+  /** '' while writes are taken; otherwise why not. */
+  readonly writesRefused: string;
+}
+
+/** One shard's LSM. All methods on the shard's thread. Opened by `openEngine(options, fs, jobs, clock, listener)`. */
+export interface ShardEngine {
+  /** Highest version in any file or memtable at opening. */
+  readonly versionMax: number;
+  /**
+   * Puts a record into log buffer and memtable: a seq above 0 (rising by at least 1 each), or minus a status (DISK_FULL,
+   * OVERLOADED, READ_ONLY) with nothing done. Its version must be above every version of the key that the
+   * engine holds. Not durable before `onDurable`.
+   */
+  append(record: RecordFields): number;
+  /** Starts a group commit of what was appended, if none is in flight; otherwise the next one takes it. */
+  commit(): void;
+  readonly durableSeq: number;
+  /**
+   * Newest record of a key, tombstones and expired ones included (the caller judges). `latest` also sees
+   * appends that are not durable yet. PENDING: `onLookup(ticket)` follows.
+   */
+  lookup(
+    keyspace: number,
+    tokenHi: number,
+    tokenLo: number,
+    key: Uint8Array,
+    latest: boolean,
+    ticket: number,
+  ): EngineLookup;
+  readonly found: FoundRecord;
+  /** Visits live records in order. Synchronous and bounded. `snapshot` 0 is now. */
+  scan(request: ScanRequest, snapshot: number, visit: ScanVisitor): ScanEnd;
+  /** A consistent, unchanging state: flushes the memtable and pins the tables. Rejects with OverloadedError at limits.snapshotsMax. */
+  snapshot(): Promise<number>;
+  releaseSnapshot(snapshot: number): void;
+  /** Files of a snapshot, for a backup: immutable until it is released. */
+  snapshotFiles(snapshot: number): readonly string[];
+  /** Resolves when all that was appended stands in tables. */
+  flush(): Promise<void>;
+  /** Resolves when everything is merged into as few tables as one compaction gives. */
+  compactAll(): Promise<void>;
+  verify(): Promise<JobResult>;
+  stats(): EngineStats;
+  /** Syncs, ends jobs, closes files. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,111 @@
+/**
+ * Between a client thread (front end, embedding thread) and the shard threads: requests and replies as
+ * flyweights over ring records. Implemented by shard-client.ts; tests put a fake in its place.
+ */
+import type { LookupOutcome } from '../ipc/contract.ts';
+
+export const Op = {
+  PUT: 1,
+  GET: 2,
+  DELETE: 3,
+  SCAN: 4,
+  SNAPSHOT: 5,
+  RELEASE_SNAPSHOT: 6,
+  STATS: 7,
+  FLUSH: 8,
+  COMPACT: 9,
+  VERIFY: 10,
+} as const;
+export type OpCode = (typeof Op)[keyof typeof Op];
+
+/** What a write demands of the current version. */
+export const Condition = {
+  NONE: 0,
+  /** The current version equals `version`; 0 means that the key is absent. Mismatch: VERSION_MISMATCH. */
+  VERSION: 1,
+  /** The key is live, whatever its version (`If-Match: *`). */
+  EXISTS: 2,
+} as const;
+export type ConditionCode = (typeof Condition)[keyof typeof Condition];
+
+/** One object per client, filled in and passed to `submit`, which copies everything before it returns. */
+export interface ShardRequest {
+  op: OpCode;
+  tokenHi: number;
+  tokenLo: number;
+  key: Uint8Array;
+  value: Uint8Array;
+  /** Milliseconds since 1970 at which the record expires; 0 never. */
+  expiresMs: number;
+  condition: ConditionCode;
+  version: number;
+  /** Milliseconds since 1970 after which the work is dropped with TIMEOUT. */
+  deadlineMs: number;
+  /** Empty: none. UTF-8 of the Idempotency-Key. */
+  idempotencyKey: Uint8Array;
+  /** Hash of what the request asks for (64 bits), to tell a repeat from a different write under one key. */
+  fingerprintHi: number;
+  fingerprintLo: number;
+  /** SCAN: which shard; also for SNAPSHOT, STATS and the like. Others go by their token. */
+  shard: number;
+  /** SCAN: from (tokenHi, tokenLo, key), after it where `exclusive`. `value` holds the prefix. */
+  exclusive: boolean;
+  limit: number;
+  withValues: boolean;
+  snapshot: number;
+}
+
+/** A reply as a flyweight: valid only inside `onReply`. */
+export interface ShardReply {
+  status: number;
+  /** GET and writes: version of the record; VERSION_MISMATCH: the current one, 0 where absent. SNAPSHOT: its number. */
+  version: number;
+  /** GET: 0 or when the record expires, ms since 1970. */
+  expiresMs: number;
+  /**
+   * GET: the value. SCAN: encoded records (src/base/record.ts) one after another, values emptied unless
+   * asked for. STATS, VERIFY: JSON. Errors: the message in UTF-8.
+   */
+  bytes: Uint8Array;
+  start: number;
+  length: number;
+  /** SCAN: no more after this page; otherwise go on after (tokenHi, tokenLo, key). */
+  done: boolean;
+  tokenHi: number;
+  tokenLo: number;
+  key: Uint8Array;
+}
+
+export interface ReplyHandler {
+  onReply(slot: number, reply: ShardReply): void;
+}
+
+/** A record found in shared memory; views are valid until the next call. */
+export interface LocalRecord {
+  version: number;
+  expiresMs: number;
+  bytes: Uint8Array;
+  start: number;
+  length: number;
+}
+
+export interface ShardClient {
+  readonly shards: number;
+  readonly vnodes: number;
+  /** Highest number of requests in flight, and so of slots: slots are 0 .. slotsMax - 1. */
+  readonly slotsMax: number;
+  readonly request: ShardRequest;
+  /** Answers a read from shared memory where that can: MEMTABLE_MISS says ask the shard. */
+  getLocal(tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome;
+  readonly local: LocalRecord;
+  /**
+   * Sends `request`: a slot of 0 or above, whose reply comes once by `onReply`, or minus a status
+   * (OVERLOADED, SHARD_DOWN) with nothing done. A request whose deadline passes without a reply gets TIMEOUT.
+   */
+  submit(): number;
+  /** Sends what was submitted since the last flush; called once per turn, scheduled by the client itself. */
+  flush(): void;
+  setHandler(handler: ReplyHandler): void;
+  /** Ends: requests in flight get UNAVAILABLE. */
+  close(): void;
+}

@@ -1,0 +1,63 @@
+/**
+ * The one way to files. `real.ts` is the operating system, `simulated.ts` a disk in memory that loses
+ * unsynced data, tears writes, fills up, fails and flips bits on demand.
+ *
+ * Errors: every failed call throws (or passes to its callback) an IoError that names operation and path,
+ * with the system's error name in `errno`; ENOSPC and EDQUOT give a DiskFullError instead. Contract:
+ * - Bytes written are durable after `sync`; a file's name is durable after `syncDirectory` of its folder.
+ * - `rename` is atomic and, before `syncDirectory`, either way after a power cut.
+ * - Reads and writes are positional, complete or failing: a short write is finished or reported, a short
+ *   read happens only at the end of the file and returns the bytes read.
+ */
+export type OpenMode =
+  /** The file must exist. */
+  | 'read'
+  /** Read and write; the file must exist. */
+  | 'write'
+  /** Read and write; created, and must not exist. */
+  | 'create';
+
+export type IoCallback = (error: Error | null, bytes: number) => void;
+
+export interface File {
+  readonly path: string;
+  readSync(target: Uint8Array, start: number, length: number, position: number): number;
+  read(target: Uint8Array, start: number, length: number, position: number, done: IoCallback): void;
+  writeSync(source: Uint8Array, start: number, length: number, position: number): void;
+  write(source: Uint8Array, start: number, length: number, position: number, done: IoCallback): void;
+  /** fdatasync: data, and the size where it changed. */
+  syncSync(): void;
+  sync(done: IoCallback): void;
+  truncate(length: number): void;
+  size(): number;
+  /** Idempotent. A close never makes data durable. */
+  close(): void;
+}
+
+/** Held until `release`; the file stays behind, unlocked. */
+export interface FileLock {
+  release(): void;
+}
+
+export interface FileSystem {
+  /** Creates a directory and its parents; no error where it exists. */
+  mkdir(path: string): void;
+  /** Names, sorted; throws ENOENT where there is no such directory. */
+  readdir(path: string): string[];
+  exists(path: string): boolean;
+  open(path: string, mode: OpenMode): File;
+  rename(from: string, to: string): void;
+  /** Hard link, or a copy where links are not possible. */
+  link(from: string, to: string): void;
+  unlink(path: string): void;
+  /** Removes an empty directory. */
+  rmdir(path: string): void;
+  syncDirectory(path: string): void;
+  /** Takes a lock on a directory, or throws LockedError that names the holder. */
+  lock(directory: string): FileLock;
+  /** Bytes free for this process on the file system of `path`. */
+  freeBytes(path: string): number;
+}
+
+/** A file system that another thread can make for itself. */
+export type FileSystemSpec = { readonly kind: 'real' } | { readonly kind: 'memory' };
