@@ -34,6 +34,17 @@ export const limits = {
   /** A group of the commit log is closed when it has grown to this. */
   walGroupBytesMax: 4 * MiB,
   walSpareSegmentsMax: 1,
+  /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
+  walPrepareChunkBytes: MiB,
+  walReadChunkBytes: MiB,
+  /** Bytes from which the manifest is rewritten, or twice its state where that is more. */
+  manifestRewriteBytes: MiB,
+  /** Payload of one manifest frame: about 170,000 tables. */
+  manifestPayloadBytesMax: 16 * MiB,
+  /** A manifest file that is longer is not ours. */
+  manifestFileBytesMax: 64 * MiB,
+  /** Edits waiting to be appended to a manifest. */
+  manifestQueueMax: 64,
 
   /** Bytes of each request and reply ring between a front end and a shard. */
   ringBytes: 4 * MiB,
@@ -65,4 +76,8 @@ assert(limits.keyBytesMax <= limits.keyBytesCeiling, 'limits: keyBytesMax above 
 assert(limits.keyBytesCeiling < 65_536, 'limits: the record header holds a key length in 16 bits');
 assert(limits.valueBytesMax <= limits.valueBytesCeiling, 'limits: valueBytesMax above its ceiling');
 assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');
+assert(
+  limits.manifestFileBytesMax >= 4 * limits.manifestPayloadBytesMax,
+  'limits: a manifest holds two full states before it is rewritten, and an edit more',
+);
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
