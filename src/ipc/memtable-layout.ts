@@ -55,7 +55,10 @@ export const NODE_OFFSET = 3;
 export const NODE_TOKEN_HI = 4;
 export const NODE_TOKEN_LO = 5;
 
-/** Arena bytes per bucket. Measured with 2 KB and with 100 B records: 128 to 512 are alike, 1024 costs 10%. */
+/**
+ * Arena bytes per bucket. Measured over a full 64 MiB arena, keys in random order: with 2 KB records 64 to 4096
+ * give the same; with 100 B records a lookup takes 1.0 us at 128 and 256, 1.2 us at 512 and 1.5 us at 4096.
+ */
 const ARENA_BYTES_PER_BUCKET = 256;
 const RECORD_BYTES_MIN = recordBytes(1, 0);
 /**
