@@ -50,6 +50,10 @@ export const limits = {
   ringBytes: 4 * MiB,
   /** A record that does not fit this goes beside the ring as a message; must be below half a ring. */
   ringRecordBytesMax: 256 * KiB,
+  /** Positions in a ring count modulo 2^32. */
+  ringBytesMax: GiB,
+  /** Payloads beside one ring, posted and not yet released; also the longest of them. */
+  sideBytesMax: 32 * MiB,
   /** Requests that one client (a front end or an embedding thread) may have in flight at all shards. */
   requestsInFlightMax: 8192,
   /** Requests that a shard holds in all: beyond it new ones get OVERLOADED. */
@@ -72,6 +76,11 @@ export const limits = {
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
+assert(limits.ringBytes <= limits.ringBytesMax, 'limits: ringBytes above its maximum');
+assert(
+  limits.sideBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling),
+  'limits: the largest record must pass beside a ring while another is read',
+);
 assert(limits.keyBytesMax <= limits.keyBytesCeiling, 'limits: keyBytesMax above its ceiling');
 assert(limits.keyBytesCeiling < 65_536, 'limits: the record header holds a key length in 16 bits');
 assert(limits.valueBytesMax <= limits.valueBytesCeiling, 'limits: valueBytesMax above its ceiling');

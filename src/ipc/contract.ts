@@ -9,7 +9,10 @@ export interface RingMemory {
   readonly buffer: SharedArrayBuffer;
 }
 
-/** Producer's end of a single-producer single-consumer byte ring. */
+/**
+ * Producer's end of a single-producer single-consumer byte ring. `bytes` and `view` belong to the last
+ * reservation: a channel (channel.ts) gives a buffer of its own to a record that is too long for its ring.
+ */
 export interface RingProducer {
   /** Longest record that `reserve` can ever take, bytes. */
   readonly recordBytesMax: number;
@@ -27,7 +30,7 @@ export interface RingProducer {
   usedBytes(): number;
 }
 
-/** Consumer's end. */
+/** Consumer's end. `bytes` and `view` belong to the last record, as with the producer. */
 export interface RingConsumer {
   readonly bytes: Uint8Array;
   readonly view: DataView;
