@@ -82,7 +82,8 @@ export class SpareSegments {
     try {
       this.#file = this.#fs.open(this.#nextPath(), 'create');
     } catch (error) {
-      queueMicrotask(() => done(asError(error)));
+      const failure = asError(error);
+      queueMicrotask(() => done(failure));
       return;
     }
     this.#done = done;

@@ -1,6 +1,15 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { AssertionError } from '../../src/base/assert.ts';
-import { CorruptionError, DiskFullError, IoError, OverloadedError } from '../../src/base/errors.ts';
+import { writeChecksum } from '../../src/base/checksum.ts';
+import {
+  CorruptionError,
+  DiskFullError,
+  FormatVersionError,
+  IoError,
+  OverloadedError,
+} from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import type { TableMeta } from '../../src/engine/contract.ts';
@@ -269,6 +278,31 @@ describe('a damaged manifest', () => {
       }
       expect(states, `seed ${seed}`).toContainEqual(state);
     }
+  });
+});
+
+describe('the golden manifest', () => {
+  const path = join(import.meta.dirname, '../golden/manifest-v1');
+  async function written(): Promise<{ bytes: Uint8Array; state: ManifestState }> {
+    const disk = new FakeDisk();
+    const manifest = Manifest.create(disk, DIRECTORY, empty);
+    for (const edit of [flush(1), flush(2), { removeTables: [1], versionMax: 2 ** 51 + 1 }])
+      expect(await append(disk, manifest, edit)).toBeNull();
+    return { bytes: bytesOf(disk), state: manifest.state };
+  }
+
+  it('is what this version writes, byte for byte', async () => {
+    expect(Buffer.compare(readFileSync(path), (await written()).bytes)).toBe(0);
+  });
+  it('reads back', async () => {
+    const disk = diskWith(new Uint8Array(readFileSync(path)));
+    expect(readManifest(disk, DIRECTORY).state).toEqual((await written()).state);
+  });
+  it('is refused, not called damaged, when its version is newer', () => {
+    const bytes = new Uint8Array(readFileSync(path));
+    bytes[4] = 2;
+    writeChecksum(bytes, 0, 40, bytes, 40, 1);
+    expect(() => readManifest(diskWith(bytes), DIRECTORY)).toThrow(FormatVersionError);
   });
 });
 
