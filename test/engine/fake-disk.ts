@@ -51,9 +51,9 @@ export class FakeDisk implements FileSystem {
       await Promise.resolve();
     }
   }
-  /** Runs the one asynchronous call that is first in the line. */
-  step(): void {
-    this.#waiting.shift()?.();
+  /** Runs one asynchronous call, by default the first in the line. */
+  step(index = 0): void {
+    for (const call of this.#waiting.splice(index, 1)) call();
   }
   get waiting(): number {
     return this.#waiting.length;

@@ -256,6 +256,9 @@ describe('a damaged manifest', () => {
       const opened = Manifest.open(disk, DIRECTORY);
       const expected = Math.max(0, length === ends[0] ? 0 : whole);
       expect(opened.state, `length ${length}`).toEqual(states[expected]);
+      // Nothing of the tail is left, and what the engine acts upon now is beyond doubt.
+      const read = readManifest(disk, DIRECTORY);
+      expect([read.end, read.confirmed], `length ${length}`).toEqual([bytesOf(disk).length, true]);
       expect(await append(disk, opened, { nextNumber: 100 })).toBeNull();
       expect(readManifest(disk, DIRECTORY).state).toEqual(opened.state);
     }

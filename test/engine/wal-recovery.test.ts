@@ -7,7 +7,7 @@ import { Random, systemSeed } from '../../src/base/random.ts';
 import type { Durability } from '../../src/engine/contract.ts';
 import { GROUP_CLOSING, sealGroup } from '../../src/engine/wal-format.ts';
 import { closeRecovered, liveSegments, recoverSegment, segmentPath } from '../../src/engine/wal-recovery.ts';
-import { FakeDisk } from './fake-disk.ts';
+import { Crash, FakeDisk } from './fake-disk.ts';
 import { DIRECTORY, type Entry, LogHarness, type Recovery, recoverAll, recoverOne } from './wal-harness.ts';
 
 const bytesOf = (disk: FakeDisk, number = 1): Uint8Array => disk.node(segmentPath(DIRECTORY, number)).bytes;
@@ -198,6 +198,28 @@ describe('a torn tail', () => {
       [true, null],
       [false, null],
     ]);
+  });
+
+  it('is closed without vouching for records that only the page cache held', async () => {
+    const seed = systemSeed();
+    const random = new Random(seed);
+    for (let crashAt = 0; crashAt < 3; crashAt++)
+      for (let cut = 0; cut < 20; cut++) {
+        // The process dies, not the machine; the next one recovers, and the power goes while it does.
+        const disk = new FakeDisk();
+        const harness = new LogHarness(disk, 'os');
+        harness.open(1);
+        const written: Entry[] = [];
+        for (let group = 0; group < 3; group++) {
+          written.push(harness.append(`key-${group}`, 'v'.repeat(900)));
+          expect(await harness.commit()).toBeNull();
+        }
+        disk.crashAt = disk.log.length + crashAt;
+        expect(() => recoverAll(disk)).toThrow(Crash);
+        const recovery = recoverAll(disk.powerCut(random));
+        expect(damageOf(recovery), `seed ${seed}, crash at ${crashAt}`).toBeNull();
+        expect(isPrefix(recovery.entries, written)).toBe(true);
+      }
   });
 
   it('is left as it is where the segment is damaged', async () => {

@@ -217,6 +217,25 @@ describe('the commit log', () => {
     harness.open(1);
     harness.append('a', '1');
     await harness.commit();
+    const first = harness.log.end;
+    harness.timers.shift()?.();
+    harness.append('b', '2');
+    harness.write(() => undefined);
+    expect(harness.disk.waiting).toBe(2);
+    harness.disk.step(1);
+    expect(harness.log.end).toBeGreaterThan(first);
+    harness.disk.step(0);
+    expect(harness.log.durableEnd).toBe(first);
+    harness.timers.shift()?.();
+    await harness.disk.settle();
+    expect(harness.log.durableEnd).toBe(harness.log.end);
+  });
+
+  it('in mode interval makes all durable before a closing group, whatever sync is in flight', async () => {
+    const harness = new LogHarness(new FakeDisk(), 'interval');
+    harness.open(1);
+    harness.append('a', '1');
+    await harness.commit();
     harness.timers.shift()?.();
     // The background sync is first in the line, the closing group comes while it is in flight.
     const closing = harness.closeSegment();
