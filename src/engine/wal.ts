@@ -122,9 +122,10 @@ export class CommitLog {
   }
 
   /**
-   * Opens segment `number`, one above the last: a spare under a new name, or a new file. Its name is
-   * durable on return. Throws DiskFullError or IoError with no file left behind, and may be called again;
-   * only a failed sync of the directory is final.
+   * Opens segment `number`, one above the last: a spare under a new name, or a new file. The first one after
+   * a start lies above every segment found and not below the manifest's oldest live one: a number is never
+   * used twice. The name is durable on return. Throws DiskFullError or IoError with no file left behind, and
+   * may be called again; only a failed sync of the directory is final.
    */
   openSegment(number: number): void {
     if (this.#failed !== null) throw this.#failed;

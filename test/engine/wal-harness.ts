@@ -178,3 +178,6 @@ export function recoverOne(
     });
   });
 }
+
+export const isPrefix = (entries: readonly Entry[], of: readonly Entry[]): boolean =>
+  JSON.stringify(entries) === JSON.stringify(of.slice(0, entries.length));

@@ -2,13 +2,21 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeChecksum } from '../../src/base/checksum.ts';
-import { CorruptionError, FormatVersionError } from '../../src/base/errors.ts';
+import { CorruptionError, FormatVersionError, IoError } from '../../src/base/errors.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import type { Durability } from '../../src/engine/contract.ts';
 import { GROUP_CLOSING, sealGroup } from '../../src/engine/wal-format.ts';
 import { closeRecovered, liveSegments, recoverSegment, segmentPath } from '../../src/engine/wal-recovery.ts';
 import { Crash, FakeDisk } from './fake-disk.ts';
-import { DIRECTORY, type Entry, LogHarness, type Recovery, recoverAll, recoverOne } from './wal-harness.ts';
+import {
+  DIRECTORY,
+  type Entry,
+  isPrefix,
+  LogHarness,
+  type Recovery,
+  recoverAll,
+  recoverOne,
+} from './wal-harness.ts';
 
 const bytesOf = (disk: FakeDisk, number = 1): Uint8Array => disk.node(segmentPath(DIRECTORY, number)).bytes;
 function diskWith(...segments: Uint8Array[]): FakeDisk {
@@ -19,8 +27,6 @@ function diskWith(...segments: Uint8Array[]): FakeDisk {
   return disk;
 }
 const damageOf = (recovery: Recovery): CorruptionError | null => recovery.segments.at(-1)?.damage ?? null;
-const isPrefix = (entries: readonly Entry[], of: readonly Entry[]): boolean =>
-  JSON.stringify(entries) === JSON.stringify(of.slice(0, entries.length));
 
 interface Sample {
   readonly bytes: Uint8Array;
@@ -282,88 +288,15 @@ describe('a recycled segment', () => {
   });
 });
 
-describe('a crash at any call of the commit log', () => {
-  it.each(['always', 'interval', 'os'] as const)(
-    'in mode %s loses nothing that the mode promised, and nothing out of the middle',
-    async (durability) => {
-      const seed = systemSeed();
-      const random = new Random(seed);
-      const whole = await run(new FakeDisk(), durability);
-      expect(whole.crashed).toBe(false);
-      for (let crashAt = 0; crashAt < whole.calls; crashAt++) {
-        const disk = new FakeDisk();
-        disk.crashAt = crashAt;
-        const { written, promised, oldestLive, crashed } = await run(disk, durability);
-        expect(crashed).toBe(true);
-        for (let cut = 0; cut < 6; cut++) {
-          const after = disk.powerCut(random);
-          const label = `seed ${seed}, crash at ${crashAt}, cut ${cut}`;
-          const recovery = recoverAll(after, oldestLive);
-          const damage = recovery.segments.find((one) => one.damage !== null)?.damage ?? null;
-          expect(damage, label).toBeNull();
-          const live = written.filter((entry) => entry.segment >= oldestLive).map((entry) => entry.entry);
-          expect(isPrefix(recovery.entries, live), label).toBe(true);
-          const owed = promised - (written.length - live.length);
-          expect(recovery.entries.length, label).toBeGreaterThanOrEqual(owed);
-          // The next life goes on from there, and a second start sees both.
-          const harness = new LogHarness(after);
-          harness.open(oldestLive + recovery.segments.length);
-          const more = harness.append('more', 'm');
-          expect(await harness.commit(), label).toBeNull();
-          expect(recoverAll(after.powerCut(random), oldestLive).entries, label).toEqual([
-            ...recovery.entries,
-            more,
-          ]);
-        }
-      }
-    },
-  );
-
-  interface Outcome {
-    readonly written: { entry: Entry; segment: number }[];
-    /** Records that must survive a power cut. */
-    promised: number;
-    oldestLive: number;
-    readonly calls: number;
-    readonly crashed: boolean;
-  }
-  /** Three segments with a preallocated, a recycled and a new file; retiring as the engine does. */
-  async function run(disk: FakeDisk, durability: Durability): Promise<Outcome> {
-    const written: { entry: Entry; segment: number }[] = [];
-    let promised = 0;
-    let oldestLive = 1;
-    try {
-      const harness = new LogHarness(disk, durability);
-      harness.log.prepareSpare();
-      await disk.settle();
-      for (let segment = 1; segment <= 4 && !disk.crashed; segment++) {
-        harness.open(segment);
-        for (let group = 0; group < 3 && !disk.crashed; group++) {
-          for (let i = 0; i <= group; i++)
-            written.push({ entry: harness.append(`${segment}-${group}-${i}`, 'v'.repeat(300)), segment });
-          harness.write((error) => {
-            if (error === null && durability === 'always') promised = written.length;
-          });
-          await disk.settle();
-          if (group === 1) harness.timers.shift()?.();
-          await disk.settle();
-          if (harness.log.durableEnd === harness.log.end && !disk.crashed) promised = written.length;
-        }
-        if (disk.crashed) break;
-        if (segment === 4) break;
-        const closed = await harness.closeSegment().catch(() => 'crashed');
-        if (closed === null) promised = written.length;
-        else break;
-        if (segment === 2) {
-          oldestLive = 2;
-          harness.log.retire(1);
-        }
-      }
-    } catch (error) {
-      if (!disk.crashed) throw error;
-    }
-    return { written, promised, oldestLive, calls: disk.log.length, crashed: disk.crashed };
-  }
+describe('a file that cannot be read', () => {
+  it('is an I/O error, not damage and not a torn tail', async () => {
+    const { bytes } = await sample('closed');
+    const disk = diskWith(bytes);
+    disk.fault = (entry) => {
+      if (entry.startsWith('read')) throw new IoError('read: EIO', 'EIO');
+    };
+    expect(() => recoverAll(disk)).toThrow(IoError);
+  });
 });
 
 describe('the golden segment', () => {
