@@ -11,6 +11,7 @@ interface Node {
   /** What a power cut leaves at least. */
   durable: Uint8Array;
 }
+const SETTLE_CALLS_MAX = 10_000;
 type Names = Map<string, Node>;
 
 /**
@@ -42,9 +43,10 @@ export class FakeDisk implements FileSystem {
     return after;
   }
 
-  /** Runs asynchronous calls until none is left. */
+  /** Runs asynchronous calls until none is left; code that retries for ever is found out. */
   async settle(): Promise<void> {
-    for (let idle = 0; idle < 3; ) {
+    for (let idle = 0, calls = 0; idle < 3; calls++) {
+      if (calls > SETTLE_CALLS_MAX) throw new Error(`still busy after ${calls} calls`);
       const next = this.#waiting.shift();
       idle = next === undefined ? idle + 1 : 0;
       next?.();
