@@ -1,0 +1,264 @@
+/**
+ * Every setting of a node: its name, what it may be, what it is where nobody says, and which field of NodeConfig
+ * it fills. One name everywhere: `--sync-interval`, RINGKV_SYNC_INTERVAL, `syncInterval` in the file.
+ */
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { GiB, KiB, limits, MiB } from '../base/limits.ts';
+import { formatDurationMs, formatSizeBytes, parseDurationMs, parseSizeBytes } from '../base/units.ts';
+import type { NodeConfig } from './contract.ts';
+
+export type SettingValue = string | number | boolean;
+
+export interface Setting {
+  readonly name: string;
+  readonly field: keyof NodeConfig;
+  readonly help: string;
+  readonly fallback: () => SettingValue;
+  /** A value of the file or of options: already typed, or a text with a unit. Throws a ZodError. */
+  readonly check: (value: unknown) => SettingValue;
+  /** The same for texts: environment and flags. */
+  readonly parse: (text: string) => SettingValue;
+  readonly show: (value: SettingValue) => string;
+  /** A flag without an argument on the command line. */
+  readonly toggle: boolean;
+}
+
+type Row = Pick<Setting, 'name' | 'field' | 'help'> & {
+  readonly fallback: SettingValue | (() => SettingValue);
+};
+const fallbackOf = (row: Row): (() => SettingValue) => {
+  const { fallback } = row;
+  return typeof fallback === 'function' ? fallback : () => fallback;
+};
+
+function ranged(what: string, min: number, max: number, show: (value: number) => string) {
+  return z
+    .number({ error: (issue) => `${JSON.stringify(issue.input)} is not ${what}` })
+    .int({ error: (issue) => `${String(issue.input)} is not a whole number` })
+    .min(min, { error: (issue) => `${show(issue.input as number)} is below the minimum ${show(min)}` })
+    .max(max, { error: (issue) => `${show(issue.input as number)} is above the maximum ${show(max)}` });
+}
+
+function integer(row: Row, min: number, max: number): Setting {
+  const schema = ranged('a number', min, max, String);
+  const numeric = /^[+-]?[0-9]+(\.[0-9]+)?$/;
+  return {
+    ...row,
+    fallback: fallbackOf(row),
+    check: (value) => schema.parse(value),
+    parse: (text) => schema.parse(numeric.test(text) ? Number(text) : text),
+    show: String,
+    toggle: false,
+  };
+}
+
+function measured(
+  row: Row,
+  what: string,
+  parse: (text: string) => number,
+  show: (value: number) => string,
+  min: number,
+  max: number,
+): Setting {
+  const schema = ranged(what, min, max, show);
+  const check = (value: unknown): number => schema.parse(typeof value === 'string' ? parse(value) : value);
+  return {
+    ...row,
+    fallback: fallbackOf(row),
+    check,
+    parse: check,
+    show: (value) => show(value as number),
+    toggle: false,
+  };
+}
+const size = (row: Row, min: number, max: number): Setting =>
+  measured(row, 'a size such as 64MiB', parseSizeBytes, formatSizeBytes, min, max);
+const duration = (row: Row, minMs: number, maxMs: number): Setting =>
+  measured(row, 'a duration such as 10s', parseDurationMs, formatDurationMs, minMs, maxMs);
+
+function text(row: Row): Setting {
+  const schema = z
+    .string({ error: (issue) => `${JSON.stringify(issue.input)} is not a text` })
+    .min(1, { error: 'must not be empty' });
+  const check = (value: unknown): string => schema.parse(value);
+  return { ...row, fallback: fallbackOf(row), check, parse: check, show: String, toggle: false };
+}
+
+function choice(row: Row, choices: readonly [string, ...string[]]): Setting {
+  const schema = z.enum(choices, {
+    error: (issue) => `${JSON.stringify(issue.input)} is not one of ${choices.join(', ')}`,
+  });
+  const check = (value: unknown): string => schema.parse(value);
+  const help = `${row.help}: ${choices.join(', ')}`;
+  return { ...row, help, fallback: fallbackOf(row), check, parse: check, show: String, toggle: false };
+}
+
+function toggle(row: Row): Setting {
+  const schema = z.boolean({ error: (issue) => `${JSON.stringify(issue.input)} is not true or false` });
+  return {
+    ...row,
+    fallback: fallbackOf(row),
+    check: (value) => schema.parse(value),
+    parse: (given) => schema.parse(given === 'true' ? true : given === 'false' ? false : given),
+    show: String,
+    toggle: true,
+  };
+}
+
+const DAY_MS = 86_400_000;
+const coresWithin = (most: number) => (): number => Math.min(most, availableParallelism());
+
+export const settings: readonly Setting[] = [
+  text({ name: 'host', field: 'host', fallback: '127.0.0.1', help: 'address to listen on' }),
+  integer(
+    { name: 'port', field: 'port', fallback: 8080, help: 'port to listen on; 0 takes a free one' },
+    0,
+    65_535,
+  ),
+  text({ name: 'data', field: 'data', fallback: './data', help: 'data directory' }),
+  toggle({
+    name: 'in-memory',
+    field: 'inMemory',
+    fallback: false,
+    help: 'keep nothing on disk: all is lost at the end',
+  }),
+  integer(
+    {
+      name: 'shards',
+      field: 'shards',
+      fallback: coresWithin(limits.shardsMax),
+      help: 'shard threads; may change between starts',
+    },
+    1,
+    limits.shardsMax,
+  ),
+  integer(
+    { name: 'frontends', field: 'frontends', fallback: 1, help: 'HTTP threads' },
+    1,
+    limits.frontendsMax,
+  ),
+  choice(
+    {
+      name: 'durability',
+      field: 'durability',
+      fallback: 'always',
+      help: 'what an acknowledged write has survived',
+    },
+    ['always', 'interval', 'os'],
+  ),
+  duration(
+    {
+      name: 'sync-interval',
+      field: 'syncIntervalMs',
+      fallback: 1000,
+      help: 'between syncs at durability interval',
+    },
+    1,
+    DAY_MS,
+  ),
+  size(
+    {
+      name: 'memtable-bytes',
+      field: 'memtableBytes',
+      fallback: limits.memtableBytesDefault,
+      help: 'size of a memtable',
+    },
+    limits.memtableBytesMin,
+    limits.memtableBytesMax,
+  ),
+  size(
+    {
+      name: 'block-cache-bytes',
+      field: 'blockCacheBytes',
+      fallback: limits.blockCacheBytesDefault,
+      help: 'block cache of the node',
+    },
+    0,
+    1024 * GiB,
+  ),
+  choice({ name: 'compression', field: 'compression', fallback: 'snappy', help: 'of blocks in SSTables' }, [
+    'none',
+    'snappy',
+  ]),
+  size(
+    {
+      name: 'block-bytes',
+      field: 'blockBytes',
+      fallback: limits.blockBytesDefault,
+      help: 'block of an SSTable',
+    },
+    KiB,
+    MiB,
+  ),
+  integer(
+    {
+      name: 'compaction-dial',
+      field: 'compactionDial',
+      fallback: 2,
+      help: 'from -10 (reads cost less) to 10 (writes cost less)',
+    },
+    -10,
+    10,
+  ),
+  size(
+    {
+      name: 'compaction-bytes-per-second',
+      field: 'compactionBytesPerSecond',
+      fallback: 0,
+      help: 'most that compaction of the node writes; 0 is unlimited',
+    },
+    0,
+    1024 * GiB,
+  ),
+  size(
+    {
+      name: 'max-value-bytes',
+      field: 'maxValueBytes',
+      fallback: limits.valueBytesMax,
+      help: 'longest value',
+    },
+    1,
+    limits.valueBytesCeiling,
+  ),
+  size(
+    { name: 'max-key-bytes', field: 'maxKeyBytes', fallback: limits.keyBytesMax, help: 'longest key' },
+    1,
+    limits.keyBytesCeiling,
+  ),
+  integer(
+    {
+      name: 'vnodes',
+      field: 'vnodes',
+      fallback: limits.vnodesDefault,
+      help: 'segments of the ring, a power of two; fixed when the data directory is made',
+    },
+    1,
+    limits.vnodesMax,
+  ),
+  duration(
+    { name: 'gc-grace', field: 'gcGraceMs', fallback: 10 * DAY_MS, help: 'how long tombstones are kept' },
+    0,
+    10 * 365 * DAY_MS,
+  ),
+  choice({ name: 'log-level', field: 'logLevel', fallback: 'info', help: 'least level that is logged' }, [
+    ...(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const),
+  ]),
+  toggle({
+    name: 'insecure-bind',
+    field: 'insecureBind',
+    fallback: false,
+    help: 'allow an address that other machines reach, without TLS',
+  }),
+];
+
+/** Named by the public contract, for clusters, TLS and encryption; this version has none of them. */
+export const settingsNotSupported: ReadonlySet<string> = new Set([
+  ...['cluster-name', 'node-id', 'peer-host', 'peer-port', 'seeds', 'replicas', 'rack', 'admin-port'],
+  ...['tls-cert', 'tls-key', 'tls-ca', 'peer-tls-cert', 'peer-tls-key', 'peer-tls-ca', 'encryption-key-file'],
+]);
+
+export const environmentName = (name: string): string => `RINGKV_${name.toUpperCase().replaceAll('-', '_')}`;
+export const fileName = (name: string): string =>
+  name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+export const flagName = (name: string): string => `--${name}`;
