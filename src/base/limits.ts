@@ -16,6 +16,8 @@ export const limits = {
   valueBytesCeiling: 8 * MiB,
   vnodesMax: 65_536,
   vnodesDefault: 1024,
+  /** node.json, CURRENT and layout.json: the longest lists a number for each of shardsMax shards. */
+  nodeFileBytesMax: 16 * KiB,
   shardsMax: 256,
   frontendsMax: 64,
   /** Versions are microseconds since 1970 as safe integers. */
@@ -63,6 +65,8 @@ export const limits = {
 
   requestTimeoutMsDefault: 5000,
   requestTimeoutMsMax: 30_000,
+  /** Flushes, compactions, verifications and snapshots of a whole shard. */
+  administrationMsMax: 24 * 3_600_000,
   idempotencyKeyCharactersMax: 64,
   idempotencyTtlMs: 10 * 60 * 1000,
   batchOpsMax: 1000,
