@@ -65,6 +65,8 @@ export const limits = {
 
   requestTimeoutMsDefault: 5000,
   requestTimeoutMsMax: 30_000,
+  /** Flushes, and other jobs, that wait for a background thread: a few for each of shardsMax shards. */
+  jobsWaitingMax: 1024,
   /** Flushes, compactions, verifications and snapshots of a whole shard. */
   administrationMsMax: 24 * 3_600_000,
   idempotencyKeyCharactersMax: 64,
