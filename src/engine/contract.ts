@@ -3,7 +3,8 @@
  * plain data so that they can be posted to a background thread or run in place by a test.
  */
 import type { RecordFields } from '../base/record.ts';
-import type { MemtableSetMemory, SeekTarget } from '../ipc/contract.ts';
+import type { MemtableSetMemory, RecordCursor, SeekTarget } from '../ipc/contract.ts';
+import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { FileSystemSpec } from '../vfs/file-system.ts';
 
 export type Durability = 'always' | 'interval' | 'os';
@@ -40,6 +41,55 @@ export interface TableMeta {
   readonly tombstoneVersionMin: number;
 }
 
+/**
+ * Writes one SSTable. Records come in rising order of (token, keyspace, key), one per key. Synchronous. Throws
+ * DiskFullError and IoError; after a throw only `abandon` may be called.
+ */
+export interface TableBuilder {
+  readonly number: number;
+  /** Bytes of the file so far, what is buffered included: where an output is cut. */
+  readonly bytes: number;
+  readonly records: number;
+  /** Copies an encoded record (src/base/record.ts). */
+  add(view: DataView, bytes: Uint8Array, offset: number): void;
+  /** Writes index, filter and footer, syncs and closes. The directory's sync is the caller's. At least one record. */
+  finish(): TableMeta;
+  /** Closes and deletes what is there. Does not throw for a file that is gone. */
+  abandon(): void;
+}
+
+/** Receives the end of a lookup that was PENDING. */
+export interface TableLookupListener {
+  /** `outcome` FOUND (then `table.found` holds the record until control returns) or ABSENT; `error` on I/O error or corruption. */
+  onTableLookup(ticket: number, outcome: EngineLookup, error: Error | null): void;
+}
+
+/**
+ * An open SSTable on the thread that opened it: point lookups through filter, index and block cache, and
+ * cursors. Every block is checked against its checksum before anything in it counts. Throws CorruptionError
+ * and IoError.
+ */
+export interface TableReader {
+  readonly meta: TableMeta;
+  readonly path: string;
+  /** Memory that it holds beside the block cache, bytes. */
+  readonly memoryBytes: number;
+  /** FOUND: `found` holds the record. PENDING: `listener.onTableLookup(ticket)` follows, in a later turn. */
+  lookup(
+    keyspace: number,
+    tokenHi: number,
+    tokenLo: number,
+    key: Uint8Array,
+    ticket: number,
+    listener: TableLookupListener,
+  ): EngineLookup;
+  readonly found: FoundRecord;
+  /** All records at or after `from`; reads files synchronously, ahead, and around the block cache. */
+  cursor(from: SeekTarget | null): RecordCursor;
+  /** Lookups that are PENDING still come back. Idempotent. */
+  close(): void;
+}
+
 /** Vnodes that belong to a shard: v with v mod shards = shard. A file may hold others after a change of S. */
 export interface Ownership {
   readonly vnodes: number;
@@ -52,6 +102,8 @@ export interface JobContext {
   readonly directory: string;
   readonly table: TableOptions;
   readonly ownership: Ownership;
+  /** Raised when the shard closes: the job gives up, deletes its outputs and rejects with a ClosedError. */
+  readonly stop: StopFlagMemory;
 }
 
 export interface FlushJob extends JobContext {
@@ -109,7 +161,10 @@ export interface EngineOptions {
   readonly directory: string;
   readonly ownership: Ownership;
   readonly fileSystem: FileSystemSpec;
+  /** New, or its last writer and all jobs that read it are gone. */
   readonly memory: MemtableSetMemory;
+  /** New: `close` raises it, so that jobs end soon. Whoever finds the shard's thread dead raises it instead. */
+  readonly stop: StopFlagMemory;
   readonly durability: Durability;
   /** Mode `interval`: ms between syncs. */
   readonly syncIntervalMs: number;
@@ -192,22 +247,27 @@ export interface EngineStats {
   readonly writesRefused: string;
 }
 
-/** One shard's LSM. All methods on the shard's thread. Opened by `openEngine(options, fs, jobs, clock, listener)`. */
+/**
+ * One shard's LSM. All methods on the shard's thread. Opened by
+ * `openEngine(options, fs, jobs, clock, listener): Promise<ShardEngine>` (engine.ts). `options.directory` exists.
+ */
 export interface ShardEngine {
   /** Highest version in any file or memtable at opening. */
   readonly versionMax: number;
   /**
    * Puts a record into log buffer and memtable: a seq above 0 (rising by at least 1 each), or minus a status (DISK_FULL,
    * OVERLOADED, READ_ONLY) with nothing done. Its version must be above every version of the key that the
-   * engine holds. Not durable before `onDurable`.
+   * engine holds. Not durable before `onDurable`. `also` goes into the same group of the log: a crash keeps both
+   * or neither; the seq is that of the later one.
    */
-  append(record: RecordFields): number;
+  append(record: RecordFields, also: RecordFields | null): number;
   /** Starts a group commit of what was appended, if none is in flight; otherwise the next one takes it. */
   commit(): void;
   readonly durableSeq: number;
   /**
    * Newest record of a key, tombstones and expired ones included (the caller judges). `latest` also sees
-   * appends that are not durable yet. PENDING: `onLookup(ticket)` follows.
+   * appends that are not durable yet. PENDING: `onLookup(ticket)` follows, with what is newest at that moment:
+   * memtables are asked again, and tables that were flushed meanwhile too. Throws CorruptionError and IoError.
    */
   lookup(
     keyspace: number,

@@ -26,3 +26,19 @@ export interface NodeConfig {
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   readonly insecureBind: boolean;
 }
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+/** Where a node says what happens: pino behind it in `serve`, nothing in an embedded store unless asked for. */
+export type Log = (level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
+
+/** A node that serves. Made by `startNode(config, log): Promise<RunningNode>` (node.ts). */
+export interface RunningNode {
+  /** http://HOST:PORT */
+  readonly url: string;
+  readonly config: NodeConfig;
+  readonly nodeId: string;
+  /** Resolves where the node cannot go on (a shard that dies again and again); never otherwise. */
+  readonly failed: Promise<Error>;
+  /** Stops accepting, answers what is in flight, syncs, closes. Idempotent. */
+  close(): Promise<void>;
+}

@@ -2,12 +2,14 @@ import { MessageChannel } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
 import { CorruptionError, DiskFullError, IoError, OverloadedError } from '../../src/base/errors.ts';
 import type { Job, JobResult } from '../../src/engine/contract.ts';
+import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import { PortJobRunner, serveJobs } from '../../src/node/job-port.ts';
 import { JobQueue } from '../../src/node/job-queue.ts';
 
 const context = {
   fileSystem: { kind: 'memory' },
   directory: '/shard-0',
+  stop: createStopFlag(),
   table: { blockBytes: 4096, compression: 'none', bloomBitsPerKey: 10 },
   ownership: { vnodes: 8, shards: 1, shard: 0 },
 } as const;

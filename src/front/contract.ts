@@ -1,0 +1,24 @@
+/** What the HTTP front end needs from the thread that runs it, and gives back. */
+import type { Clock } from '../base/clock.ts';
+import type { ShardClient } from '../shard/contract.ts';
+
+export interface FrontOptions {
+  readonly client: ShardClient;
+  readonly clock: Clock;
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** Whether other threads of this process listen on the same port. */
+  readonly sharedPort: boolean;
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+  /** '' while the node serves, otherwise why it does not: for /readyz. */
+  readonly notReady: () => string;
+}
+
+/** Made by `startFront(options): Promise<Front>` (front.ts), which rejects with a ListenError that names host and port. */
+export interface Front {
+  readonly port: number;
+  /** Stops accepting, lets requests in flight end for at most `graceMs`, then closes every connection. */
+  close(graceMs: number): Promise<void>;
+}
