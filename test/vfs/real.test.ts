@@ -121,6 +121,21 @@ describe('a real file', () => {
     file.close();
   });
 
+  it('gives its descriptor back once, when the last call in flight has ended', async () => {
+    const file = fs.open(at('a'), 'create');
+    const closes = (): number => system.calls.filter((name) => name === 'closeSync').length;
+    const ends = ['abc', 'def'].map(
+      (text, index) =>
+        new Promise<void>((resolve) => file.write(textBytes(text), 0, 3, index * 3, () => resolve())),
+    );
+    file.close();
+    file.close();
+    expect(closes()).toBe(0);
+    await Promise.all(ends);
+    expect(closes()).toBe(1);
+    expect(readFileSync(at('a'), 'latin1')).toBe('abcdef');
+  });
+
   it('of which closing fails is closed all the same', () => {
     const file = fs.open(at('a'), 'create');
     system.errors.set('closeSync', 'EIO');
