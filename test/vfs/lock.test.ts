@@ -214,6 +214,14 @@ describe.runIf(hasFlock && process.platform === 'linux')('the lock of the kernel
     closeSync(first.descriptor);
     expect(spawnSync('flock', ['-x', '-n', path, 'true']).status).toBe(0);
   });
+  it('is held as long as the lock of the directory is', () => {
+    const lock = lockDirectory(root, withKernel);
+    expect(openLocked(join(root, 'LOCK')).state).toBe('busy');
+    lock.release();
+    const free = openLocked(join(root, 'LOCK'));
+    expect(free.state).toBe('held');
+    closeSync(free.descriptor);
+  });
   it('is none where the command is missing or fails', () => {
     expect(openLocked(join(root, 'a'), 'no-such-command').state).toBe('none');
     expect(openLocked(join(root, 'a'), 'false').state).toBe('busy');
