@@ -11,11 +11,11 @@
  * With n levels, fanout f and threshold t, and compaction keeping up, at most n * (t - 1) tables and those just
  * flushed cover a token; a byte is written n times when tiered and about n * f / 2 times when levelled.
  *
- * It comes to an end. Take the number of records and, over all tokens with records, how many tables cover them.
- * Every plan but one kind lowers one of the two and raises neither, because its outputs do not overlap and lie
- * within what its inputs cover together: a due bucket holds two tables that cover one token, and what is
- * written again for its garbage loses some. The other kind puts small neighbours of level 0 into one table: fewer
- * tables, and no more than before of one level over any token, so that no bucket falls due by it.
+ * It comes to an end. Take the number of records that may go or expire and, over all tokens with records, how
+ * many tables cover them. A plan for a due bucket lowers the second and raises neither: its outputs do not
+ * overlap and lie within what its inputs cover together, and two of those cover one token. A plan for garbage
+ * lowers the first (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
+ * put together: they become fewer, and over no token more of the level than before, so that nothing falls due.
  */
 
 import { garbagePlan } from './compaction-garbage.ts';
@@ -26,8 +26,10 @@ import {
   formBuckets,
   LEVELS_MAX,
   levelOf,
+  recordsOf,
   scalingOf,
   shareOf,
+  unionOf,
   unionRange,
 } from './compaction-levels.ts';
 import type { Ownership, TableMeta } from './contract.ts';
@@ -129,7 +131,7 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
 
   const builder = new PlanBuilder(options, state, tables);
   for (const { level, bucket } of due) builder.addBucket(level, bucket);
-  builder.addSmall(byLevel[0] ?? []);
+  if (due.length === 0 && state.running === 0) builder.addSmall(byLevel[0] ?? []);
   builder.addGarbage();
   return {
     plans: builder.plans,
@@ -223,7 +225,7 @@ class PlanBuilder {
     let group: TableMeta[] = [];
     let bytes = 0;
     const add = (): void => {
-      if (group.length >= SMALL_NEIGHBOURS_MIN)
+      if (group.length >= SMALL_NEIGHBOURS_MIN && this.#staysAtLevel0(group))
         this.add(0, `${group.length} neighbours of level 0 are ${bytes} bytes together`, group);
       group = [];
       bytes = 0;
@@ -237,6 +239,12 @@ class PlanBuilder {
       bytes += size;
     }
     add();
+  }
+
+  #staysAtLevel0(group: readonly TableMeta[]): boolean {
+    const { ownership, flushBytes, dial } = this.#options;
+    const merged = { bytes: bytesOf(group), records: recordsOf(group), range: unionRange(group) };
+    return levelOf(merged, ownership, flushBytes, scalingOf(dial).fanout) === 0;
   }
 
   addGarbage(): void {
@@ -271,9 +279,8 @@ class PlanBuilder {
   #plan(level: number, reason: string, inputs: readonly TableMeta[]): void {
     const { ownership, tableTargetBytes } = this.#options;
     const bytes = bytesOf(inputs);
-    const records = inputs.reduce((sum, one) => sum + one.records, 0);
     const range = unionRange(inputs);
-    const density = bytes / shareOf(ownership, range, records);
+    const density = bytes / shareOf(ownership, range, recordsOf(inputs));
     const bits = Math.ceil(Math.log2(density / (tableTargetBytes * FILL_MAX)));
     const shardBits = Math.min(PART_BITS_MAX, Math.max(0, bits));
     const firstPart = ownPart(ownership, shardBits, range.firstHi, range.firstLo);
@@ -317,7 +324,7 @@ function chooseInputs(bucket: Bucket, room: number): readonly TableMeta[] {
     if (peak.has(table) || bytes + table.bytes > room || !rangesOverlap(table.range, range)) continue;
     wider.push(table);
     bytes += table.bytes;
-    range = unionRange([table, ...wider.slice(0, 1), { ...table, range }]);
+    range = unionOf(range, table.range);
   }
   return formRuns(wider).length <= OVERLAP_MAX ? wider : core;
 }
