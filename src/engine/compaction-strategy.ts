@@ -15,9 +15,10 @@
  * many tables cover them. A plan for a due bucket lowers the second and raises neither: its outputs do not
  * overlap and lie within what its inputs cover together, and two of those cover one token. A plan for garbage
  * lowers the first (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
- * put together: they become fewer, and over no token more of the level than before, so that nothing falls due.
+ * put together: they become fewer, and nothing falls due by it.
  */
 
+import { defined } from '../base/assert.ts';
 import { garbagePlan } from './compaction-garbage.ts';
 import {
   type Bucket,
@@ -131,7 +132,7 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
 
   const builder = new PlanBuilder(options, state, tables);
   for (const { level, bucket } of due) builder.addBucket(level, bucket);
-  if (due.length === 0 && state.running === 0) builder.addSmall(byLevel[0] ?? []);
+  if (due.length === 0 && state.running === 0) builder.addSmall(byLevel);
   builder.addGarbage();
   return {
     plans: builder.plans,
@@ -220,17 +221,17 @@ class PlanBuilder {
   }
 
   /** Neighbours of level 0 that are small together: flushes of so few records that they do not even overlap. */
-  addSmall(level0: readonly TableMeta[]): void {
+  addSmall(byLevel: readonly (readonly TableMeta[])[]): void {
     const smallBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
     let group: TableMeta[] = [];
     let bytes = 0;
     const add = (): void => {
-      if (group.length >= SMALL_NEIGHBOURS_MIN && this.#staysAtLevel0(group))
+      if (group.length >= SMALL_NEIGHBOURS_MIN && this.#makesNothingDue(group, byLevel))
         this.add(0, `${group.length} neighbours of level 0 are ${bytes} bytes together`, group);
       group = [];
       bytes = 0;
     };
-    for (const bucket of formBuckets(level0)) {
+    for (const bucket of formBuckets(byLevel[0] ?? [])) {
       const size = bytesOf(bucket.tables);
       const taken = bucket.tables.some(({ number }) => this.#taken.has(number));
       if (taken || bytes + size > smallBytes) add();
@@ -241,10 +242,17 @@ class PlanBuilder {
     add();
   }
 
-  #staysAtLevel0(group: readonly TableMeta[]): boolean {
+  /** Whether the one table that a group would become leaves the level it then belongs to below the threshold. */
+  #makesNothingDue(group: readonly TableMeta[], byLevel: readonly (readonly TableMeta[])[]): boolean {
     const { ownership, flushBytes, dial } = this.#options;
-    const merged = { bytes: bytesOf(group), records: recordsOf(group), range: unionRange(group) };
-    return levelOf(merged, ownership, flushBytes, scalingOf(dial).fanout) === 0;
+    const { fanout, threshold } = scalingOf(dial);
+    const range = unionRange(group);
+    const head = defined(group[0], 'compaction: an empty group');
+    const merged = { ...head, range, bytes: bytesOf(group), records: recordsOf(group) };
+    const others = (byLevel[levelOf(merged, ownership, flushBytes, fanout)] ?? []).filter(
+      (table) => !group.includes(table) && rangesOverlap(table.range, range),
+    );
+    return peakOf(formBuckets([...others, merged])) < threshold;
   }
 
   addGarbage(): void {

@@ -122,7 +122,7 @@ describe(`over many flushes (seed ${seed})`, () => {
       for (const key of shuffled(1000, random)) {
         sim.flush([key]);
         sim.settle();
-        expect(sim.tables.size).toBeLessThan(64);
+        expect(sim.tables.size).toBeLessThan(128);
       }
     }
   });
@@ -156,7 +156,7 @@ describe('the choice of a compaction', () => {
       pickCompactions(optionsOf(), stateOf(tables)).plans.map(({ inputs }) => inputs.length);
     expect(of([...low, ...high])).toEqual([3, 2]);
     const levels = pickCompactions(optionsOf(), stateOf([...low, ...high.slice(1)])).plans;
-    expect(levels.map(({ level }) => level)).toEqual([0, 5]);
+    expect(levels.map(({ level }) => level)).toEqual([0, 4]);
   });
 
   it('leaves busy tables alone and starts no more than are free to run', () => {
