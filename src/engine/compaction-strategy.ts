@@ -15,7 +15,7 @@
  * many tables cover them. A plan for a due bucket lowers the second and raises neither: its outputs do not
  * overlap and lie within what its inputs cover together, and two of those cover one token. A plan for garbage
  * lowers the first (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
- * put together: they become fewer, and nothing falls due by it.
+ * put together, some at a time: tables become fewer, and nothing falls due by it.
  */
 
 import { defined } from '../base/assert.ts';
@@ -36,7 +36,7 @@ import {
 import type { Ownership, TableMeta } from './contract.ts';
 import { newestFirst } from './manifest-state.ts';
 import { formRuns } from './merge-run.ts';
-import { ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
+import { compareFirst, ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
 
 /** Overlapping tables merged at a time, the oldest of those that are due: files open, and buffers. */
 export const OVERLAP_MAX = 32;
@@ -44,7 +44,7 @@ export const OVERLAP_MAX = 32;
 export const FILL_MAX = 0.8;
 /** Room that compaction leaves to flushes and the commit log, in flushed tables. */
 export const RESERVED_FLUSHES = 2;
-/** So many neighbours that together are small become one table. */
+/** So many neighbours become one table that takes up to SMALL_FRACTION_MAX of tableTargetBytes. */
 export const SMALL_NEIGHBOURS_MIN = 8;
 export const SMALL_FRACTION_MAX = 0.25;
 /** Level of plans that no level asked for. */
@@ -222,24 +222,22 @@ class PlanBuilder {
 
   /** Neighbours of level 0 that are small together: flushes of so few records that they do not even overlap. */
   addSmall(byLevel: readonly (readonly TableMeta[])[]): void {
-    const smallBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
-    let group: TableMeta[] = [];
-    let bytes = 0;
-    const add = (): void => {
-      if (group.length >= SMALL_NEIGHBOURS_MIN && this.#makesNothingDue(group, byLevel))
-        this.add(0, `${group.length} neighbours of level 0 are ${bytes} bytes together`, group);
-      group = [];
-      bytes = 0;
-    };
-    for (const bucket of formBuckets(byLevel[0] ?? [])) {
-      const size = bytesOf(bucket.tables);
-      const taken = bucket.tables.some(({ number }) => this.#taken.has(number));
-      if (taken || bytes + size > smallBytes) add();
-      if (taken || size > smallBytes) continue;
-      group.push(...bucket.tables);
-      bytes += size;
+    const groupBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
+    const tableBytes = groupBytes / SMALL_NEIGHBOURS_MIN;
+    const small = (byLevel[0] ?? []).filter(({ bytes }) => bytes <= tableBytes);
+    small.sort((a, b) => compareFirst(a.range, b.range) || a.number - b.number);
+    for (let at = 0; at + SMALL_NEIGHBOURS_MIN <= small.length; ) {
+      let end = at;
+      for (let bytes = 0; end < small.length; end++) {
+        bytes += small[end]?.bytes ?? 0;
+        if (bytes > groupBytes) break;
+      }
+      const group = small.slice(at, end);
+      at = end;
+      if (!this.#makesNothingDue(group, byLevel)) continue;
+      this.add(0, `${group.length} small neighbours of level 0`, group);
+      return;
     }
-    add();
   }
 
   /** Whether the one table that a group would become leaves the level it then belongs to below the threshold. */
