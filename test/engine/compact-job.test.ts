@@ -70,7 +70,7 @@ describe(`a compaction (seed ${seed})`, () => {
       expect(after, `seed ${seed} round ${round}`).toEqual(before);
       expect(harness.readAll(inputs)).toHaveLength(result.recordsRead);
       expect(harness.readAll(result.tables)).toHaveLength(result.recordsWritten);
-      expect(harness.tables.opened.size).toBe(0);
+      expect(harness.disk.openPaths).toEqual([]);
       for (const [i, a] of result.tables.entries())
         for (const b of result.tables.slice(i + 1)) expect(rangesOverlap(a.range, b.range)).toBe(false);
     }
@@ -208,18 +208,14 @@ describe('durability', () => {
     const { tables } = await harness.compact(inputs, { outputBytesMax: 2000 });
     expect(tables.length).toBeGreaterThan(1);
     const expected = harness.readAll(tables);
-    for (let i = 0; i < 20; i++) {
-      const after = harness.disk.powerCut(random);
-      const again = new JobHarness();
-      for (const [name, node] of after.names) again.disk.names.set(name, node);
-      expect(again.readAll(tables)).toEqual(expected);
-    }
+    for (let i = 0; i < 20; i++)
+      expect(new JobHarness(harness.disk.powerCut(random)).readAll(tables)).toEqual(expected);
   });
 
   it('is not asked of the disk for a job without outputs', async () => {
     const harness = new JobHarness();
     const inputs = [harness.tableOf({ key: 'a', value: null, version: 1 })];
-    harness.disk.log.length = 0;
+    harness.disk.resetCounts();
     expect((await harness.compact(inputs)).tables).toEqual([]);
     expect(harness.disk.log).toEqual([]);
   });
@@ -237,47 +233,50 @@ function twoTables(): { harness: JobHarness; inputs: TableMeta[]; files: string[
 describe('a compaction that fails', () => {
   it('at any call to the disk leaves no output and its inputs as they were', async () => {
     const whole = twoTables();
-    const start = whole.harness.disk.log.length;
-    const operations: string[] = [];
-    whole.harness.disk.fault = (operation) => operations.push(operation);
+    whole.harness.disk.resetCounts();
     await whole.harness.compact(whole.inputs, { outputBytesMax: 10_000 });
-    expect(operations.length).toBeGreaterThan(20);
-    expect(whole.harness.disk.log.length).toBeGreaterThan(start);
-    for (const [at, operation] of operations.entries())
-      for (const failure of [
-        new IoError(`${operation}: EIO`, 'EIO'),
-        new DiskFullError(`${operation}: ENOSPC`),
-      ]) {
-        const { harness, inputs, files } = twoTables();
-        const contents = harness.readAll(inputs);
-        let count = 0;
-        harness.disk.fault = () => {
-          if (count++ === at) throw failure;
-        };
-        await expect(harness.compact(inputs, { outputBytesMax: 10_000 }), `${at} ${operation}`).rejects.toBe(
-          failure,
-        );
-        harness.disk.fault = () => undefined;
-        expect(harness.files(), `${at} ${operation}`).toEqual(files);
-        expect(harness.readAll(inputs)).toEqual(contents);
-        expect(harness.tables.opened.size).toBe(0);
-      }
+    const { disk } = whole.harness;
+    for (const operation of [
+      'exists',
+      'create',
+      'write',
+      'sync',
+      'sync-directory',
+      'open',
+      'read',
+    ] as const) {
+      expect(disk.callsOf(operation), operation).toBeGreaterThan(0);
+      for (let after = 0; after < disk.callsOf(operation); after++)
+        for (const errno of ['EIO', 'ENOSPC']) {
+          const { harness, inputs, files } = twoTables();
+          const contents = harness.readAll(inputs);
+          const fault = harness.disk.inject({ operation, after, times: 1, errno });
+          const failed = harness.compact(inputs, { outputBytesMax: 10_000 });
+          const where = `${operation} ${after} ${errno}`;
+          await expect(failed, where).rejects.toThrow(errno === 'EIO' ? IoError : DiskFullError);
+          expect(fault.hits).toBe(1);
+          expect(harness.disk.openPaths, where).toEqual([]);
+          expect(harness.files(), where).toEqual(files);
+          expect(harness.readAll(inputs)).toEqual(contents);
+        }
+    }
   });
 
   it('for want of room gives the room back', async () => {
     const { harness, inputs, files } = twoTables();
-    harness.disk.room = harness.disk.used() + 20_000;
+    const { disk } = harness;
+    disk.capacityBytes = disk.usedBytes + 20_000;
     await expect(harness.compact(inputs, { outputBytesMax: 10_000 })).rejects.toThrow(DiskFullError);
     expect(harness.files()).toEqual(files);
-    expect(harness.disk.freeBytes()).toBe(20_000);
+    expect(disk.freeBytes(DIRECTORY)).toBe(20_000);
   });
 
   it('reports its own failure where its outputs cannot be deleted either', async () => {
     const { harness, inputs } = twoTables();
-    harness.disk.fault = (operation) => {
-      if (operation.startsWith('sync') || operation.startsWith('unlink')) throw new IoError(operation, 'EIO');
-    };
-    await expect(harness.compact(inputs)).rejects.toThrow(/^sync /);
+    harness.disk.inject({ operation: 'sync', errno: 'EIO' });
+    const unlink = harness.disk.inject({ operation: 'unlink', errno: 'EPERM' });
+    await expect(harness.compact(inputs)).rejects.toThrow(/^sync .*EIO/);
+    expect(unlink.hits).toBeGreaterThan(0);
   });
 
   it('and is repeated under the same numbers writes over what a crash left behind', async () => {
@@ -312,7 +311,7 @@ describe('the stop flag', () => {
     harness.onPause = () => {
       if (++turns === 2) new StopFlag(harness.stop).raise();
     };
-    harness.disk.log.length = 0;
+    harness.disk.resetCounts();
     await expect(harness.compact([input])).rejects.toThrow('the shard is closing');
     expect(harness.files()).toHaveLength(1);
     const written = harness.disk.log.filter((entry) => entry.startsWith('write')).length * value.length;

@@ -8,7 +8,7 @@ import type { MemtableSetMemory } from '../../src/ipc/contract.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
-import { DIRECTORY, type Encoded, encoded, inOrder, JobHarness, newestOf, recordOf } from './job-harness.ts';
+import { type Encoded, encoded, inOrder, JobHarness, newestOf, recordOf } from './job-harness.ts';
 
 const seed = systemSeed();
 
@@ -50,7 +50,7 @@ describe(`a flush (seed ${seed})`, () => {
     expect(harness.readAll(result.tables)).toEqual(expected);
     expect(result).toMatchObject({ recordsRead: expected.length, recordsWritten: expected.length });
     const after = harness.disk.powerCut(random);
-    expect(harness.files(after)).toEqual(['7.plain']);
+    expect(new JobHarness(after).files()).toEqual(['7.plain']);
     expect(harness.pauses.length).toBe(Math.floor(expected.length / SLICE_RECORDS_MAX));
   });
 
@@ -65,16 +65,15 @@ describe(`a flush (seed ${seed})`, () => {
     const memory = memtable(writes, records);
     const whole = new JobHarness();
     await runJob(jobOf(whole, memory), whole.disk, whole.tools);
-    const calls = whole.disk.log.length;
-    expect(calls).toBeGreaterThan(10);
-    for (let at = 0; at < calls; at++) {
-      const harness = new JobHarness();
-      let count = 0;
-      harness.disk.fault = (operation) => {
-        if (count++ === at) throw new IoError(`${operation}: EIO`, 'EIO');
-      };
-      await expect(runJob(jobOf(harness, memory), harness.disk, harness.tools)).rejects.toThrow('EIO');
-      expect(harness.disk.readdir(DIRECTORY)).toEqual([]);
+    for (const operation of ['exists', 'create', 'write', 'sync', 'sync-directory'] as const) {
+      expect(whole.disk.callsOf(operation), operation).toBeGreaterThan(0);
+      for (let after = 0; after < whole.disk.callsOf(operation); after++) {
+        const harness = new JobHarness();
+        harness.disk.inject({ operation, after, times: 1, errno: 'EIO' });
+        await expect(runJob(jobOf(harness, memory), harness.disk, harness.tools)).rejects.toThrow(IoError);
+        expect(harness.disk.openPaths).toEqual([]);
+        expect(harness.files()).toEqual([]);
+      }
     }
     const harness = new JobHarness();
     new StopFlag(harness.stop).raise();

@@ -21,7 +21,8 @@ import type { JobTools } from '../../src/engine/job-tools.ts';
 import { runJob } from '../../src/engine/run-job.ts';
 import type { StopFlagMemory } from '../../src/ipc/stop-flag.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
-import { FakeDisk } from './fake-disk.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { newDisk } from './disk.ts';
 import { PlainTables, plainPath } from './plain-tables.ts';
 
 export const DIRECTORY = '/shard';
@@ -85,7 +86,7 @@ export function newestOf(records: Iterable<Encoded>): Map<string, Encoded> {
 }
 
 export class JobHarness {
-  readonly disk = new FakeDisk();
+  readonly disk: SimulatedFileSystem;
   readonly clock = new ManualClock(START_MS);
   readonly tables = new PlainTables();
   stop: StopFlagMemory = createStopFlag();
@@ -104,6 +105,10 @@ export class JobHarness {
       await Promise.resolve();
     },
   };
+
+  constructor(disk = newDisk()) {
+    this.disk = disk;
+  }
 
   /** Writes one record of each key, the newest. */
   table(records: Iterable<Encoded>): TableMeta {
@@ -166,8 +171,8 @@ export class JobHarness {
     return runJob(this.job(inputs, others), this.disk, this.tools);
   }
   /** Names of table files. */
-  files(disk = this.disk): string[] {
-    return disk.readdir(DIRECTORY).filter((name) => name.endsWith('.plain'));
+  files(): string[] {
+    return this.disk.readdir(DIRECTORY).filter((name) => name.endsWith('.plain'));
   }
   pathOf(number: number): string {
     return plainPath(DIRECTORY, number);
