@@ -8,7 +8,7 @@ import type { MemtableSetMemory } from '../../src/ipc/contract.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
-import { type Encoded, encoded, inOrder, JobHarness, newestOf, recordOf } from './job-harness.ts';
+import { type Encoded, encoded, imageOf, inOrder, JobHarness, newestOf, recordOf } from './job-harness.ts';
 
 const seed = systemSeed();
 
@@ -47,7 +47,7 @@ describe(`a flush (seed ${seed})`, () => {
     const result = await runJob(jobOf(harness, memtable(writes, records)), harness.disk, harness.tools);
     expect(result.tables.map(({ number }) => number)).toEqual([7]);
     const expected = inOrder(newestOf(writes).values());
-    expect(harness.readAll(result.tables)).toEqual(expected);
+    expect(harness.image(result.tables)).toBe(imageOf(expected));
     expect(result).toMatchObject({ recordsRead: expected.length, recordsWritten: expected.length });
     const after = harness.disk.powerCut(random);
     expect(new JobHarness(after).files()).toEqual(['7.plain']);

@@ -74,6 +74,9 @@ export const nameAt = ({ view, bytes }: Encoded, offset = 0): string =>
 export const inOrder = (records: Iterable<Encoded>): Encoded[] =>
   [...records].sort((a, b) => compareRecordPlaces(a.view, a.bytes, 0, b.view, b.bytes, 0));
 
+export const imageOf = (records: readonly Encoded[]): string =>
+  Buffer.concat(records.map(({ bytes }) => bytes)).toString('latin1');
+
 /** Of each key the newest. */
 export function newestOf(records: Iterable<Encoded>): Map<string, Encoded> {
   const newest = new Map<string, Encoded>();
@@ -137,6 +140,10 @@ export class JobHarness {
   }
   readAll(tables: readonly TableMeta[]): Encoded[] {
     return tables.flatMap((meta) => this.read(meta));
+  }
+  /** All bytes of the records, as text: fast to compare. */
+  image(tables: readonly TableMeta[]): string {
+    return imageOf(this.readAll(tables));
   }
   /** What a reader of these tables finds: live records by name. */
   live(tables: readonly TableMeta[], nowMs = this.clock.nowMs()): Map<string, Encoded> {

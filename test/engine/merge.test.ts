@@ -12,6 +12,7 @@ import {
   type Encoded,
   encoded,
   GRACE_MS,
+  imageOf,
   inOrder,
   JobHarness,
   nameAt,
@@ -45,11 +46,12 @@ class ListCursor implements RecordCursor {
 }
 /** One record a key, in order: what a table may hold. */
 const sourceOf = (records: readonly Encoded[]): Encoded[] => inOrder(newestOf(records).values());
-function drain(cursor: RecordCursor): Uint8Array[] {
-  const out: Uint8Array[] = [];
+function drain(cursor: RecordCursor): Encoded[] {
+  const out: Encoded[] = [];
   for (; cursor.valid; cursor.next()) {
     const { bytes, view, offset } = cursor;
-    out.push(bytes.slice(offset, offset + recordBytesAt(view, offset)));
+    const copy = bytes.slice(offset, offset + recordBytesAt(view, offset));
+    out.push({ bytes: copy, view: new DataView(copy.buffer) });
   }
   return out;
 }
@@ -77,8 +79,8 @@ describe(`the merge cursor (seed ${seed})`, () => {
       );
       const all = sources.flat();
       const cursor = new MergeCursor(sources.map((records) => new ListCursor(records)));
-      const expected = inOrder(newestOf(all).values()).map(({ bytes }) => bytes);
-      expect(drain(cursor), `seed ${seed} round ${round}`).toEqual(expected);
+      const expected = imageOf(inOrder(newestOf(all).values()));
+      expect(imageOf(drain(cursor)), `seed ${seed} round ${round}`).toBe(expected);
       expect(cursor.passed).toBe(all.length);
     }
   });
