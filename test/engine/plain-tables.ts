@@ -6,12 +6,13 @@ import {
   FLAG_TOMBSTONE,
   flagsAt,
   recordBytesAt,
+  recordFault,
   tokenHiAt,
   tokenLoAt,
   versionAt,
 } from '../../src/base/record.ts';
 import type { TableBuilder, TableMeta, TableReader } from '../../src/engine/contract.ts';
-import type { TableFactory } from '../../src/engine/job-tools.ts';
+import type { Damage, TableFactory, TableVerification } from '../../src/engine/job-tools.ts';
 import type { RecordCursor } from '../../src/ipc/contract.ts';
 import type { File, FileSystem } from '../../src/vfs/file-system.ts';
 
@@ -172,16 +173,35 @@ export class PlainTables implements TableFactory {
     this.openedMax = Math.max(this.openedMax, this.opened.size);
     return reader;
   }
+  numberOf(name: string): number {
+    return Number(/^([0-9]+)\.plain$/.exec(name)?.[1] ?? -1);
+  }
+  /** Only that each record is sound, and that they are as many as the meta says. */
   verify(
     fs: FileSystem,
-    directory: string,
-    meta: TableMeta,
+    path: string,
+    meta: TableMeta | null,
     onBytes: (bytes: number) => void,
-  ): { bytes: number; records: number; damage: { file: string; offset: number; what: string }[] } {
-    const file = plainPath(directory, meta.number);
-    onBytes(meta.bytes);
-    const bytes = fs.exists(file) ? meta.bytes : 0;
-    const damage = bytes === 0 ? [{ file, offset: 0, what: 'missing' }] : [];
-    return { bytes, records: meta.records, damage };
+  ): TableVerification {
+    const file = fs.open(path, 'read');
+    try {
+      const bytes = new Uint8Array(file.size());
+      file.readSync(bytes, 0, bytes.length, 0);
+      onBytes(bytes.length);
+      const view = new DataView(bytes.buffer);
+      const damage: Damage[] = [];
+      let records = 0;
+      for (let at = 0; at < bytes.length; at += recordBytesAt(view, at), records++) {
+        const what = recordFault(view, at, bytes.length);
+        if (what === '') continue;
+        damage.push({ file: path, offset: at, what });
+        break;
+      }
+      if (meta !== null && records !== meta.records)
+        damage.push({ file: path, offset: 0, what: `${records} records, not ${meta.records}` });
+      return { bytes: bytes.length, records, damage };
+    } finally {
+      file.close();
+    }
   }
 }
