@@ -10,8 +10,13 @@ import { recordsOf } from './compaction-levels.ts';
 import type { TableMeta } from './contract.ts';
 import { rangesOverlap } from './token-range.ts';
 
-/** Share of a plan's records that must be expected to go. */
+/** Share of a plan's records that must be expected to go, tombstones with what they hide. */
 export const GARBAGE_FRACTION_MIN = 0.25;
+/**
+ * Share of a table's records that must have expired. Above a half: an idempotency outcome beside every write is
+ * half of the records and few of the bytes.
+ */
+export const EXPIRED_FRACTION_MIN = 0.6;
 
 export interface GarbageState {
   readonly tables: readonly TableMeta[];
@@ -47,7 +52,7 @@ export function oldTombstonesEstimate(table: TableMeta, nowMs: number, gcGraceMs
 export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: number): GarbagePlan | null {
   const { nowMs } = state;
   const expired = expiredEstimate(table, nowMs);
-  if (expired / table.records >= GARBAGE_FRACTION_MIN)
+  if (expired / table.records >= EXPIRED_FRACTION_MIN)
     return {
       inputs: [table],
       reason: `about ${percent(expired, table.records)} of its records have expired`,
