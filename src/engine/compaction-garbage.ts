@@ -48,7 +48,14 @@ export function oldTombstonesEstimate(table: TableMeta, nowMs: number, gcGraceMs
   return table.tombstones * fractionBelow(table.tombstoneVersionMin, table.versionMax, newestOld);
 }
 
-/** What to write again for the sake of `table`, or null. */
+/** Whether a table by itself has enough garbage to look further. */
+export function hasGarbage(table: TableMeta, nowMs: number, gcGraceMs: number): boolean {
+  if (expiredEstimate(table, nowMs) / table.records >= EXPIRED_FRACTION_MIN) return true;
+  // Each tombstone takes the record that it hides with it, where that is in the job.
+  return (2 * oldTombstonesEstimate(table, nowMs, gcGraceMs)) / table.records >= GARBAGE_FRACTION_MIN;
+}
+
+/** What to write again for the sake of a table that has garbage, or null where that would not make it go. */
 export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: number): GarbagePlan | null {
   const { nowMs } = state;
   const expired = expiredEstimate(table, nowMs);
@@ -58,8 +65,6 @@ export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: nu
       reason: `about ${percent(expired, table.records)} of its records have expired`,
     };
   const old = oldTombstonesEstimate(table, nowMs, gcGraceMs);
-  // Each tombstone takes the record that it hides with it, where that is in the job.
-  if ((2 * old) / table.records < GARBAGE_FRACTION_MIN) return null;
   const oldest = table.tombstoneVersionMin;
   if (state.memoryVersionMin <= oldest) return null;
   const hidden = state.tables.filter(
