@@ -203,13 +203,7 @@ export class Lookups implements TableLookupListener {
     return LOOKUP_FOUND;
   }
 
-  #inMemory(
-    keyspace: number,
-    tokenHi: number,
-    tokenLo: number,
-    key: Uint8Array,
-    latest: boolean,
-  ): boolean {
+  #inMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, latest: boolean): boolean {
     const { writer, archives } = this.#memtables;
     if (writer.find(keyspace, tokenHi, tokenLo, key, latest)) {
       const { slot, offset, seq } = writer.found;

@@ -156,7 +156,7 @@ export class WritePath {
     this.#records++;
   }
 
-  /** Bytes that a record needs beside its own: its group's header, and a closing group after it. */
+  /** Room beside the record's own: its group's header, and a closing group after it. */
   #overhead(): number {
     return this.#from < 0 ? 2 * WAL_GROUP_HEADER_BYTES : WAL_GROUP_HEADER_BYTES;
   }
@@ -288,33 +288,20 @@ export class WritePath {
 
   /** Takes back every record that is not durable; whether there were any. */
   #takeBack(): boolean {
-    const { writer } = this.#memtables;
     const lost = this.#seq > this.#durableSeq;
     this.#cut.length = 0;
     this.#from = -1;
     this.#records = 0;
     this.#commitDue = false;
+    const seq = this.#seq;
     for (const memtable of this.#memtables.items) {
       if (memtable.closed) continue;
-      const end = memtable.segment === this.#log.segment ? this.#log.end : 0;
-      const durable = writer.durableSeq(memtable.slot);
-      writer.rollback(memtable.slot, durable, end);
-      memtable.base = this.#seq - durable;
-      if (durable === 0) {
-        memtable.firstSeq = 0;
-        memtable.versionMin = Number.POSITIVE_INFINITY;
-      }
+      const from = memtable.segment === this.#log.segment ? this.#log.end : 0;
+      const slotSeq = this.#memtables.takeBack(memtable, from, seq);
       if (memtable === this.#active) continue;
-      const to = end + WAL_GROUP_HEADER_BYTES;
-      this.#cut.push({
-        memtable,
-        from: end,
-        to,
-        records: 0,
-        slotSeq: durable,
-        seq: this.#seq,
-        closing: true,
-      });
+      // A full memtable still waits for the group that closes its segment.
+      const to = from + WAL_GROUP_HEADER_BYTES;
+      this.#cut.push({ memtable, from, to, records: 0, slotSeq, seq, closing: true });
     }
     return lost;
   }
