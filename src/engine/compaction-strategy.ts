@@ -11,23 +11,28 @@
  * With n levels, fanout f and threshold t, and compaction keeping up, at most n * (t - 1) tables and those just
  * flushed cover a token; a byte is written n times when tiered and about n * f / 2 times when levelled.
  *
- * It comes to an end. Take the number of records and, over all tokens with records, how many tables cover them.
- * Every plan but one kind lowers one of the two and raises neither, because its outputs do not overlap and lie
- * within what its inputs cover together: a due bucket holds two tables that cover one token, and what is
- * written again for its garbage loses some. The other kind puts small neighbours of level 0 into one table: fewer
- * tables, and no more than before of one level over any token, so that no bucket falls due by it.
+ * It comes to an end. Take the number of records that may go or expire and, over all tokens with records, how
+ * many tables cover them. A plan for a due bucket lowers the second and raises neither: its outputs do not
+ * overlap and lie within what its inputs cover together, and two of those cover one token. A plan for garbage
+ * lowers the first (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
+ * put together, some at a time: tables become fewer, and nothing falls due by it.
  */
 
-import { garbagePlan } from './compaction-garbage.ts';
+import { defined } from '../base/assert.ts';
+import { garbagePlan, hasGarbage } from './compaction-garbage.ts';
 import {
   type Bucket,
   byAge,
   bytesOf,
+  depthOf,
   formBuckets,
   LEVELS_MAX,
   levelOf,
+  recordsOf,
   scalingOf,
   shareOf,
+  sortByFirst,
+  unionOf,
   unionRange,
 } from './compaction-levels.ts';
 import type { Ownership, TableMeta } from './contract.ts';
@@ -41,7 +46,7 @@ export const OVERLAP_MAX = 32;
 export const FILL_MAX = 0.8;
 /** Room that compaction leaves to flushes and the commit log, in flushed tables. */
 export const RESERVED_FLUSHES = 2;
-/** So many neighbours that together are small become one table. */
+/** So many neighbours become one table that takes up to SMALL_FRACTION_MAX of tableTargetBytes. */
 export const SMALL_NEIGHBOURS_MIN = 8;
 export const SMALL_FRACTION_MAX = 0.25;
 /** Level of plans that no level asked for. */
@@ -109,7 +114,7 @@ interface Due {
 
 export function pickCompactions(options: CompactionOptions, state: CompactionState): CompactionChoice {
   const scaling = scalingOf(options.dial);
-  const tables = [...state.tables];
+  const tables = sortByFirst(state.tables);
   const byLevel: TableMeta[][] = Array.from({ length: LEVELS_MAX }, () => []);
   for (const table of tables)
     byLevel[levelOf(table, options.ownership, options.flushBytes, scaling.fanout)]?.push(table);
@@ -118,8 +123,10 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
   const levels: LevelStats[] = [];
   byLevel.forEach((members, level) => {
     if (members.length === 0) return;
-    const overlap = peakOf(formBuckets(members));
+    const overlap = depthOf(members);
     levels.push({ level, tables: members.length, bytes: bytesOf(members), overlap });
+    // What is not busy overlaps no more than all do.
+    if (overlap < scaling.threshold) return;
     const free = members.filter(({ number }) => !state.busy.has(number));
     for (const bucket of formBuckets(free))
       if (bucket.peak.length >= scaling.threshold) due.push({ level, bucket });
@@ -129,13 +136,13 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
 
   const builder = new PlanBuilder(options, state, tables);
   for (const { level, bucket } of due) builder.addBucket(level, bucket);
-  builder.addSmall(byLevel[0] ?? []);
+  if (due.length === 0 && state.running === 0) builder.addSmall(byLevel);
   builder.addGarbage();
   return {
     plans: builder.plans,
     pending: builder.pending,
     pendingBytes: builder.pendingBytes,
-    overlapMax: peakOf(formBuckets(tables)),
+    overlapMax: depthOf(tables),
     levels,
     skipped: builder.skipped,
   };
@@ -146,7 +153,7 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
  * tables are left out: to be called when nothing runs.
  */
 export function planFullCompaction(options: CompactionOptions, state: CompactionState): CompactionChoice {
-  const tables = [...state.tables];
+  const tables = sortByFirst(state.tables);
   const all = { ...options, compactionsMax: Number.POSITIVE_INFINITY };
   const builder = new PlanBuilder(all, { ...state, running: 0 }, tables);
   const free = tables.filter(({ number }) => !state.busy.has(number));
@@ -165,14 +172,11 @@ export function planFullCompaction(options: CompactionOptions, state: Compaction
     plans: builder.plans,
     pending: builder.pending,
     pendingBytes: builder.pendingBytes,
-    overlapMax: peakOf(formBuckets(tables)),
+    overlapMax: depthOf(tables),
     levels: [],
     skipped: builder.skipped,
   };
 }
-
-const peakOf = (buckets: readonly Bucket[]): number =>
-  buckets.reduce((highest, { peak }) => Math.max(highest, peak.length), 0);
 
 class PlanBuilder {
   readonly plans: CompactionPlan[] = [];
@@ -218,33 +222,45 @@ class PlanBuilder {
   }
 
   /** Neighbours of level 0 that are small together: flushes of so few records that they do not even overlap. */
-  addSmall(level0: readonly TableMeta[]): void {
-    const smallBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
-    let group: TableMeta[] = [];
-    let bytes = 0;
-    const add = (): void => {
-      if (group.length >= SMALL_NEIGHBOURS_MIN)
-        this.add(0, `${group.length} neighbours of level 0 are ${bytes} bytes together`, group);
-      group = [];
-      bytes = 0;
-    };
-    for (const bucket of formBuckets(level0)) {
-      const size = bytesOf(bucket.tables);
-      const taken = bucket.tables.some(({ number }) => this.#taken.has(number));
-      if (taken || bytes + size > smallBytes) add();
-      if (taken || size > smallBytes) continue;
-      group.push(...bucket.tables);
-      bytes += size;
+  addSmall(byLevel: readonly (readonly TableMeta[])[]): void {
+    const groupBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
+    const tableBytes = groupBytes / SMALL_NEIGHBOURS_MIN;
+    const small = (byLevel[0] ?? []).filter(({ bytes }) => bytes <= tableBytes);
+    for (let at = 0; at + SMALL_NEIGHBOURS_MIN <= small.length; ) {
+      let end = at;
+      for (let bytes = 0; end < small.length; end++) {
+        bytes += small[end]?.bytes ?? 0;
+        if (bytes > groupBytes) break;
+      }
+      const group = small.slice(at, end);
+      at = end;
+      if (!this.#makesNothingDue(group, byLevel)) continue;
+      this.add(0, `${group.length} small neighbours of level 0`, group);
+      return;
     }
-    add();
+  }
+
+  /** Whether the one table that a group would become leaves the level it then belongs to below the threshold. */
+  #makesNothingDue(group: readonly TableMeta[], byLevel: readonly (readonly TableMeta[])[]): boolean {
+    const { ownership, flushBytes, dial } = this.#options;
+    const { fanout, threshold } = scalingOf(dial);
+    const range = unionRange(group);
+    const head = defined(group[0], 'compaction: an empty group');
+    const merged = { ...head, range, bytes: bytesOf(group), records: recordsOf(group) };
+    const others = (byLevel[levelOf(merged, ownership, flushBytes, fanout)] ?? []).filter(
+      (table) => !group.includes(table) && rangesOverlap(table.range, range),
+    );
+    return depthOf(sortByFirst([...others, merged])) < threshold;
   }
 
   addGarbage(): void {
     const { nowMs, memoryVersionMin } = this.#state;
-    for (const table of [...this.#tables].sort(byAge)) {
+    const { gcGraceMs } = this.#options;
+    const worth = this.#tables.filter((table) => hasGarbage(table, nowMs, gcGraceMs)).sort(byAge);
+    for (const table of worth) {
       if (this.#taken.has(table.number)) continue;
       const state = { tables: this.#tables, busy: this.#taken, nowMs, memoryVersionMin };
-      const plan = garbagePlan(table, state, this.#options.gcGraceMs);
+      const plan = garbagePlan(table, state, gcGraceMs);
       if (plan !== null) this.add(LEVEL_NONE, `table ${table.number}: ${plan.reason}`, plan.inputs);
     }
   }
@@ -271,9 +287,8 @@ class PlanBuilder {
   #plan(level: number, reason: string, inputs: readonly TableMeta[]): void {
     const { ownership, tableTargetBytes } = this.#options;
     const bytes = bytesOf(inputs);
-    const records = inputs.reduce((sum, one) => sum + one.records, 0);
     const range = unionRange(inputs);
-    const density = bytes / shareOf(ownership, range, records);
+    const density = bytes / shareOf(ownership, range, recordsOf(inputs));
     const bits = Math.ceil(Math.log2(density / (tableTargetBytes * FILL_MAX)));
     const shardBits = Math.min(PART_BITS_MAX, Math.max(0, bits));
     const firstPart = ownPart(ownership, shardBits, range.firstHi, range.firstLo);
@@ -317,7 +332,7 @@ function chooseInputs(bucket: Bucket, room: number): readonly TableMeta[] {
     if (peak.has(table) || bytes + table.bytes > room || !rangesOverlap(table.range, range)) continue;
     wider.push(table);
     bytes += table.bytes;
-    range = unionRange([table, ...wider.slice(0, 1), { ...table, range }]);
+    range = unionOf(range, table.range);
   }
   return formRuns(wider).length <= OVERLAP_MAX ? wider : core;
 }
