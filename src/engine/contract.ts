@@ -37,7 +37,7 @@ export interface TableMeta {
   /** Earliest expiry in the table, ms since 1970; 0 where nothing expires. */
   readonly expiresMsMin: number;
   readonly expiresMsMax: number;
-  /** When every tombstone in it was written at the latest (version of the newest), 0 without tombstones. */
+  /** Version of its oldest tombstone, 0 without tombstones: before it has passed gcGraceMs none can go away. */
   readonly tombstoneVersionMin: number;
 }
 
@@ -121,8 +121,10 @@ export interface CompactJob extends JobContext {
   /** Output numbers are taken from here on, at most `outputsMax`. */
   readonly firstNumber: number;
   readonly outputsMax: number;
-  /** Outputs are cut where they pass this size, at a key boundary. */
+  /** Outputs are cut where they pass this size, between two tokens. */
   readonly outputBytesMax: number;
+  /** Outputs are also cut at the borders of 2^shardBits equal parts of the shard's own tokens; 0 by default. */
+  readonly shardBits?: number;
   readonly nowMs: number;
   readonly gcGraceMs: number;
   /**
