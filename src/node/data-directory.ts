@@ -13,8 +13,8 @@ import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { ConfigurationError, CorruptionError, IoError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { manifestOfName, MANIFEST_TEMPORARY } from '../engine/manifest-format.ts';
-import { type FileLock, type FileSystem, LOCK_NAME } from '../vfs/file-system.ts';
+import { MANIFEST_TEMPORARY, manifestOfName } from '../engine/manifest-format.ts';
+import type { FileLock, FileSystem } from '../vfs/file-system.ts';
 import { DOCUMENT_FORMAT, isDocumentName, readDocument, writeDocument } from './document.ts';
 import {
   CURRENT,
@@ -110,7 +110,8 @@ function makeDirectory(fs: FileSystem, path: string): void {
   try {
     fs.mkdir(path);
   } catch (error) {
-    if (error instanceof IoError && (error.errno === 'EEXIST' || error.errno === 'ENOTDIR')) throw notADirectory(path, error);
+    if (error instanceof IoError && (error.errno === 'EEXIST' || error.errno === 'ENOTDIR'))
+      throw notADirectory(path, error);
     throw error;
   }
   for (const one of made) fs.syncDirectory(dirname(one));
@@ -130,7 +131,7 @@ const notADirectory = (path: string, cause: IoError): ConfigurationError =>
 
 function isOurs(name: string): boolean {
   return (
-    name === LOCK_NAME ||
+    /^LOCK(\.|$)/.test(name) ||
     name === 'lost+found' ||
     layoutOfName(name) > 0 ||
     isDocumentName(name, NODE_DOCUMENT) ||
@@ -181,4 +182,3 @@ function create(fs: FileSystem, { path, vnodes, shards, newNodeId }: DataDirecto
     vnodes,
   });
 }
-

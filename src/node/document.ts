@@ -10,7 +10,7 @@
  */
 import { join } from 'node:path';
 import type { z } from 'zod';
-import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from '../base/checksum.ts';
+import { CHECKSUM_BYTES, writeChecksum } from '../base/checksum.ts';
 import { CorruptionError, FormatVersionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
@@ -36,11 +36,8 @@ export function writeDocument(
   name: string,
   fields: DocumentFields & Readonly<Record<string, unknown>>,
 ): void {
-  const digest = new Uint8Array(CHECKSUM_BYTES);
-  const sealed = encoder.encode(JSON.stringify(fields));
-  writeChecksum(sealed, 0, sealed.length, digest, 0);
-  const checksum = Buffer.from(digest).toString('hex');
-  const bytes = encoder.encode(`${JSON.stringify({ ...fields, checksum }, null, 2)}\n`);
+  const sealed = { ...fields, checksum: checksumOf(fields) };
+  const bytes = encoder.encode(`${JSON.stringify(sealed, null, 2)}\n`);
   const temporary = join(directory, name + TEMPORARY);
   if (fs.exists(temporary)) fs.unlink(temporary);
   const file = fs.open(temporary, 'create');
@@ -62,10 +59,7 @@ export function readDocument<T>(fs: FileSystem, path: string, schema: z.ZodType<
   if (!fs.exists(path)) throw new CorruptionError(path, 0, 'the file is missing');
   const content = parsed(path, contentOf(fs, path));
   const { checksum, ...fields } = content;
-  const sealed = encoder.encode(JSON.stringify(fields));
-  const digest = Buffer.from(typeof checksum === 'string' ? checksum : '', 'hex');
-  if (digest.length !== CHECKSUM_BYTES || !checksumMatches(sealed, 0, sealed.length, digest, 0))
-    throw new CorruptionError(path, 0, 'the document fails its checksum');
+  if (checksum !== checksumOf(fields)) throw new CorruptionError(path, 0, 'the document fails its checksum');
   if (fields.format !== DOCUMENT_FORMAT)
     throw new FormatVersionError(
       `${path} has format version ${String(fields.format)}, written by RingKV ${String(fields.createdBy)}; ` +
@@ -75,6 +69,13 @@ export function readDocument<T>(fs: FileSystem, path: string, schema: z.ZodType<
   if (checked.success) return checked.data;
   const issue = checked.error.issues[0];
   throw new CorruptionError(path, 0, `${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+function checksumOf(fields: object): string {
+  const text = encoder.encode(JSON.stringify(fields));
+  const digest = Buffer.alloc(CHECKSUM_BYTES);
+  writeChecksum(text, 0, text.length, digest, 0);
+  return digest.toString('hex');
 }
 
 function contentOf(fs: FileSystem, path: string): string {

@@ -43,6 +43,8 @@ export interface ShardContents {
   readonly tables: readonly { readonly from: string; readonly meta: TableMeta }[];
   readonly versionMax: number;
 }
+/** Table file name. */
+export const tableName = (number: number): string => `table-${number}`;
 export const emptyContents: ShardContents = { tables: [], versionMax: 0 };
 
 const head = { format: z.literal(DOCUMENT_FORMAT), createdBy: z.string() };

@@ -46,7 +46,9 @@ export async function reshard(
 ): Promise<void> {
   const old = data.layout;
   if (shards > old.vnodes)
-    throw new ConfigurationError(`shards ${shards}: ${data.path} has ${old.vnodes} vnodes, one shard each at most`);
+    throw new ConfigurationError(
+      `shards ${shards}: ${data.path} has ${old.vnodes} vnodes, one shard each at most`,
+    );
   log('info', `resharding from ${old.shards} to ${shards} shards`, { from: old.shards, to: shards });
   for (let shard = 0; shard < old.shards; shard++) settler.check(old, shard);
   const settled: OldShard[] = [];

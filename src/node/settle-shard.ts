@@ -97,7 +97,9 @@ export class EngineSettler implements ShardSettler {
     const { fs } = this.#options;
     const home = shardDirectory(layout, shard);
     const highest = layout.inherited[shard] ?? 0;
-    const inherited = [...readManifest(fs, home).state.tables.values()].filter(({ number }) => number <= highest);
+    const inherited = [...readManifest(fs, home).state.tables.values()].filter(
+      ({ number }) => number <= highest,
+    );
     if (inherited.length === 0) return;
     const manifest = Manifest.open(fs, home);
     try {
