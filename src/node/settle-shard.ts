@@ -133,7 +133,6 @@ export class EngineSettler implements ShardSettler {
       rateBytesPerSecond: 0,
     };
     const { tables } = await this.#options.jobs.run(job);
-    this.#options.fs.syncDirectory(home);
     await appended(manifest, { addTables: tables, removeTables: [table.number] });
   }
 }
