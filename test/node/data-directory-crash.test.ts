@@ -6,7 +6,7 @@ import { Crash } from '../../src/vfs/simulated-faults.ts';
 
 const seed = systemSeed();
 const CALLS_MAX = 500;
-const PATH = '/home/data';
+const PATH = '/srv/stores/data';
 const OLD = 'a'.repeat(32);
 const NEW = 'b'.repeat(32);
 
@@ -45,6 +45,15 @@ describe(`making a data directory (seed ${seed})`, () => {
     }
     expect(calls).toBeGreaterThan(50);
     expect(calls).toBeLessThan(CALLS_MAX);
+  });
+
+  it('is durable when it is done, with the directories above it', () => {
+    const random = new Random(seed);
+    for (let round = 0; round < 30; round++) {
+      const disk = new SimulatedFileSystem({ seed: random.uint32() });
+      open(disk, OLD);
+      expect(open(disk.powerCut(random), NEW).nodeId).toBe(OLD);
+    }
   });
 
   it('fails clearly where the disk is full, and succeeds once there is room', () => {
