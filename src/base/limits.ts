@@ -77,6 +77,12 @@ export const limits = {
   /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
   shardBatchMax: 256,
 
+  /** A shard thread that ends more often than this within the window stays down. */
+  shardRestartsMax: 5,
+  shardRestartWindowMs: 60_000,
+  /** Before the first restart of a window; twice as long before each further one. */
+  shardRestartDelayMs: 50,
+
   requestTimeoutMsDefault: 5000,
   requestTimeoutMsMax: 30_000,
   /** Flushes, and other jobs, that wait for a background thread: a few for each of shardsMax shards. */
