@@ -2,7 +2,7 @@
  * The memtables of one shard with the log segments that they are images of, oldest first. Owned by the
  * shard's thread. Invariants:
  *
- * 1. Segments rise by one from each entry to the next; at most the last one takes writes.
+ * 1. Segments rise from each entry to the next; at most the last one takes writes.
  * 2. An entry leaves at the front only, after the manifest says that its records stand in a table.
  * 3. The engine's seq of a record is `base` plus its seq in the slot; it rises over all memtables. A rollback
  *    raises `base`, so that no seq is given twice; records that are durable then keep the seq they were
@@ -73,7 +73,7 @@ export class MemtableList {
   add(memtable: Memtable): void {
     const newest = this.newest;
     assert(
-      newest === undefined || memtable.segment === newest.segment + 1,
+      newest === undefined || memtable.segment > newest.segment,
       () => `memtables: segment ${memtable.segment} after ${newest?.segment}`,
     );
     this.items.push(memtable);

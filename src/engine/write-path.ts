@@ -13,7 +13,7 @@
  * 5. In the active segment there is always room left for a closing group.
  */
 import { assert } from '../base/assert.ts';
-import { DiskFullError } from '../base/errors.ts';
+import { DiskFullError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { type RecordFields, recordBytes } from '../base/record.ts';
 import { Status } from '../base/status.ts';
@@ -49,8 +49,12 @@ export interface WritePathParts {
   readonly onClosed: () => void;
   /** Why a full memtable cannot be replaced: DISK_FULL where a flush found no room, else OVERLOADED. */
   readonly stalledStatus: () => number;
+  /** Writing has ended for good. */
+  readonly onReadOnly: (why: string) => void;
   /** Number of the next segment. */
   readonly nextSegment: number;
+  /** Seq of the last record that was recovered. */
+  readonly seq: number;
 }
 
 export class WritePath {
@@ -74,6 +78,7 @@ export class WritePath {
   /** Why `append` refuses, 0 where it does not. */
   #refusal = 0;
   #reason = '';
+  #held = '';
   #full = false;
   #markTimer = false;
   #markedEnd = 0;
@@ -85,6 +90,8 @@ export class WritePath {
     this.#memtables = parts.memtables;
     this.#log = parts.log;
     this.#nextSegment = parts.nextSegment;
+    this.#seq = parts.seq;
+    this.#durableSeq = parts.seq;
   }
 
   get durableSeq(): number {
@@ -95,7 +102,7 @@ export class WritePath {
   }
   /** Why writes are refused, '' where they are not. */
   get refused(): string {
-    return this.#reason;
+    return this.#reason === '' ? this.#held : this.#reason;
   }
   get active(): Memtable | null {
     return this.#active;
@@ -107,15 +114,22 @@ export class WritePath {
     return this.#full;
   }
 
-  /** Takes a free slot for writes and opens its segment, or notes that the disk is full. */
+  /** Takes a free slot for writes, if there is one. Its segment is opened with the first group. */
   start(): void {
-    this.#activate();
-    this.#pump();
+    if (this.#memtables.freeSlots > 0) this.#activate();
+  }
+  /** Refuses writes with OVERLOADED for as long as `why` is not ''. */
+  hold(why: string): void {
+    if (why === this.#held) return;
+    if (why !== '' && this.#held === '') this.#parts.listener.onEvent('warn', `writes are refused: ${why}`);
+    if (why === '') this.#parts.listener.onEvent('info', 'compaction has caught up: writes are taken');
+    this.#held = why;
   }
 
   /** As ShardEngine.append. */
   append(record: RecordFields, also: RecordFields | null): number {
     if (this.#refusal !== 0) return -this.#refusal;
+    if (this.#held !== '') return -Status.OVERLOADED;
     let size = recordBytes(record.key.length, record.value.length);
     if (also !== null) size += recordBytes(also.key.length, also.value.length);
     const { writer } = this.#memtables;
@@ -156,8 +170,8 @@ export class WritePath {
   #rotateFor(size: number): number {
     if (size + 2 * WAL_GROUP_HEADER_BYTES > this.#memtables.memory.options.arenaBytes)
       return Status.VALUE_TOO_LARGE;
-    if (this.rotate()) return 0;
-    return this.#parts.stalledStatus();
+    if (!this.rotate()) return this.#parts.stalledStatus();
+    return this.#memtables.writer.fits(size, this.#overhead()) ? 0 : Status.VALUE_TOO_LARGE;
   }
 
   /** Closes the active memtable behind its last record, if it has any, and starts the next. False where no slot is free. */
@@ -172,8 +186,8 @@ export class WritePath {
 
   #activate(): void {
     const { writer } = this.#memtables;
-    const activated = writer.activate(0);
-    assert(activated, 'write path: no free slot');
+    // Recovery leaves a slot active that took no record.
+    if (writer.active < 0) assert(writer.activate(0), 'write path: no free slot');
     this.#active = newMemtable(writer.active, this.#nextSegment++, this.#seq);
     this.#memtables.add(this.#active);
   }
@@ -230,7 +244,8 @@ export class WritePath {
       this.#logReady = true;
       this.#log.openSegment(memtable.segment);
     } catch (error) {
-      this.#failed(error as Error);
+      if (!(error instanceof RingKvError)) throw error;
+      this.#failed(error);
       return false;
     }
     this.#markedEnd = 0;
@@ -301,7 +316,6 @@ export class WritePath {
         closing: true,
       });
     }
-    this.#durableSeq = Math.max(this.#durableSeq, 0);
     return lost;
   }
 
@@ -311,6 +325,7 @@ export class WritePath {
     this.#reason = why;
     const words = status === Status.READ_ONLY ? 'the shard takes no more writes' : 'writes are refused';
     this.#parts.listener.onEvent('error', `${words}: ${why}`);
+    if (status === Status.READ_ONLY) this.#parts.onReadOnly(why);
   }
 
   /** Ends writing for good: log, manifest or a recovered segment is damaged. What was appended is still committed where it can be. */
@@ -328,7 +343,8 @@ export class WritePath {
     try {
       free = this.#parts.freeBytes();
     } catch (error) {
-      this.#parts.listener.onEvent('warn', `cannot tell how much room the disk has: ${(error as Error).message}`);
+      if (!(error instanceof RingKvError)) throw error;
+      this.#parts.listener.onEvent('warn', `cannot tell how much room the disk has: ${error.message}`);
     }
     if (free < limits.diskFullRoomBytes && this.#ending === null) {
       this.#parts.setTimer(limits.diskFullProbeMs, () => this.#probe());
