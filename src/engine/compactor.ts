@@ -11,7 +11,7 @@
  * 4. A table that is found damaged is never an input again, so a compaction does not fail for ever.
  */
 import type { Clock } from '../base/clock.ts';
-import { ClosedError, CorruptionError, OverloadedError, ResourceError } from '../base/errors.ts';
+import { ClosedError, CorruptionError, OverloadedError, ResourceError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import {
   type CompactionChoice,
@@ -179,7 +179,7 @@ export class Compactor {
     try {
       for (const meta of addTables) readers.push(openTable(meta));
     } catch (error) {
-      discard();
+      if (error instanceof RingKvError) discard();
       throw error;
     }
     await new Promise<void>((resolve, reject) => {
@@ -216,6 +216,11 @@ export class Compactor {
     if (manifest.failed !== null) {
       this.#stopped = manifest.failed;
       onFailed(`the manifest cannot be written: ${manifest.failed.message}`);
+      return;
+    }
+    if (!(error instanceof RingKvError)) {
+      this.#stopped = error;
+      onFailed(`a compaction broke an invariant: ${error.message}`);
       return;
     }
     if (error instanceof CorruptionError || this.#backingOff) return;

@@ -9,7 +9,7 @@
  *    fails otherwise limits.flushAttemptsMax times; one that finds a broken invariant or damage not at all.
  */
 import { AssertionError } from '../base/assert.ts';
-import { ClosedError, CorruptionError, DiskFullError, ResourceError } from '../base/errors.ts';
+import { ClosedError, CorruptionError, DiskFullError, ResourceError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { FlushJob, JobRunner, TableMeta, TableReader } from './contract.ts';
@@ -138,7 +138,7 @@ export class Flusher {
       flush.reader = this.#parts.openTable(meta);
     } catch (error) {
       // Nothing rests on the file yet: it is written anew.
-      this.#parts.removeTable(meta.number);
+      if (error instanceof RingKvError) this.#parts.removeTable(meta.number);
       this.#retry(flush, asError(error));
       return;
     }
@@ -180,7 +180,7 @@ export class Flusher {
   #retry(flush: Flush, error: Error): void {
     if (this.#stopped !== null) return;
     const final =
-      error instanceof AssertionError ||
+      !(error instanceof RingKvError) ||
       error instanceof CorruptionError ||
       (!(error instanceof ResourceError) && ++flush.attempts >= limits.flushAttemptsMax);
     if (final) this.#fail(error);
