@@ -77,6 +77,14 @@ export const limits = {
   /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
   shardBatchMax: 256,
 
+  backgroundThreadsMax: 4,
+  /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
+  threadHeapBytesMax: 512 * MiB,
+  bloomBitsPerKey: 10,
+  /** Tables over one token beyond which writes wait for compaction. */
+  tablesOverlapMax: 48,
+  /** Size at which compaction cuts tables, in memtables. */
+  tableTargetMemtables: 4,
   /** A shard thread that ends more often than this within the window stays down. */
   shardRestartsMax: 5,
   shardRestartWindowMs: 60_000,
