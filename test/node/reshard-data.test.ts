@@ -47,6 +47,15 @@ describe(`data through changes of the number of shards (seed ${seed})`, () => {
     }
   });
 
+  it('keeps a deletion apart from the table of what it deletes, as long as that is there', async () => {
+    const sharded = new ShardedDisk(new SimulatedFileSystem({ seed: 1 }), 1);
+    const keys = Array.from({ length: 50 }, (_, i) => `key-${i}`);
+    await sharded.write(0, new Map(keys.map((key) => [key, 'old'])), (engine) => engine.flush());
+    await sharded.write(0, new Map(keys.map((key) => [key, null])), (engine) => engine.flush());
+    for (const shards of [2, 3, 1]) await sharded.reshard(shards);
+    expect(await sharded.contents()).toEqual(new Map());
+  });
+
   it('does not multiply when shards are changed again and again without a compaction between', async () => {
     const random = new Random(seed);
     const model = new Map<string, string>();

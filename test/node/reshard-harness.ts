@@ -28,7 +28,8 @@ const settings: ShardSettings = {
   syncIntervalMs: 100,
   table: { blockBytes: 512, compression: 'none', bloomBitsPerKey: 10 },
   blockCacheBytes: 64 * 1024,
-  compactionDial: 0,
+  // Tables stay apart for long.
+  compactionDial: 10,
   compactionBytesPerSecond: 0,
   compactionsMax: 1,
   tablesMax: 64,
@@ -37,6 +38,8 @@ const settings: ShardSettings = {
   gcGraceMs: 0,
   origin: 1,
 };
+
+const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
 
 export class DiskCrashed extends Error {}
 
@@ -67,7 +70,7 @@ export class ShardedDisk {
     };
     promise.then(end, end);
     for (let turns = 0; turns < TURNS_MAX; turns++) {
-      await new Promise((done) => setImmediate(done));
+      await turn();
       if (settled) return await promise;
       if (this.disk.crashed) throw new DiskCrashed();
       this.disk.step();
@@ -170,7 +173,7 @@ export class ShardedDisk {
   }
 
   #jobs(): LocalJobRunner {
-    const tools = { tables: fakeFactory, clock: this.clock, pause: () => Promise.resolve() };
+    const tools = { tables: fakeFactory, clock: this.clock, pause: turn };
     return new LocalJobRunner(this.disk, tools);
   }
   #parts(directory: string): Partial<EngineParts> {
@@ -188,7 +191,7 @@ const silent = {
 };
 
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((done) => setImmediate(done));
+  while (!holds()) await turn();
 }
 
 /** Random writes and deletions over `keys` keys, applied to `model`, by shard of `sharded`. */
