@@ -111,7 +111,12 @@ export class EngineHarness implements EngineListener {
   /** Jobs yield to the disk between their slices. */
   readonly #pause = (): Promise<void> => Promise.resolve();
 
-  constructor(disk: SimulatedFileSystem, shape: Shape = SHAPE, random: Random | null = null, clock = new ManualClock(1_700_000_000_000)) {
+  constructor(
+    disk: SimulatedFileSystem,
+    shape: Shape = SHAPE,
+    random: Random | null = null,
+    clock = new ManualClock(1_700_000_000_000),
+  ) {
     this.disk = disk;
     this.shape = shape;
     this.random = random;
@@ -300,7 +305,12 @@ export interface Seen {
   readonly version: number;
 }
 /** All live records, page by page. */
-export function scanAll(engine: ShardEngine, snapshot: number, pages: { limit: number; bytesMax: number; examinedMax: number }, prefix = ''): Seen[] {
+export function scanAll(
+  engine: ShardEngine,
+  snapshot: number,
+  pages: { limit: number; bytesMax: number; examinedMax: number },
+  prefix = '',
+): Seen[] {
   const out: Seen[] = [];
   let from: SeekTarget = { tokenHi: 0, tokenLo: 0, keyspace: KEYSPACE_USER, key: new Uint8Array(0) };
   for (let exclusive = false; ; exclusive = true) {

@@ -144,7 +144,9 @@ export class ModelRun {
     await this.#open();
     for (const key of this.#keys) {
       const name = Buffer.from(key).toString();
-      this.#harness.lookup(key, false, (answer) => this.#compare(name, answer, this.#durable, 'after a start'));
+      this.#harness.lookup(key, false, (answer) =>
+        this.#compare(name, answer, this.#durable, 'after a start'),
+      );
     }
     await this.#drain();
     this.#scan();
@@ -285,7 +287,8 @@ export class ModelRun {
     const nowMs = this.#clock.nowMs();
     const live = isLive(expected, nowMs) ? expected : undefined;
     if (answer.outcome !== 1) {
-      if (live !== undefined) this.#fail(`${what} lookup of ${name}: absent, and the model has ${live.version}`);
+      if (live !== undefined)
+        this.#fail(`${what} lookup of ${name}: absent, and the model has ${live.version}`);
       return;
     }
     const { view, bytes, offset, seq } = this.#engine.found;
@@ -363,5 +366,7 @@ function liveInOrder(state: State, nowMs: number, prefix: string): Seen[] {
     hashToken(Buffer.from(key));
     rows.push({ key, value: entry.value, version: entry.version, hi: token.hi, lo: token.lo });
   }
-  return rows.sort((a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
+  return rows.sort(
+    (a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)),
+  );
 }

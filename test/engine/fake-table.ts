@@ -1,17 +1,24 @@
-import { CorruptionError } from '../../src/base/errors.ts';
 import { checksumMatches, writeChecksum } from '../../src/base/checksum.ts';
+import { CorruptionError } from '../../src/base/errors.ts';
 import {
   comparePlace,
+  expiresMsAt,
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
-  expiresMsAt,
   flagsAt,
   recordBytesAt,
   tokenHiAt,
   tokenLoAt,
   versionAt,
 } from '../../src/base/record.ts';
-import type { EngineLookup, FoundRecord, TableBuilder, TableLookupListener, TableMeta, TableReader } from '../../src/engine/contract.ts';
+import type {
+  EngineLookup,
+  FoundRecord,
+  TableBuilder,
+  TableLookupListener,
+  TableMeta,
+  TableReader,
+} from '../../src/engine/contract.ts';
 import type { TableAccess } from '../../src/engine/engine-tables.ts';
 import type { TableFactory } from '../../src/engine/job-tools.ts';
 import type { RecordCursor, SeekTarget } from '../../src/ipc/contract.ts';
@@ -26,7 +33,15 @@ class Builder implements TableBuilder {
   readonly #parts: Uint8Array[] = [];
   readonly #file: File;
   readonly #fs: FileSystem;
-  #meta = { tombstones: 0, expiring: 0, versionMin: Infinity, versionMax: 0, expiresMsMin: 0, expiresMsMax: 0, tombstoneVersionMin: 0 };
+  #meta = {
+    tombstones: 0,
+    expiring: 0,
+    versionMin: Infinity,
+    versionMax: 0,
+    expiresMsMin: 0,
+    expiresMsMax: 0,
+    tombstoneVersionMin: 0,
+  };
   #first: [number, number] = [0, 0];
   #last: [number, number] = [0, 0];
   constructor(fs: FileSystem, directory: string, number: number) {
@@ -47,7 +62,8 @@ class Builder implements TableBuilder {
     m.versionMax = Math.max(m.versionMax, version);
     if (flagsAt(view, offset) & FLAG_TOMBSTONE) {
       m.tombstones++;
-      m.tombstoneVersionMin = m.tombstoneVersionMin === 0 ? version : Math.min(m.tombstoneVersionMin, version);
+      m.tombstoneVersionMin =
+        m.tombstoneVersionMin === 0 ? version : Math.min(m.tombstoneVersionMin, version);
     }
     if (flagsAt(view, offset) & FLAG_EXPIRING) {
       m.expiring++;
@@ -69,7 +85,12 @@ class Builder implements TableBuilder {
       bytes: out.length,
       records: this.records,
       ...this.#meta,
-      range: { firstHi: this.#first[0], firstLo: this.#first[1], lastHi: this.#last[0], lastLo: this.#last[1] },
+      range: {
+        firstHi: this.#first[0],
+        firstLo: this.#first[1],
+        lastHi: this.#last[0],
+        lastLo: this.#last[1],
+      },
     };
   }
   abandon(): void {
@@ -100,14 +121,24 @@ export class FakeReader implements TableReader {
   readonly meta: TableMeta;
   readonly path: string;
   readonly memoryBytes = 0;
-  readonly found: FoundRecord = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)), offset: 0, seq: 0 };
+  readonly found: FoundRecord = {
+    bytes: new Uint8Array(0),
+    view: new DataView(new ArrayBuffer(0)),
+    offset: 0,
+    seq: 0,
+  };
   readonly #file: File;
   #cached: Uint8Array | null = null;
   constructor(fs: FileSystem, directory: string, meta: TableMeta) {
     this.meta = meta;
     this.path = path(directory, meta.number);
     this.#file = fs.open(this.path, 'read');
-    if (this.#file.size() !== meta.bytes) throw new CorruptionError(this.path, this.#file.size(), `file has ${this.#file.size()} bytes, not ${meta.bytes}`);
+    if (this.#file.size() !== meta.bytes)
+      throw new CorruptionError(
+        this.path,
+        this.#file.size(),
+        `file has ${this.#file.size()} bytes, not ${meta.bytes}`,
+      );
   }
   #check(bytes: Uint8Array): Cursor {
     const end = this.meta.bytes - 8;
@@ -124,7 +155,14 @@ export class FakeReader implements TableReader {
       }
     return 0;
   }
-  lookup(k: number, hi: number, lo: number, key: Uint8Array, ticket: number, listener: TableLookupListener): EngineLookup {
+  lookup(
+    k: number,
+    hi: number,
+    lo: number,
+    key: Uint8Array,
+    ticket: number,
+    listener: TableLookupListener,
+  ): EngineLookup {
     if (this.#cached !== null) return this.#find(this.#cached, k, hi, lo, key);
     const bytes = new Uint8Array(this.meta.bytes);
     const mine = key.slice();
@@ -146,7 +184,18 @@ export class FakeReader implements TableReader {
     this.#file.readSync(bytes, 0, bytes.length, 0);
     const cursor = this.#check(bytes);
     if (from !== null)
-      while (cursor.valid && comparePlace(cursor.view, cursor.bytes, cursor.offset, from.tokenHi, from.tokenLo, from.keyspace, from.key) < 0)
+      while (
+        cursor.valid &&
+        comparePlace(
+          cursor.view,
+          cursor.bytes,
+          cursor.offset,
+          from.tokenHi,
+          from.tokenLo,
+          from.keyspace,
+          from.key,
+        ) < 0
+      )
         cursor.next();
     return cursor;
   }
@@ -165,7 +214,11 @@ export const fakeFactory: TableFactory = {
       return { bytes: meta.bytes, records: meta.records, damage: [] };
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error;
-      return { bytes: meta.bytes, records: 0, damage: [{ file: error.file, offset: error.offset, what: error.message }] };
+      return {
+        bytes: meta.bytes,
+        records: 0,
+        damage: [{ file: error.file, offset: error.offset, what: error.message }],
+      };
     }
   },
 };
