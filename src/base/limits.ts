@@ -77,6 +77,8 @@ export const limits = {
   /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
   shardBatchMax: 256,
 
+  /** How long requests in flight may take to end when a node closes. */
+  closeGraceMs: 10_000,
   backgroundThreadsMax: 4,
   /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
   threadHeapBytesMax: 512 * MiB,
