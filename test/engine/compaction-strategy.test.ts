@@ -310,6 +310,7 @@ describe('garbage', () => {
     const expiring = { expiring: 48, expiresMsMin: NOW_MS - DAY_MS, expiresMsMax: NOW_MS };
     expect(plansOf([table(1, expiring)])).toEqual([[1]]);
     expect(plansOf([table(1, { ...expiring, expiresMsMax: NOW_MS + 9 * DAY_MS })])).toEqual([]);
+    expect(plansOf([table(1, { ...expiring, expiring: 24 })])).toEqual([]);
     expect(plansOf([table(1, { ...expiring, expiresMsMin: NOW_MS + 1, expiresMsMax: NOW_MS + 2 })])).toEqual(
       [],
     );
