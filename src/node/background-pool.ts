@@ -23,7 +23,8 @@ export class BackgroundPool implements JobRunner {
       try {
         return resultOf(await this.#pool.run<JobOutcome>(job));
       } catch (error) {
-        if (!(error instanceof ClosedError)) log('warn', `a ${job.kind} job in ${job.directory} failed: ${(error as Error).message}`);
+        if (!(error instanceof ClosedError))
+          log('warn', `a ${job.kind} job in ${job.directory} failed: ${(error as Error).message}`);
         throw error;
       }
     });

@@ -11,6 +11,9 @@ export interface FrontThreadData {
   readonly sharedPort: boolean;
   readonly maxKeyBytes: number;
   readonly maxValueBytes: number;
+  readonly nodeId: string;
+  /** Which front end it is, from 0. */
+  readonly index: number;
   readonly shards: number;
   readonly vnodes: number;
   /** The thread's own, which every shard rings. */

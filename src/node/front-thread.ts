@@ -11,8 +11,23 @@ import { RingShardClient } from '../shard/shard-client.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { plainError } from './job-port.ts';
 
+/** The default of a setting that this version does not have. */
+const CLUSTER_NAME = 'ringkv';
+
 export async function runFrontThread(data: FrontThreadData): Promise<void> {
-  const { port, host, listenPort, sharedPort, maxKeyBytes, maxValueBytes, shards, vnodes, doorbell } = data;
+  const {
+    port,
+    host,
+    listenPort,
+    sharedPort,
+    maxKeyBytes,
+    maxValueBytes,
+    shards,
+    vnodes,
+    doorbell,
+    nodeId,
+    index,
+  } = data;
   const tell = (event: FrontEvent): void => port.postMessage(event);
   const client = new RingShardClient({ shards, vnodes, doorbell, clock: systemClock });
   let reason = 'the node is starting';
@@ -52,6 +67,8 @@ export async function runFrontThread(data: FrontThreadData): Promise<void> {
       maxKeyBytes,
       maxValueBytes,
       notReady: () => reason,
+      node: { nodeId, clusterName: CLUSTER_NAME },
+      frontend: index,
     });
     closeFront = (graceMs) => front.close(graceMs);
     tell({ kind: 'listening', port: front.port });

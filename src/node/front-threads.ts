@@ -21,8 +21,7 @@ import { workerUrl } from './thread-pool.ts';
 
 export interface FrontThreadsOptions {
   readonly config: NodeConfig;
-  readonly shards: number;
-  readonly vnodes: number;
+  readonly nodeId: string;
   /** A thread ended that was not told to. */
   readonly onDeath: (error: Error) => void;
 }
@@ -82,10 +81,10 @@ export class FrontThread implements ClientPeer {
   #closing = false;
 
   constructor(index: number, options: FrontThreadsOptions, listenPort: number, sharedPort: boolean) {
-    const { config, shards, vnodes, onDeath } = options;
+    const { config, nodeId, onDeath } = options;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const { host, maxKeyBytes, maxValueBytes } = config;
+    const { host, maxKeyBytes, maxValueBytes, shards, vnodes } = config;
     const data: FrontThreadData = {
       port: port2,
       host,
@@ -93,6 +92,8 @@ export class FrontThread implements ClientPeer {
       sharedPort,
       maxKeyBytes,
       maxValueBytes,
+      nodeId,
+      index,
       shards,
       vnodes,
       doorbell: this.doorbell,

@@ -6,10 +6,13 @@
  * Order of the end: clients, shards (each ends its jobs), background threads, the lock of the data directory.
  */
 import { resolve } from 'node:path';
+import { assert } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
-import { systemSeed } from '../base/random.ts';
 import { limits } from '../base/limits.ts';
+import { systemSeed } from '../base/random.ts';
+import { systemPause } from '../engine/job-tools.ts';
 import { LocalJobRunner } from '../engine/run-job.ts';
+import { Sstables } from '../engine/sstables.ts';
 import { realFileSystem } from '../vfs/real.ts';
 import { BackgroundPool } from './background-pool.ts';
 import type { ClientPeer } from './client-peer.ts';
@@ -104,7 +107,7 @@ export class NodeThreads {
 
   async #reshard(data: DataDirectory): Promise<void> {
     const { config } = this;
-    const tools = { ...jobTools, clock: systemClock };
+    const tools = { tables: new Sstables(systemClock), clock: systemClock, pause: systemPause };
     const settler = new EngineSettler({
       fs: realFileSystem,
       jobs: new LocalJobRunner(realFileSystem, tools),
@@ -170,6 +173,9 @@ function openData(config: NodeConfig, keep: Keep): DataDirectory {
     newNodeId,
   });
 }
+
+/** Of a shard in its own file system in memory. */
+const MEMORY_DIRECTORY = '/';
 
 /** 128 bits of the system's randomness. */
 const newNodeId = (): string =>

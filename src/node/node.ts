@@ -26,14 +26,14 @@ export async function startNode(config: NodeConfig, log: Log): Promise<RunningNo
     return closing;
   };
   try {
-    const { shards, vnodes } = threads.config;
-    fronts = await FrontThreads.start({ config: threads.config, shards, vnodes, onDeath: (error) => fail(error) });
+    const { config: effective, nodeId } = threads;
+    fronts = await FrontThreads.start({ config: effective, nodeId, onDeath: (error) => fail(error) });
     const { port, url } = fronts;
     const tellFronts = (reason: string): void => fronts?.setNotReady(reason);
     await threads.start(fronts.peers);
     threads.onNotReady = tellFronts;
     tellFronts(threads.notReady);
-    return { url, config: { ...threads.config, port }, nodeId: threads.nodeId, failed, close };
+    return { url, config: { ...effective, port }, nodeId, failed, close };
   } catch (error) {
     await close();
     throw error;

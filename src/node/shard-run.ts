@@ -91,7 +91,9 @@ export class ShardThread implements ShardRun {
     } catch (error) {
       cause = error as Error;
     }
-    this.#refused(cause ?? new UnavailableError(`shard ${data.engine.ownership.shard} ended before it served`));
+    this.#refused(
+      cause ?? new UnavailableError(`shard ${data.engine.ownership.shard} ended before it served`),
+    );
     new StopFlag(this.#stop).raise();
     await tracked?.idle();
     this.#control.close();

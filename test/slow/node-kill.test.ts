@@ -58,7 +58,9 @@ describe(`a store whose threads are killed under load (seed ${seed})`, () => {
     const child = run('node-thread-killer.mjs', { path: join(root, 'data'), seed, kills: 4 });
     const report = JSON.parse(await child.line((line) => line.startsWith('{'))) as Record<string, unknown>;
     expect(report).toMatchObject({ lost: [], codes: expect.arrayContaining(['UNAVAILABLE']) });
-    const codes = (report.codes as string[]).filter((code) => !['UNAVAILABLE', 'SHARD_DOWN', 'OVERLOADED'].includes(code));
+    const codes = (report.codes as string[]).filter(
+      (code) => !['UNAVAILABLE', 'SHARD_DOWN', 'OVERLOADED'].includes(code),
+    );
     expect(codes).toEqual([]);
     expect(report.restarts).toBe(4);
     // The other shard did not notice.

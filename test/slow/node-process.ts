@@ -1,7 +1,7 @@
 /** Child processes that run the build, for tests: their lines, their end, and that none outlives its test. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import { resolve } from 'node:path';
+import { createInterface } from 'node:readline';
 
 const children = new Set<ChildProcess>();
 
@@ -62,6 +62,8 @@ export function run(script: string, argument: unknown): Child {
 export async function killAll(): Promise<void> {
   for (const child of [...children]) {
     child.kill('SIGKILL');
-    await new Promise((done) => (child.exitCode !== null || child.signalCode !== null ? done(0) : child.once('close', done)));
+    await new Promise((done) =>
+      child.exitCode !== null || child.signalCode !== null ? done(0) : child.once('close', done),
+    );
   }
 }

@@ -26,7 +26,8 @@ const text = (bytes: Uint8Array | null | undefined): string | null | undefined =
 
 async function contents(store: Store): Promise<Map<string, string>> {
   const all = new Map<string, string>();
-  for await (const { key, value } of store.scan()) all.set(Buffer.from(key).toString(), text(value) as string);
+  for await (const { key, value } of store.scan())
+    all.set(Buffer.from(key).toString(), text(value) as string);
   return all;
 }
 const sorted = (map: ReadonlyMap<string, string>): [string, string][] => [...map].sort();
@@ -36,11 +37,15 @@ async function churn(store: Store, random: Random, count: number, model: Map<str
   for (let done = 0; done < count; done += 100) {
     const batch = new Map<string, string | null>();
     for (let i = 0; i < 100; i++)
-      batch.set(`key-${random.below(400)}`, random.chance(0.25) ? null : `${random.uint32()}${'x'.repeat(random.below(3000))}`);
+      batch.set(
+        `key-${random.below(400)}`,
+        random.chance(0.25) ? null : `${random.uint32()}${'x'.repeat(random.below(3000))}`,
+      );
     await Promise.all(
       [...batch].map(([key, value]) => (value === null ? store.delete(key) : store.put(key, value))),
     );
-    for (const [key, value] of batch) if (value === null) model.delete(key);
+    for (const [key, value] of batch)
+      if (value === null) model.delete(key);
       else model.set(key, value);
   }
 }
@@ -52,7 +57,9 @@ describe(`an embedded store on real threads (seed ${seed})`, () => {
     await store.put('gone', 'x');
     await store.put('short', 'y', { ttl: 3600 });
     await store.delete('gone');
-    await expect(store.put('a', 'two', { version: version + 1 })).rejects.toMatchObject({ code: 'VERSION_MISMATCH' });
+    await expect(store.put('a', 'two', { version: version + 1 })).rejects.toMatchObject({
+      code: 'VERSION_MISMATCH',
+    });
     expect(text(store.getSync('a'))).toBe('one');
     const large = Buffer.alloc(900_000, 'large');
     await store.put('large', large);
@@ -74,7 +81,12 @@ describe(`an embedded store on real threads (seed ${seed})`, () => {
     const tuning = { memtableBytes: '2MiB', gcGrace: 0, blockCacheBytes: '1MiB' };
     for (const shards of [1, 3, 2, 5]) {
       const log: string[] = [];
-      const store = await open({ path: path(), shards, ...tuning, log: (_level, message) => log.push(message) });
+      const store = await open({
+        path: path(),
+        shards,
+        ...tuning,
+        log: (_level, message) => log.push(message),
+      });
       expect(sorted(await contents(store))).toEqual(sorted(model));
       if (shards !== 1) expect(log).toContain(`resharded: ${shards} shards`);
       await churn(store, random, 2000, model);
@@ -174,7 +186,8 @@ describe(`an embedded store on real threads (seed ${seed})`, () => {
     const snapshot = await store.snapshot();
     await store.put('key-1', 'later');
     const seen = new Map<string, string>();
-    for await (const { key, value } of snapshot.scan()) seen.set(Buffer.from(key).toString(), text(value) as string);
+    for await (const { key, value } of snapshot.scan())
+      seen.set(Buffer.from(key).toString(), text(value) as string);
     expect(sorted(seen)).toEqual(sorted(model));
     await snapshot.close();
     await store.close();

@@ -21,7 +21,8 @@ const store = await open({
   },
 });
 const logged = async (what, times) => {
-  while (log.filter((line) => line.includes(what)).length < times) await new Promise((done) => waiting.push(done));
+  while (log.filter((line) => line.includes(what)).length < times)
+    await new Promise((done) => waiting.push(done));
 };
 const shardOfKey = (key) => {
   hashToken(Buffer.from(key));
@@ -48,7 +49,8 @@ async function write(lane) {
 const lanes = Array.from({ length: 32 }, (_, lane) => write(lane));
 const writes = async (count) => {
   const before = acknowledged.size === 0 ? 0 : Math.max(...acknowledged.values());
-  while (Math.max(0, ...acknowledged.values()) < before + count) await new Promise((done) => setTimeout(done, 5));
+  while (Math.max(0, ...acknowledged.values()) < before + count)
+    await new Promise((done) => setTimeout(done, 5));
 };
 
 let victim = started[0];
@@ -70,7 +72,8 @@ const check = async (opened) => {
   for (const [key, number] of acknowledged) {
     const value = await opened.get(key).catch((error) => error.code);
     if (value === 'SHARD_DOWN' && down && shardOfKey(key) === 0) continue;
-    if (!(Number.parseInt(Buffer.from(value ?? '').toString(), 10) >= number)) lost.push(`${key} ${number} ${value}`);
+    if (!(Number.parseInt(Buffer.from(value ?? '').toString(), 10) >= number))
+      lost.push(`${key} ${number} ${value}`);
   }
 };
 await check(store);
@@ -78,7 +81,8 @@ await store.close();
 const again = await open({ path });
 for (const [key, number] of acknowledged) {
   const value = Buffer.from((await again.get(key)) ?? '').toString();
-  if (!(Number.parseInt(value, 10) >= number)) lost.push(`${key} ${number} ${value.slice(0, 20)} after reopening`);
+  if (!(Number.parseInt(value, 10) >= number))
+    lost.push(`${key} ${number} ${value.slice(0, 20)} after reopening`);
 }
 await again.close();
 const restarts = log.filter((line) => line.includes('serves again')).length;
