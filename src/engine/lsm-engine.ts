@@ -303,7 +303,7 @@ export class LsmEngine implements ShardEngine {
   stats(): EngineStats {
     const { memtables, tables, files } = this.#base;
     const { writer } = memtables;
-    const cache = files.cacheStats();
+    const { cacheBytes, cacheHits, cacheMisses } = files.access;
     const walBytes = memtables.items.reduce((sum, { end }) => sum + end, 0);
     return {
       memtableBytes: walBytes + (writer.active >= 0 ? Math.max(0, writer.head - this.#log.end) : 0),
@@ -312,9 +312,9 @@ export class LsmEngine implements ShardEngine {
       tableBytes: tables.bytes,
       tableRecords: tables.records,
       walBytes,
-      blockCacheBytes: cache.bytes,
-      blockCacheHits: cache.hits,
-      blockCacheMisses: cache.misses,
+      blockCacheBytes: cacheBytes,
+      blockCacheHits: cacheHits,
+      blockCacheMisses: cacheMisses,
       flushes: this.#flusher.count,
       compactions: this.#compactor.count,
       compactionBytesWritten: this.#compactor.bytesWritten,

@@ -227,7 +227,9 @@ export class ModelRun {
     const before = this.#latest.get(Buffer.from(key).toString())?.version ?? 0;
     const version = Math.max(before + 1, this.#clock.nowUs() - this.#random.below(SKEW_US));
     if (this.#random.chance(0.15)) return { key, version, deleted: true };
-    const length = this.#random.chance(0.02) ? this.#random.below(8000) : this.#random.below(this.#valueBytes);
+    const length = this.#random.chance(0.02)
+      ? this.#random.below(8000)
+      : this.#random.below(this.#valueBytes);
     const value = Buffer.alloc(length, `${version} `);
     if (this.#random.chance(0.15))
       return { key, value, version, expiresMs: this.#clock.nowMs() + this.#random.between(0, 20_000) };
@@ -237,7 +239,8 @@ export class ModelRun {
   async #write(): Promise<void> {
     const put = this.#newPut();
     let also = this.#random.chance(0.1) ? this.#newPut() : null;
-    if (also !== null && also.key === put.key) also = { ...also, version: Math.max(also.version, put.version + 1) };
+    if (also !== null && also.key === put.key)
+      also = { ...also, version: Math.max(also.version, put.version + 1) };
     // A conditional write: what the engine shows as latest must be what the model has.
     if (this.#random.chance(0.1)) {
       const name = Buffer.from(put.key).toString();
