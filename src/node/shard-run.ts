@@ -17,7 +17,7 @@ import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
 import { createMemtableSet } from '../ipc/memtable-layout.ts';
 import { createStopFlag, StopFlag } from '../ipc/stop-flag.ts';
 import { connectShard, portsOfEnds, type ShardServerEnds } from '../shard/shard-ends.ts';
-import type { ShardCommand, ShardEvent, ShardThreadData } from '../shard/shard-thread.ts';
+import type { PlainFailure, ShardCommand, ShardEvent, ShardThreadData } from '../shard/shard-thread.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Log } from './contract.ts';
 import { errorOfPlain, serveJobs } from './job-port.ts';
@@ -87,7 +87,8 @@ export class ShardThread implements ShardRun {
     const transferList = data.jobs === null ? [data.control] : [data.control, data.jobs];
     let cause: Error | null = null;
     try {
-      await this.#options.pool.run(data, transferList);
+      const failure = await this.#options.pool.run<PlainFailure | null>(data, transferList);
+      if (failure !== null) cause = errorOfPlain(failure);
     } catch (error) {
       cause = error as Error;
     }
