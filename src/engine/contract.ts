@@ -121,8 +121,10 @@ export interface CompactJob extends JobContext {
   /** Output numbers are taken from here on, at most `outputsMax`. */
   readonly firstNumber: number;
   readonly outputsMax: number;
-  /** Outputs are cut where they pass this size, at a key boundary. */
+  /** Outputs are cut where they pass this size, between two tokens. */
   readonly outputBytesMax: number;
+  /** Outputs are also cut at the borders of 2^shardBits equal parts of the shard's own tokens; 0 by default. */
+  readonly shardBits?: number;
   readonly nowMs: number;
   readonly gcGraceMs: number;
   /**

@@ -1,0 +1,323 @@
+/**
+ * Chooses what to compact: the Unified Compaction Strategy of Cassandra 5 (CEP-26) with one dial for all levels.
+ * Pure and deterministic: the same tables give the same plans. Owned by the shard's thread.
+ *
+ * Tables stand in levels by density, their bytes over the share of the shard's tokens that they cover. A level
+ * has its buckets of overlapping tables, and a bucket is due when as many tables as the dial's threshold cover
+ * one token. It is then merged as a whole, cut at the borders of 2^k equal parts of the shard's tokens so that
+ * tables come out at 40% to 80% of tableTargetBytes. Finer cuts include all coarser ones: tables of one level
+ * nest, and buckets stay as narrow as their widest table. The bucket with the highest peak goes first.
+ *
+ * With n levels, fanout f and threshold t, and compaction keeping up, at most n * (t - 1) tables and those just
+ * flushed cover a token; a byte is written n times when tiered and about n * f / 2 times when levelled.
+ *
+ * It comes to an end. Take the number of records and, over all tokens with records, how many tables cover them.
+ * Every plan but one kind lowers one of the two and raises neither, because its outputs do not overlap and lie
+ * within what its inputs cover together: a due bucket holds two tables that cover one token, and what is
+ * written again for its garbage loses some. The other kind puts small neighbours of level 0 into one table: fewer
+ * tables, and no more than before of one level over any token, so that no bucket falls due by it.
+ */
+
+import { garbagePlan } from './compaction-garbage.ts';
+import {
+  type Bucket,
+  byAge,
+  bytesOf,
+  formBuckets,
+  LEVELS_MAX,
+  levelOf,
+  scalingOf,
+  shareOf,
+  unionRange,
+} from './compaction-levels.ts';
+import type { Ownership, TableMeta } from './contract.ts';
+import { newestFirst } from './manifest-state.ts';
+import { formRuns } from './merge-run.ts';
+import { ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
+
+/** Overlapping tables merged at a time, the oldest of those that are due: files open, and buffers. */
+export const OVERLAP_MAX = 32;
+/** How much of tableTargetBytes an output may be expected to take: chance must not make it pass the target. */
+export const FILL_MAX = 0.8;
+/** Room that compaction leaves to flushes and the commit log, in flushed tables. */
+export const RESERVED_FLUSHES = 2;
+/** So many neighbours that together are small become one table. */
+export const SMALL_NEIGHBOURS_MIN = 8;
+export const SMALL_FRACTION_MAX = 0.25;
+/** Level of plans that no level asked for. */
+export const LEVEL_NONE = -1;
+
+export interface CompactionOptions {
+  readonly dial: number;
+  readonly ownership: Ownership;
+  /** Bytes of a typical flushed table; the capacity of a memtable is a good guess. */
+  readonly flushBytes: number;
+  readonly tableTargetBytes: number;
+  readonly compactionsMax: number;
+  readonly gcGraceMs: number;
+}
+
+export interface CompactionState {
+  readonly tables: Iterable<TableMeta>;
+  /** Numbers of the inputs of compactions that run. */
+  readonly busy: ReadonlySet<number>;
+  /** Compactions that run. */
+  readonly running: number;
+  readonly nowMs: number;
+  /** Lowest version in any memtable, Infinity where all are empty. */
+  readonly memoryVersionMin: number;
+  readonly freeBytes: number;
+}
+
+/** What a CompactJob needs to know, and why. */
+export interface CompactionPlan {
+  readonly level: number;
+  readonly reason: string;
+  /** Newest first. */
+  readonly inputs: readonly TableMeta[];
+  readonly bytes: number;
+  readonly outputsMax: number;
+  readonly outputBytesMax: number;
+  readonly shardBits: number;
+}
+
+export interface LevelStats {
+  readonly level: number;
+  readonly tables: number;
+  readonly bytes: number;
+  /** Most tables of the level that cover one token. */
+  readonly overlap: number;
+}
+
+export interface CompactionChoice {
+  /** What to start now, most urgent first. No table is in two of them. */
+  readonly plans: readonly CompactionPlan[];
+  /** Compactions that are due, the plans included, what runs not. */
+  readonly pending: number;
+  readonly pendingBytes: number;
+  /** Most tables that cover one token, busy ones included: what a read may have to ask. */
+  readonly overlapMax: number;
+  readonly levels: readonly LevelStats[];
+  /** Why what is due is not planned, other than for want of a free compaction. */
+  readonly skipped: readonly string[];
+}
+
+interface Due {
+  readonly level: number;
+  readonly bucket: Bucket;
+}
+
+export function pickCompactions(options: CompactionOptions, state: CompactionState): CompactionChoice {
+  const scaling = scalingOf(options.dial);
+  const tables = [...state.tables];
+  const byLevel: TableMeta[][] = Array.from({ length: LEVELS_MAX }, () => []);
+  for (const table of tables)
+    byLevel[levelOf(table, options.ownership, options.flushBytes, scaling.fanout)]?.push(table);
+
+  const due: Due[] = [];
+  const levels: LevelStats[] = [];
+  byLevel.forEach((members, level) => {
+    if (members.length === 0) return;
+    const overlap = peakOf(formBuckets(members));
+    levels.push({ level, tables: members.length, bytes: bytesOf(members), overlap });
+    const free = members.filter(({ number }) => !state.busy.has(number));
+    for (const bucket of formBuckets(free))
+      if (bucket.peak.length >= scaling.threshold) due.push({ level, bucket });
+  });
+  // Stable: within a level in token order.
+  due.sort((a, b) => b.bucket.peak.length - a.bucket.peak.length || a.level - b.level);
+
+  const builder = new PlanBuilder(options, state, tables);
+  for (const { level, bucket } of due) builder.addBucket(level, bucket);
+  builder.addSmall(byLevel[0] ?? []);
+  builder.addGarbage();
+  return {
+    plans: builder.plans,
+    pending: builder.pending,
+    pendingBytes: builder.pendingBytes,
+    overlapMax: peakOf(formBuckets(tables)),
+    levels,
+    skipped: builder.skipped,
+  };
+}
+
+/**
+ * Plans that together merge all tables into as few as one compaction gives, to be run one after another. Busy
+ * tables are left out: to be called when nothing runs.
+ */
+export function planFullCompaction(options: CompactionOptions, state: CompactionState): CompactionChoice {
+  const tables = [...state.tables];
+  const all = { ...options, compactionsMax: Number.POSITIVE_INFINITY };
+  const builder = new PlanBuilder(all, { ...state, running: 0 }, tables);
+  const free = tables.filter(({ number }) => !state.busy.has(number));
+  let group: TableMeta[] = [];
+  const add = (): void => {
+    if (group.length > 1 || group.some(({ tombstones, expiring }) => tombstones + expiring > 0))
+      builder.add(LEVEL_NONE, 'a full compaction', group);
+    group = [];
+  };
+  for (const bucket of formBuckets(free)) {
+    if (bytesOf(group) + bytesOf(bucket.tables) > options.tableTargetBytes * FILL_MAX) add();
+    group.push(...bucket.tables);
+  }
+  add();
+  return {
+    plans: builder.plans,
+    pending: builder.pending,
+    pendingBytes: builder.pendingBytes,
+    overlapMax: peakOf(formBuckets(tables)),
+    levels: [],
+    skipped: builder.skipped,
+  };
+}
+
+const peakOf = (buckets: readonly Bucket[]): number =>
+  buckets.reduce((highest, { peak }) => Math.max(highest, peak.length), 0);
+
+class PlanBuilder {
+  readonly plans: CompactionPlan[] = [];
+  readonly skipped: string[] = [];
+  pending = 0;
+  pendingBytes = 0;
+  readonly #options: CompactionOptions;
+  readonly #state: CompactionState;
+  readonly #tables: readonly TableMeta[];
+  readonly #taken: Set<number>;
+  #room: number;
+
+  constructor(options: CompactionOptions, state: CompactionState, tables: readonly TableMeta[]) {
+    this.#options = options;
+    this.#state = state;
+    this.#tables = tables;
+    this.#taken = new Set(state.busy);
+    // What runs may still write as much as it reads.
+    const running = bytesOf(tables.filter(({ number }) => state.busy.has(number)));
+    this.#room = state.freeBytes - running - RESERVED_FLUSHES * options.flushBytes;
+  }
+
+  get #full(): boolean {
+    return this.#state.running + this.plans.length >= this.#options.compactionsMax;
+  }
+
+  addBucket(level: number, bucket: Bucket): void {
+    const bytes = bytesOf(bucket.tables);
+    this.#count(bytes);
+    if (this.#full) return;
+    const inputs = chooseInputs(bucket, this.#room);
+    const overlap = bucket.peak.length;
+    if (inputs.length === 0) {
+      this.#skip(
+        `level ${level}: ${overlap} tables overlap`,
+        bytesOf([...bucket.peak].sort(bySize).slice(0, 2)),
+      );
+      return;
+    }
+    const chosen =
+      inputs.length < bucket.tables.length ? `, ${inputs.length} of them and their neighbours` : '';
+    this.#plan(level, `${overlap} tables of level ${level} overlap${chosen}`, inputs);
+  }
+
+  /** Neighbours of level 0 that are small together: flushes of so few records that they do not even overlap. */
+  addSmall(level0: readonly TableMeta[]): void {
+    const smallBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
+    let group: TableMeta[] = [];
+    let bytes = 0;
+    const add = (): void => {
+      if (group.length >= SMALL_NEIGHBOURS_MIN)
+        this.add(0, `${group.length} neighbours of level 0 are ${bytes} bytes together`, group);
+      group = [];
+      bytes = 0;
+    };
+    for (const bucket of formBuckets(level0)) {
+      const size = bytesOf(bucket.tables);
+      const taken = bucket.tables.some(({ number }) => this.#taken.has(number));
+      if (taken || bytes + size > smallBytes) add();
+      if (taken || size > smallBytes) continue;
+      group.push(...bucket.tables);
+      bytes += size;
+    }
+    add();
+  }
+
+  addGarbage(): void {
+    const { nowMs, memoryVersionMin } = this.#state;
+    for (const table of [...this.#tables].sort(byAge)) {
+      if (this.#taken.has(table.number)) continue;
+      const state = { tables: this.#tables, busy: this.#taken, nowMs, memoryVersionMin };
+      const plan = garbagePlan(table, state, this.#options.gcGraceMs);
+      if (plan !== null) this.add(LEVEL_NONE, `table ${table.number}: ${plan.reason}`, plan.inputs);
+    }
+  }
+
+  /** A plan for exactly these tables, if there is room for them. */
+  add(level: number, reason: string, inputs: readonly TableMeta[]): void {
+    const bytes = bytesOf(inputs);
+    this.#count(bytes);
+    if (this.#full) return;
+    if (bytes > this.#room) this.#skip(reason, bytes);
+    else this.#plan(level, reason, inputs);
+  }
+
+  #count(bytes: number): void {
+    this.pending++;
+    this.pendingBytes += bytes;
+  }
+
+  #skip(reason: string, bytes: number): void {
+    const room = Math.max(0, this.#room);
+    this.skipped.push(`${reason}: at least ${bytes} bytes to write, and there is room for ${room}`);
+  }
+
+  #plan(level: number, reason: string, inputs: readonly TableMeta[]): void {
+    const { ownership, tableTargetBytes } = this.#options;
+    const bytes = bytesOf(inputs);
+    const records = inputs.reduce((sum, one) => sum + one.records, 0);
+    const range = unionRange(inputs);
+    const density = bytes / shareOf(ownership, range, records);
+    const bits = Math.ceil(Math.log2(density / (tableTargetBytes * FILL_MAX)));
+    const shardBits = Math.min(PART_BITS_MAX, Math.max(0, bits));
+    const firstPart = ownPart(ownership, shardBits, range.firstHi, range.firstLo);
+    const lastPart = ownPart(ownership, shardBits, range.lastHi, range.lastLo);
+    this.plans.push({
+      level,
+      reason,
+      inputs: newestFirst(inputs),
+      bytes,
+      // One for each part, one more wherever a part is cut for its size, and one for what is left.
+      outputsMax: lastPart - firstPart + 2 + Math.ceil(bytes / tableTargetBytes),
+      outputBytesMax: tableTargetBytes,
+      shardBits,
+    });
+    for (const { number } of inputs) this.#taken.add(number);
+    this.#room -= bytes;
+  }
+}
+
+const bySize = (a: TableMeta, b: TableMeta): number => a.bytes - b.bytes || a.number - b.number;
+
+/**
+ * The whole bucket, where it is not too much. Otherwise of its peak the oldest that may be merged at a time, or
+ * the smallest for which there is room, and what overlaps them as far as there is room. At least two tables that
+ * cover one token, or none.
+ */
+function chooseInputs(bucket: Bucket, room: number): readonly TableMeta[] {
+  if (bucket.peak.length <= OVERLAP_MAX && bytesOf(bucket.tables) <= room) return bucket.tables;
+  let core = [...bucket.peak].sort(byAge).slice(0, OVERLAP_MAX);
+  if (bytesOf(core) > room) {
+    core = [];
+    for (const table of [...bucket.peak].sort(bySize).slice(0, OVERLAP_MAX))
+      if (bytesOf(core) + table.bytes <= room) core.push(table);
+    return core.length >= 2 ? core : [];
+  }
+  const peak = new Set(bucket.peak);
+  const wider = [...core];
+  let range = unionRange(wider);
+  let bytes = bytesOf(wider);
+  for (const table of bucket.tables) {
+    if (peak.has(table) || bytes + table.bytes > room || !rangesOverlap(table.range, range)) continue;
+    wider.push(table);
+    bytes += table.bytes;
+    range = unionRange([table, ...wider.slice(0, 1), { ...table, range }]);
+  }
+  return formRuns(wider).length <= OVERLAP_MAX ? wider : core;
+}
