@@ -50,3 +50,19 @@ export function valueFields(
   const text = textOf(value);
   return text === null ? { valueBase64: base64Of(value) } : { value: text };
 }
+
+/** Characters that would change a terminal's state or tear a line apart, and quotes that start a JSON text. */
+const UNSAFE = /^"|^base64:|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
+
+/** For a line that a person reads: text as it is where that is safe, as a JSON text, or as base64. */
+export function shownValue(bytes: Uint8Array): string {
+  const text = textOf(bytes);
+  if (text === null) return `base64:${base64Of(bytes)}`;
+  if (!UNSAFE.test(text)) return text;
+  const escape = (character: string): string => {
+    const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
+    return units.map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`).join('');
+  };
+  return JSON.stringify(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escape);
+}
+export const shownKey = shownValue;
