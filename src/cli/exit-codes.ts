@@ -13,6 +13,8 @@ export const ExitCode = {
   DATA: 5,
   /** A node that served gave up. */
   NODE_FAILED: 6,
+  /** A defect of RingKV itself, as sysexits.h counts (EX_SOFTWARE). */
+  INTERNAL: 70,
   /** 128 + SIGINT, as shells count. */
   INTERRUPTED: 130,
 } as const;

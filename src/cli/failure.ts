@@ -62,8 +62,12 @@ const exitCodes: readonly (readonly [kind: ErrorClass, code: ExitCodeValue])[] =
 
 export function exitCodeOf(error: unknown): ExitCodeValue {
   if (error instanceof CommandError) return error.exitCode;
-  return exitCodes.find(([kind]) => error instanceof kind)?.[1] ?? ExitCode.FAILED;
+  const known = exitCodes.find(([kind]) => error instanceof kind);
+  if (known !== undefined) return known[1];
+  return error instanceof RingKvError || isSystemError(error) ? ExitCode.FAILED : ExitCode.INTERNAL;
 }
+
+const isSystemError = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
 
 /** One line, without line breaks; '' where there is nothing to say. */
 export function messageOf(error: unknown): string {

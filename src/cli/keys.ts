@@ -59,10 +59,10 @@ export function shownValue(bytes: Uint8Array): string {
   const text = textOf(bytes);
   if (text === null) return `base64:${base64Of(bytes)}`;
   if (!UNSAFE.test(text)) return text;
-  const escape = (character: string): string => {
+  const escaped = (character: string): string => {
     const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
     return units.map((unit) => `\\u${unit.toString(16).padStart(4, '0')}`).join('');
   };
-  return JSON.stringify(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escape);
+  return JSON.stringify(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escaped);
 }
 export const shownKey = shownValue;

@@ -56,7 +56,7 @@ async function put(
   if (!positional && second !== undefined)
     throw new UsageError('give the key as an argument or with --key-base64, not both');
   const key = keyOf(positional ? first : undefined, flags.keyBase64);
-  const value = await valueOf(positional ? second : first, flags, context);
+  const value = await givenValue(positional ? second : first, flags, context);
   const { consistency, timeout: timeoutMs, ttl, version } = flags;
   const options = { consistency, timeoutMs, ttl, version, signal: context.interrupted };
   const needs = { fallBack: false, create: true };
@@ -65,7 +65,7 @@ async function put(
   return ExitCode.OK;
 }
 
-async function valueOf(text: string | undefined, flags: PutFlags, context: Context): Promise<Uint8Array> {
+async function givenValue(text: string | undefined, flags: PutFlags, context: Context): Promise<Uint8Array> {
   if (flags.file !== undefined) {
     if (text !== undefined) throw new UsageError('give the value as an argument or with --file, not both');
     return await readWholeFile(flags.file, limits.valueBytesCeiling);
