@@ -131,7 +131,7 @@ export class Client {
         yield entry;
       }
       if (page.cursor === null) return;
-      if (page.cursor === cursor && page.entries.length === 0)
+      if (page.cursor === cursor)
         throw new ProtocolError('a scan that does not move: the server gave the same cursor again');
       cursor = page.cursor;
     }
