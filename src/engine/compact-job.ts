@@ -29,8 +29,11 @@ export async function runCompactJob(job: CompactJob, fs: FileSystem, tools: JobT
   const outputs = new JobOutputs(fs, job, tools.tables, job.firstNumber, job.outputsMax);
   const runs: RunCursor[] = [];
   try {
-    for (const run of formRuns(job.inputs))
-      runs.push(new RunCursor(run, (meta) => tools.tables.open(fs, job.directory, meta)));
+    for (const tablesOfRun of formRuns(job.inputs)) {
+      const run = new RunCursor(tablesOfRun, (meta) => tools.tables.open(fs, job.directory, meta));
+      runs.push(run);
+      run.start();
+    }
     const cursor = new MergeCursor(runs);
     const recordsWritten = await merge(job, tools, cursor, outputs);
     const tables = outputs.done();

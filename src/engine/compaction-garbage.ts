@@ -5,6 +5,8 @@
  * Every plan from here makes progress, so the same table cannot come up for ever: it takes at least one expired
  * record's value or at least the oldest tombstone, whose hidden records are then in the job or nowhere.
  */
+
+import { recordsOf } from './compaction-levels.ts';
 import type { TableMeta } from './contract.ts';
 import { rangesOverlap } from './token-range.ts';
 
@@ -61,7 +63,7 @@ export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: nu
   );
   if (hidden.some(({ number }) => state.busy.has(number))) return null;
   const inputs = [table, ...hidden];
-  const records = inputs.reduce((sum, one) => sum + one.records, 0);
+  const records = recordsOf(inputs);
   const gone = (hidden.length === 0 ? old : 2 * old) + expired;
   if (gone / records < GARBAGE_FRACTION_MIN) return null;
   return {

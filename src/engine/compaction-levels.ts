@@ -38,7 +38,9 @@ export function scalingOf(dial: number): Scaling {
  */
 export function shareOf(ownership: Ownership, range: TokenRange, records: number): number {
   if (records < SHARE_RECORDS_MIN) return 1;
-  return Math.min(1, (ownShare(ownership, range) * (records + 1)) / (records - 1));
+  const share = (ownShare(ownership, range) * (records + 1)) / (records - 1);
+  // Tokens of foreign vnodes take up no share: what is left behind by a change of shards must not look dense.
+  return share <= 0 ? 1 : Math.min(1, share);
 }
 
 /**
@@ -48,7 +50,12 @@ export function shareOf(ownership: Ownership, range: TokenRange, records: number
 export const baseBytes = (flushBytes: number, fanout: number): number => flushBytes * (1 - 0.9 / fanout);
 
 /** The level of a table: 0 below density baseBytes * fanout, and one more with each factor of the fanout. */
-export function levelOf(table: TableMeta, ownership: Ownership, flushBytes: number, fanout: number): number {
+export function levelOf(
+  table: Pick<TableMeta, 'bytes' | 'records' | 'range'>,
+  ownership: Ownership,
+  flushBytes: number,
+  fanout: number,
+): number {
   const share = shareOf(ownership, table.range, table.records);
   let bound = baseBytes(flushBytes, fanout) * fanout * share;
   let level = 0;
@@ -110,6 +117,9 @@ export function unionRange(tables: readonly TableMeta[]): TokenRange {
 
 export const bytesOf = (tables: readonly TableMeta[]): number =>
   tables.reduce((sum, { bytes }) => sum + bytes, 0);
+
+export const recordsOf = (tables: readonly TableMeta[]): number =>
+  tables.reduce((sum, { records }) => sum + records, 0);
 
 /** Oldest first: by versionMax, then by number. */
 export const byAge = (a: TableMeta, b: TableMeta): number =>

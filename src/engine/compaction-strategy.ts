@@ -11,13 +11,14 @@
  * With n levels, fanout f and threshold t, and compaction keeping up, at most n * (t - 1) tables and those just
  * flushed cover a token; a byte is written n times when tiered and about n * f / 2 times when levelled.
  *
- * It comes to an end. Take the number of records and, over all tokens with records, how many tables cover them.
- * Every plan but one kind lowers one of the two and raises neither, because its outputs do not overlap and lie
- * within what its inputs cover together: a due bucket holds two tables that cover one token, and what is
- * written again for its garbage loses some. The other kind puts small neighbours of level 0 into one table: fewer
- * tables, and no more than before of one level over any token, so that no bucket falls due by it.
+ * It comes to an end. Take the number of records that may go or expire and, over all tokens with records, how
+ * many tables cover them. A plan for a due bucket lowers the second and raises neither: its outputs do not
+ * overlap and lie within what its inputs cover together, and two of those cover one token. A plan for garbage
+ * lowers the first (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
+ * put together, some at a time: tables become fewer, and nothing falls due by it.
  */
 
+import { defined } from '../base/assert.ts';
 import { garbagePlan } from './compaction-garbage.ts';
 import {
   type Bucket,
@@ -26,14 +27,16 @@ import {
   formBuckets,
   LEVELS_MAX,
   levelOf,
+  recordsOf,
   scalingOf,
   shareOf,
+  unionOf,
   unionRange,
 } from './compaction-levels.ts';
 import type { Ownership, TableMeta } from './contract.ts';
 import { newestFirst } from './manifest-state.ts';
 import { formRuns } from './merge-run.ts';
-import { ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
+import { compareFirst, ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
 
 /** Overlapping tables merged at a time, the oldest of those that are due: files open, and buffers. */
 export const OVERLAP_MAX = 32;
@@ -41,7 +44,7 @@ export const OVERLAP_MAX = 32;
 export const FILL_MAX = 0.8;
 /** Room that compaction leaves to flushes and the commit log, in flushed tables. */
 export const RESERVED_FLUSHES = 2;
-/** So many neighbours that together are small become one table. */
+/** So many neighbours become one table that takes up to SMALL_FRACTION_MAX of tableTargetBytes. */
 export const SMALL_NEIGHBOURS_MIN = 8;
 export const SMALL_FRACTION_MAX = 0.25;
 /** Level of plans that no level asked for. */
@@ -129,7 +132,7 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
 
   const builder = new PlanBuilder(options, state, tables);
   for (const { level, bucket } of due) builder.addBucket(level, bucket);
-  builder.addSmall(byLevel[0] ?? []);
+  if (due.length === 0 && state.running === 0) builder.addSmall(byLevel);
   builder.addGarbage();
   return {
     plans: builder.plans,
@@ -218,25 +221,36 @@ class PlanBuilder {
   }
 
   /** Neighbours of level 0 that are small together: flushes of so few records that they do not even overlap. */
-  addSmall(level0: readonly TableMeta[]): void {
-    const smallBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
-    let group: TableMeta[] = [];
-    let bytes = 0;
-    const add = (): void => {
-      if (group.length >= SMALL_NEIGHBOURS_MIN)
-        this.add(0, `${group.length} neighbours of level 0 are ${bytes} bytes together`, group);
-      group = [];
-      bytes = 0;
-    };
-    for (const bucket of formBuckets(level0)) {
-      const size = bytesOf(bucket.tables);
-      const taken = bucket.tables.some(({ number }) => this.#taken.has(number));
-      if (taken || bytes + size > smallBytes) add();
-      if (taken || size > smallBytes) continue;
-      group.push(...bucket.tables);
-      bytes += size;
+  addSmall(byLevel: readonly (readonly TableMeta[])[]): void {
+    const groupBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
+    const tableBytes = groupBytes / SMALL_NEIGHBOURS_MIN;
+    const small = (byLevel[0] ?? []).filter(({ bytes }) => bytes <= tableBytes);
+    small.sort((a, b) => compareFirst(a.range, b.range) || a.number - b.number);
+    for (let at = 0; at + SMALL_NEIGHBOURS_MIN <= small.length; ) {
+      let end = at;
+      for (let bytes = 0; end < small.length; end++) {
+        bytes += small[end]?.bytes ?? 0;
+        if (bytes > groupBytes) break;
+      }
+      const group = small.slice(at, end);
+      at = end;
+      if (!this.#makesNothingDue(group, byLevel)) continue;
+      this.add(0, `${group.length} small neighbours of level 0`, group);
+      return;
     }
-    add();
+  }
+
+  /** Whether the one table that a group would become leaves the level it then belongs to below the threshold. */
+  #makesNothingDue(group: readonly TableMeta[], byLevel: readonly (readonly TableMeta[])[]): boolean {
+    const { ownership, flushBytes, dial } = this.#options;
+    const { fanout, threshold } = scalingOf(dial);
+    const range = unionRange(group);
+    const head = defined(group[0], 'compaction: an empty group');
+    const merged = { ...head, range, bytes: bytesOf(group), records: recordsOf(group) };
+    const others = (byLevel[levelOf(merged, ownership, flushBytes, fanout)] ?? []).filter(
+      (table) => !group.includes(table) && rangesOverlap(table.range, range),
+    );
+    return peakOf(formBuckets([...others, merged])) < threshold;
   }
 
   addGarbage(): void {
@@ -271,9 +285,8 @@ class PlanBuilder {
   #plan(level: number, reason: string, inputs: readonly TableMeta[]): void {
     const { ownership, tableTargetBytes } = this.#options;
     const bytes = bytesOf(inputs);
-    const records = inputs.reduce((sum, one) => sum + one.records, 0);
     const range = unionRange(inputs);
-    const density = bytes / shareOf(ownership, range, records);
+    const density = bytes / shareOf(ownership, range, recordsOf(inputs));
     const bits = Math.ceil(Math.log2(density / (tableTargetBytes * FILL_MAX)));
     const shardBits = Math.min(PART_BITS_MAX, Math.max(0, bits));
     const firstPart = ownPart(ownership, shardBits, range.firstHi, range.firstLo);
@@ -317,7 +330,7 @@ function chooseInputs(bucket: Bucket, room: number): readonly TableMeta[] {
     if (peak.has(table) || bytes + table.bytes > room || !rangesOverlap(table.range, range)) continue;
     wider.push(table);
     bytes += table.bytes;
-    range = unionRange([table, ...wider.slice(0, 1), { ...table, range }]);
+    range = unionOf(range, table.range);
   }
   return formRuns(wider).length <= OVERLAP_MAX ? wider : core;
 }

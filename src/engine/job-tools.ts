@@ -16,15 +16,20 @@ export interface TableVerification {
 
 export interface TableFactory {
   path(directory: string, number: number): string;
+  /** The number in a table's file name, -1 where the name is none. */
+  numberOf(name: string): number;
   /** A new file; there must be none of that number. */
   create(fs: FileSystem, directory: string, number: number, options: TableOptions): TableBuilder;
   /** For cursors only: the reader gets no cache. */
   open(fs: FileSystem, directory: string, meta: TableMeta): TableReader;
-  /** Reads every byte. Damage is returned; throws IoError where the file cannot be read. */
+  /**
+   * Reads every byte and compares with `meta` where the manifest has one. Damage is returned; throws IoError
+   * where the file cannot be read. `onBytes` hears of bytes read, and may throw to end it.
+   */
   verify(
     fs: FileSystem,
-    directory: string,
-    meta: TableMeta,
+    path: string,
+    meta: TableMeta | null,
     onBytes: (bytes: number) => void,
   ): TableVerification;
 }

@@ -33,10 +33,14 @@ export class RunCursor implements RecordCursor {
   #reader: TableReader | null = null;
   #cursor: RecordCursor | null = null;
 
-  /** `tables` in order of their tokens, none overlapping another. */
+  /** `tables` in order of their tokens, none overlapping another. Opens nothing before `start`. */
   constructor(tables: readonly TableMeta[], open: (meta: TableMeta) => TableReader) {
     this.#tables = tables;
     this.#open = open;
+  }
+
+  /** Goes to the first record. After a throw `close` closes what is open. */
+  start(): void {
     this.#show();
   }
 

@@ -18,7 +18,9 @@ export async function runVerifyJob(job: VerifyJob, fs: FileSystem, tools: JobToo
   let recordsRead = 0;
   for (const meta of job.tables) {
     pace.check();
-    const found = tools.tables.verify(fs, job.directory, meta, () => pace.check());
+    const found = tools.tables.verify(fs, tools.tables.path(job.directory, meta.number), meta, () =>
+      pace.check(),
+    );
     bytesRead += found.bytes;
     recordsRead += found.records;
     for (const one of found.damage) if (damage.length < DAMAGE_MAX) damage.push(one);

@@ -25,10 +25,13 @@ interface JobRequest {
   readonly id: number;
   readonly job: Job;
 }
-interface JobReply {
-  readonly id: number;
+/** How a job ended, as plain data; exactly one of the two is not null. */
+export interface JobOutcome {
   readonly result: JobResult | null;
   readonly error: PlainError | null;
+}
+interface JobReply extends JobOutcome {
+  readonly id: number;
 }
 
 export function plainError(error: unknown): PlainError {
@@ -57,6 +60,12 @@ export function errorOfPlain({ code, message, file, offset, errno }: PlainError)
       // A broken invariant, or a background thread that died: the job was not done.
       return new UnavailableError(`a background job failed: ${message}`);
   }
+}
+
+/** The result of a job that ran on another thread. Throws its error, of the same class. */
+export function resultOf({ result, error }: JobOutcome): JobResult {
+  if (result !== null) return result;
+  throw errorOfPlain(error ?? plainError(new Error('a background thread answered without an outcome')));
 }
 
 interface Pending {

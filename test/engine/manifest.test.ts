@@ -16,7 +16,9 @@ import type { TableMeta } from '../../src/engine/contract.ts';
 import { Manifest } from '../../src/engine/manifest.ts';
 import { listOrphans, manifestPath, readManifest } from '../../src/engine/manifest-reader.ts';
 import { type ManifestState, newestFirst, type VersionEdit } from '../../src/engine/manifest-state.ts';
-import { Crash, FakeDisk } from './fake-disk.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { newDisk } from './disk.ts';
 
 const DIRECTORY = '/shard';
 
@@ -43,7 +45,11 @@ const empty: ManifestState = {
   versionMax: 0,
 };
 
-async function append(disk: FakeDisk, manifest: Manifest, edit: VersionEdit): Promise<Error | null> {
+async function append(
+  disk: SimulatedFileSystem,
+  manifest: Manifest,
+  edit: VersionEdit,
+): Promise<Error | null> {
   let outcome: Error | null | undefined;
   manifest.append(edit, (error) => {
     outcome = error;
@@ -57,16 +63,17 @@ const flush = (number: number): VersionEdit => ({
   nextNumber: number + 1,
   oldestLiveSegment: number,
 });
-const bytesOf = (disk: FakeDisk, number = 1): Uint8Array => disk.node(manifestPath(DIRECTORY, number)).bytes;
-function diskWith(bytes: Uint8Array): FakeDisk {
-  const disk = new FakeDisk();
-  disk.names.set(manifestPath(DIRECTORY, 1), { bytes, durable: bytes });
+const bytesOf = (disk: SimulatedFileSystem, number = 1): Uint8Array =>
+  disk.bytesOf(manifestPath(DIRECTORY, number));
+function diskWith(bytes: Uint8Array): SimulatedFileSystem {
+  const disk = newDisk();
+  disk.place(manifestPath(DIRECTORY, 1), bytes);
   return disk;
 }
 
 describe('a manifest', () => {
   it('says after a restart what was appended', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     expect(await append(disk, manifest, flush(1))).toBeNull();
     expect(await append(disk, manifest, flush(2))).toBeNull();
@@ -92,7 +99,7 @@ describe('a manifest', () => {
   });
 
   it('reports an edit only when it and its confirmation are synced', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     const mark = disk.log.length;
     let done = false;
@@ -115,7 +122,7 @@ describe('a manifest', () => {
   });
 
   it('takes edits in order from a bounded queue', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     const outcomes: (Error | null)[] = [];
     for (let number = 1; number <= limits.manifestQueueMax + 1; number++)
@@ -135,48 +142,44 @@ describe('a manifest', () => {
       { oldestLiveSegment: 0 },
     ];
     for (const edit of wrong) {
-      const manifest = Manifest.create(new FakeDisk(), DIRECTORY, empty);
+      const manifest = Manifest.create(newDisk(), DIRECTORY, empty);
       expect(() => manifest.append(edit, () => undefined)).toThrow(AssertionError);
     }
   });
 
   it('is not started anew where log segments show that one is lost', () => {
-    const disk = new FakeDisk();
-    const bytes = new Uint8Array(0);
-    disk.names.set('/shard/wal-0000000001.log', { bytes, durable: bytes });
+    const disk = newDisk();
+    disk.place('/shard/wal-0000000001.log', new Uint8Array(0));
     expect(() => Manifest.create(disk, DIRECTORY, empty)).toThrow(CorruptionError);
   });
 
   it('takes no more edits after a failed sync', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
-    let syncs = 0;
-    disk.fault = (entry) => {
-      if (entry.startsWith('sync') && syncs++ === 0) throw new IoError('EIO', 'EIO');
-    };
+    const syncs = disk.inject({ operation: 'sync', times: 1, errno: 'EIO' });
     const error = await append(disk, manifest, flush(1));
     expect(error).toBeInstanceOf(IoError);
     expect(await append(disk, manifest, flush(1))).toBe(error);
     expect(manifest.state).toEqual(empty);
-    expect(syncs).toBe(1);
+    expect(syncs.matches).toBe(1);
   });
 
   it('stays as it was on a full disk and takes the edit when there is room', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     for (const spare of [0, 1, 47, 48, 183, 184, 230]) {
-      disk.room = disk.used() + spare;
+      disk.capacityBytes = disk.usedBytes + spare;
       expect(await append(disk, manifest, flush(1))).toBeInstanceOf(DiskFullError);
       expect(manifest.state).toEqual(empty);
       expect(readManifest(disk, DIRECTORY).state).toEqual(empty);
     }
-    disk.room = Number.POSITIVE_INFINITY;
+    disk.capacityBytes = Number.POSITIVE_INFINITY;
     expect(await append(disk, manifest, flush(1))).toBeNull();
     expect(readManifest(disk, DIRECTORY).state).toEqual(manifest.state);
   });
 
   it('is rewritten when it is long, and stays bounded', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     const many = Array.from({ length: 2000 }, (_, index) => table(index + 1));
     expect(await append(disk, manifest, { addTables: many, nextNumber: 2001 })).toBeNull();
@@ -198,7 +201,7 @@ describe('a manifest', () => {
   });
 
   it('knows which files are orphans and leaves those of others alone', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     await append(disk, manifest, { ...flush(4), oldestLiveSegment: 3 });
     const none = new Uint8Array(0);
@@ -211,7 +214,7 @@ describe('a manifest', () => {
     ];
     const orphans = ['MANIFEST-0000000000', 'MANIFEST.tmp', 'table-3', 'table-5', 'wal-0000000002.log'];
     for (const name of [...kept, ...orphans])
-      if (!disk.names.has(`/shard/${name}`)) disk.names.set(`/shard/${name}`, { bytes: none, durable: none });
+      if (!disk.exists(`/shard/${name}`)) disk.place(`/shard/${name}`, none);
     const tableOfName = (name: string): number => Number(/^table-(\d+)$/.exec(name)?.[1] ?? -1);
     expect(listOrphans(disk, DIRECTORY, manifest, tableOfName)).toEqual(orphans);
   });
@@ -219,7 +222,7 @@ describe('a manifest', () => {
 
 describe('a damaged manifest', () => {
   async function sample(): Promise<{ bytes: Uint8Array; states: ManifestState[]; ends: number[] }> {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     const states = [manifest.state];
     const ends = [bytesOf(disk).length];
@@ -287,7 +290,7 @@ describe('a damaged manifest', () => {
 describe('the golden manifest', () => {
   const path = join(import.meta.dirname, '../golden/manifest-v1');
   async function written(): Promise<{ bytes: Uint8Array; state: ManifestState }> {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const manifest = Manifest.create(disk, DIRECTORY, empty);
     for (const edit of [flush(1), flush(2), { removeTables: [1], versionMax: 2 ** 51 + 1 }])
       expect(await append(disk, manifest, edit)).toBeNull();
@@ -324,7 +327,7 @@ describe('a crash at any call of a manifest', () => {
   const sizes = [0, 1, 5600, 9, 5000, 2, 1];
 
   /** Edits that were reported, -1 where not even the creation was. */
-  async function run(disk: FakeDisk): Promise<number> {
+  async function run(disk: SimulatedFileSystem): Promise<number> {
     let reported = -1;
     try {
       const manifest = Manifest.create(disk, DIRECTORY, empty);
@@ -346,13 +349,13 @@ describe('a crash at any call of a manifest', () => {
   it('leaves the state before an edit or after it, and never less than was reported', async () => {
     const seed = systemSeed();
     const random = new Random(seed);
-    const whole = new FakeDisk();
+    const whole = newDisk();
     expect(await run(whole)).toBe(edits.length);
-    const calls = whole.log.length;
+    const calls = whole.changes;
     expect(calls).toBeGreaterThan(30);
     for (let crashAt = 0; crashAt < calls; crashAt++) {
-      const disk = new FakeDisk();
-      disk.crashAt = crashAt;
+      const disk = newDisk();
+      disk.crashAtChange(crashAt);
       const reported = await run(disk);
       expect(disk.crashed).toBe(true);
       for (let cut = 0; cut < 8; cut++) {

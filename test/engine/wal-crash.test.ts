@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import type { Durability } from '../../src/engine/contract.ts';
-import { FakeDisk } from './fake-disk.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { newDisk } from './disk.ts';
 import { type Entry, isPrefix, LogHarness, recoverAll } from './wal-harness.ts';
 
 describe('a crash at any call of the commit log', () => {
@@ -10,11 +11,11 @@ describe('a crash at any call of the commit log', () => {
     async (durability) => {
       const seed = systemSeed();
       const random = new Random(seed);
-      const whole = await run(new FakeDisk(), durability);
+      const whole = await run(newDisk(), durability);
       expect(whole.crashed).toBe(false);
       for (let crashAt = 0; crashAt < whole.calls; crashAt++) {
-        const disk = new FakeDisk();
-        disk.crashAt = crashAt;
+        const disk = newDisk();
+        disk.crashAtChange(crashAt);
         const { written, promised, oldestLive, crashed } = await run(disk, durability);
         expect(crashed).toBe(true);
         for (let cut = 0; cut < 6; cut++) {
@@ -50,7 +51,7 @@ describe('a crash at any call of the commit log', () => {
     readonly crashed: boolean;
   }
   /** Three segments with a preallocated, a recycled and a new file; retiring as the engine does. */
-  async function run(disk: FakeDisk, durability: Durability): Promise<Outcome> {
+  async function run(disk: SimulatedFileSystem, durability: Durability): Promise<Outcome> {
     const written: { entry: Entry; segment: number }[] = [];
     let promised = 0;
     let oldestLive = 1;
@@ -84,7 +85,7 @@ describe('a crash at any call of the commit log', () => {
     } catch (error) {
       if (!disk.crashed) throw error;
     }
-    return { written, promised, oldestLive, calls: disk.log.length, crashed: disk.crashed };
+    return { written, promised, oldestLive, calls: disk.changes, crashed: disk.crashed };
   }
 });
 
@@ -96,7 +97,7 @@ describe('calls that end in any order', () => {
       const random = new Random(seed);
       let cuts = 0;
       for (let round = 0; round < 60; round++) {
-        const disk = new FakeDisk();
+        const disk = newDisk();
         const harness = new LogHarness(disk, durability, { random: new Random(round) });
         if (random.chance(0.5)) harness.log.prepareSpare();
         harness.open(1);

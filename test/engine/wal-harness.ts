@@ -21,7 +21,7 @@ import {
   segmentPath,
 } from '../../src/engine/wal-recovery.ts';
 import type { FileSystem } from '../../src/vfs/file-system.ts';
-import type { FakeDisk } from './fake-disk.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 
 export const DIRECTORY = '/shard';
 export const SEGMENT_BYTES = 4096;
@@ -34,7 +34,7 @@ export interface Entry {
 
 /** An arena and the log under it, driven as the engine drives them. */
 export class LogHarness {
-  readonly disk: FakeDisk;
+  readonly disk: SimulatedFileSystem;
   readonly clock = new ManualClock(1_000_000);
   readonly timers: (() => void)[] = [];
   readonly failures: Error[] = [];
@@ -47,7 +47,11 @@ export class LogHarness {
   records = 0;
   version = 0;
 
-  constructor(disk: FakeDisk, durability: Durability = 'always', options: Partial<CommitLogOptions> = {}) {
+  constructor(
+    disk: SimulatedFileSystem,
+    durability: Durability = 'always',
+    options: Partial<CommitLogOptions> = {},
+  ) {
     this.disk = disk;
     this.log = new CommitLog({
       fs: disk,

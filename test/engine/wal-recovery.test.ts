@@ -7,7 +7,9 @@ import { Random, systemSeed } from '../../src/base/random.ts';
 import type { Durability } from '../../src/engine/contract.ts';
 import { GROUP_CLOSING, sealGroup } from '../../src/engine/wal-format.ts';
 import { closeRecovered, liveSegments, recoverSegment, segmentPath } from '../../src/engine/wal-recovery.ts';
-import { Crash, FakeDisk } from './fake-disk.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { newDisk } from './disk.ts';
 import {
   DIRECTORY,
   type Entry,
@@ -18,11 +20,12 @@ import {
   recoverOne,
 } from './wal-harness.ts';
 
-const bytesOf = (disk: FakeDisk, number = 1): Uint8Array => disk.node(segmentPath(DIRECTORY, number)).bytes;
-function diskWith(...segments: Uint8Array[]): FakeDisk {
-  const disk = new FakeDisk();
+const bytesOf = (disk: SimulatedFileSystem, number = 1): Uint8Array =>
+  disk.bytesOf(segmentPath(DIRECTORY, number));
+function diskWith(...segments: Uint8Array[]): SimulatedFileSystem {
+  const disk = newDisk();
   segments.forEach((bytes, index) => {
-    disk.names.set(segmentPath(DIRECTORY, index + 1), { bytes, durable: bytes });
+    disk.place(segmentPath(DIRECTORY, index + 1), bytes);
   });
   return disk;
 }
@@ -36,7 +39,7 @@ interface Sample {
 }
 /** A segment of three groups: of one, two and three records. */
 async function sample(end: 'open' | 'marked' | 'closed', durability: Durability = 'always'): Promise<Sample> {
-  const disk = new FakeDisk();
+  const disk = newDisk();
   const harness = new LogHarness(disk, durability);
   harness.log.prepareSpare();
   await disk.settle();
@@ -212,7 +215,7 @@ describe('a torn tail', () => {
     for (let crashAt = 0; crashAt < 3; crashAt++)
       for (let cut = 0; cut < 20; cut++) {
         // The process dies, not the machine; the next one recovers, and the power goes while it does.
-        const disk = new FakeDisk();
+        const disk = newDisk();
         const harness = new LogHarness(disk, 'os');
         harness.open(1);
         const written: Entry[] = [];
@@ -220,7 +223,7 @@ describe('a torn tail', () => {
           written.push(harness.append(`key-${group}`, 'v'.repeat(900)));
           expect(await harness.commit()).toBeNull();
         }
-        disk.crashAt = disk.log.length + crashAt;
+        disk.crashAtChange(disk.changes + crashAt);
         expect(() => recoverAll(disk)).toThrow(Crash);
         const recovery = recoverAll(disk.powerCut(random));
         expect(damageOf(recovery), `seed ${seed}, crash at ${crashAt}`).toBeNull();
@@ -260,7 +263,7 @@ describe('live segments', () => {
     const disk = diskWith(bytes, bytes, bytes, bytes);
     expect(liveSegments(disk, DIRECTORY, 3)).toEqual([3, 4]);
     expect(liveSegments(disk, DIRECTORY, 5)).toEqual([]);
-    disk.names.delete(segmentPath(DIRECTORY, 3));
+    disk.unlink(segmentPath(DIRECTORY, 3));
     expect(() => liveSegments(disk, DIRECTORY, 2)).toThrow('the segment is missing');
     expect(() => liveSegments(disk, DIRECTORY, 3)).toThrow(CorruptionError);
   });
@@ -292,9 +295,7 @@ describe('a file that cannot be read', () => {
   it('is an I/O error, not damage and not a torn tail', async () => {
     const { bytes } = await sample('closed');
     const disk = diskWith(bytes);
-    disk.fault = (entry) => {
-      if (entry.startsWith('read')) throw new IoError('read: EIO', 'EIO');
-    };
+    disk.inject({ operation: 'read', errno: 'EIO' });
     expect(() => recoverAll(disk)).toThrow(IoError);
   });
 });

@@ -3,16 +3,18 @@ import { ClosedError, DiskFullError, IoError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { segmentName } from '../../src/engine/wal-format.ts';
 import { segmentPath } from '../../src/engine/wal-recovery.ts';
-import { FakeDisk } from './fake-disk.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { newDisk } from './disk.ts';
 import { type Entry, LogHarness, recoverAll, SEGMENT_BYTES } from './wal-harness.ts';
 
 const SEGMENT_1 = segmentName(1);
-const afterOf = (disk: FakeDisk, mark: number): string[] => disk.log.slice(mark);
-const count = (disk: FakeDisk, entry: string): number => disk.log.filter((one) => one === entry).length;
+const afterOf = (disk: SimulatedFileSystem, mark: number): string[] => disk.log.slice(mark);
+const count = (disk: SimulatedFileSystem, entry: string): number =>
+  disk.log.filter((one) => one === entry).length;
 
 describe('the commit log', () => {
   it('gives back what was committed, in order, over several segments', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     const written: Entry[] = [];
     for (let segment = 1; segment <= 3; segment++) {
       harness.open(segment);
@@ -32,7 +34,7 @@ describe('the commit log', () => {
   });
 
   it('makes the name of a segment durable before a group, and the group durable before it says so', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     harness.open(1);
     harness.append('a', '1');
     let done = false;
@@ -54,7 +56,7 @@ describe('the commit log', () => {
   });
 
   it('has one group in flight and refuses a group that leaves a gap or no room to close', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     harness.open(1);
     harness.append('a', '1');
     harness.write(() => undefined);
@@ -69,19 +71,16 @@ describe('the commit log', () => {
   });
 
   it('never writes after a failed sync, and says why', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     harness.open(1);
     harness.append('a', '1');
-    let syncs = 0;
-    harness.disk.fault = (entry) => {
-      if (entry === `sync ${SEGMENT_1}` && syncs++ === 0) throw new IoError('sync: EIO', 'EIO');
-    };
+    const syncs = harness.disk.inject({ operation: 'sync', path: SEGMENT_1, times: 1, errno: 'EIO' });
     const error = await harness.commit();
     expect(error).toBeInstanceOf(IoError);
     expect(harness.log.failed).toBe(error);
     const mark = harness.disk.log.length;
     expect(await harness.commit()).toBe(error);
-    expect(() => harness.log.openSegment(2)).toThrow('sync: EIO');
+    expect(() => harness.log.openSegment(2)).toThrow(/^sync .*: EIO/);
     let closedWith: Error | null | undefined;
     harness.log.close((outcome) => {
       closedWith = outcome;
@@ -89,15 +88,13 @@ describe('the commit log', () => {
     await harness.disk.settle();
     expect(closedWith).toBe(error);
     expect(afterOf(harness.disk, mark)).toEqual([]);
-    expect(syncs).toBe(1);
+    expect(syncs.matches).toBe(1);
   });
 
   it('never writes after a write that failed for another reason than room', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     harness.open(1);
-    harness.disk.fault = (entry) => {
-      if (entry.startsWith('write')) throw new IoError('write: EIO', 'EIO');
-    };
+    harness.disk.inject({ operation: 'write', errno: 'EIO' });
     harness.append('a', '1');
     const error = await harness.commit();
     expect(error).toBe(harness.log.failed);
@@ -107,11 +104,9 @@ describe('the commit log', () => {
   });
 
   it('takes a full disk that shows at the sync for a failed sync', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     harness.open(1);
-    harness.disk.fault = (entry) => {
-      if (entry.startsWith('sync wal')) throw new DiskFullError('sync: ENOSPC');
-    };
+    harness.disk.inject({ operation: 'sync', path: SEGMENT_1, errno: 'ENOSPC' });
     harness.append('a', '1');
     const error = await harness.commit();
     expect(error).toBeInstanceOf(IoError);
@@ -120,13 +115,13 @@ describe('the commit log', () => {
   });
 
   it('goes on at the same offset when a full disk has room again', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const harness = new LogHarness(disk);
     harness.open(1);
     const kept = harness.append('kept', 'x');
     expect(await harness.commit()).toBeNull();
     for (let spare = 0; spare < 300; spare += 24) {
-      disk.room = disk.used() + spare;
+      disk.capacityBytes = disk.usedBytes + spare;
       const { head, records, version } = harness;
       harness.append('refused', 'y'.repeat(220));
       const error = await harness.commit();
@@ -135,42 +130,40 @@ describe('the commit log', () => {
       expect(recoverAll(copyOf(disk)).entries).toEqual([kept]);
       Object.assign(harness, { head, records, version });
     }
-    disk.room = Number.POSITIVE_INFINITY;
+    disk.capacityBytes = Number.POSITIVE_INFINITY;
     const second = harness.append('second', 'z');
     expect(await harness.commit()).toBeNull();
     expect(recoverAll(disk).entries).toEqual([kept, second]);
   });
 
   it('leaves no file behind when there is no room to open a segment', () => {
-    for (const operation of [`create ${SEGMENT_1}`, 'sync-directory shard']) {
-      const disk = new FakeDisk();
+    for (const operation of ['create', 'sync-directory'] as const) {
+      const disk = newDisk();
       const harness = new LogHarness(disk);
-      disk.fault = (entry) => {
-        if (entry === operation) throw new DiskFullError('ENOSPC');
-      };
+      const path = operation === 'create' ? SEGMENT_1 : 'shard';
+      const full = disk.inject({ operation, path, errno: 'ENOSPC' });
       expect(() => harness.open(1)).toThrow(DiskFullError);
       expect(disk.readdir('/shard')).toEqual([]);
       expect(harness.log.failed).toBeNull();
-      disk.fault = () => undefined;
+      expect(full.hits).toBe(1);
+      full.stop();
       harness.open(1);
       expect(harness.log.segment).toBe(1);
     }
   });
 
   it('is over when the name of a segment cannot be made durable', () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const harness = new LogHarness(disk);
-    disk.fault = (entry) => {
-      if (entry.startsWith('sync-directory')) throw new IoError('EIO', 'EIO');
-    };
+    const broken = disk.inject({ operation: 'sync-directory', errno: 'EIO' });
     expect(() => harness.open(1)).toThrow(IoError);
-    disk.fault = () => undefined;
+    broken.stop();
     expect(() => harness.open(1)).toThrow(IoError);
     expect(harness.log.failed).toBeInstanceOf(IoError);
   });
 
   it('in mode interval acknowledges after the write and syncs when the interval has passed', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'interval');
+    const harness = new LogHarness(newDisk(), 'interval');
     harness.open(1);
     harness.append('a', '1');
     expect(await harness.commit()).toBeNull();
@@ -186,7 +179,7 @@ describe('the commit log', () => {
   });
 
   it('in mode interval syncs at the next write where the timer is late', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'interval');
+    const harness = new LogHarness(newDisk(), 'interval');
     harness.open(1);
     harness.append('a', '1');
     await harness.commit();
@@ -197,13 +190,11 @@ describe('the commit log', () => {
   });
 
   it('in mode interval reports a background sync that failed, once, and refuses writes', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'interval');
+    const harness = new LogHarness(newDisk(), 'interval');
     harness.open(1);
     harness.append('a', '1');
     await harness.commit();
-    harness.disk.fault = (entry) => {
-      if (entry.startsWith('sync wal')) throw new IoError('EIO', 'EIO');
-    };
+    harness.disk.inject({ operation: 'sync', path: SEGMENT_1, errno: 'EIO' });
     harness.timers.shift()?.();
     await harness.disk.settle();
     expect(harness.failures).toEqual([harness.log.failed]);
@@ -213,7 +204,7 @@ describe('the commit log', () => {
   });
 
   it('in mode interval does not count a sync that began before a group for that group', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'interval');
+    const harness = new LogHarness(newDisk(), 'interval');
     harness.open(1);
     harness.append('a', '1');
     await harness.commit();
@@ -232,7 +223,7 @@ describe('the commit log', () => {
   });
 
   it('in mode interval makes all durable before a closing group, whatever sync is in flight', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'interval');
+    const harness = new LogHarness(newDisk(), 'interval');
     harness.open(1);
     harness.append('a', '1');
     await harness.commit();
@@ -249,7 +240,7 @@ describe('the commit log', () => {
   });
 
   it('in mode os syncs only to close a segment and to close', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'os');
+    const harness = new LogHarness(newDisk(), 'os');
     harness.open(1);
     harness.append('a', '1');
     await harness.commit();
@@ -270,7 +261,7 @@ describe('the commit log', () => {
   });
 
   it('waits for the group in flight when it is closed, and refuses later ones', async () => {
-    const harness = new LogHarness(new FakeDisk());
+    const harness = new LogHarness(newDisk());
     harness.open(1);
     harness.append('a', '1');
     const order: string[] = [];
@@ -283,7 +274,7 @@ describe('the commit log', () => {
   });
 
   it('asks for a marker once after each group that is durable', async () => {
-    const harness = new LogHarness(new FakeDisk(), 'interval');
+    const harness = new LogHarness(newDisk(), 'interval');
     harness.open(1);
     expect(harness.log.markDue).toBe(false);
     harness.append('a', '1');
@@ -300,7 +291,7 @@ describe('the commit log', () => {
 
 describe('spare segments', () => {
   it('are written in bounded pieces, synced, and renamed to the next segment', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const segmentBytes = limits.walPrepareChunkBytes * 2 + 4096;
     const harness = new LogHarness(disk, 'always', { segmentBytes });
     let prepared: Error | null | undefined;
@@ -316,11 +307,11 @@ describe('spare segments', () => {
     const mark = disk.log.length;
     harness.open(1);
     expect(afterOf(disk, mark)).toEqual([`rename ${SEGMENT_1}`, 'sync-directory shard']);
-    expect(disk.node(segmentPath('/shard', 1)).bytes.length).toBe(segmentBytes);
+    expect(disk.bytesOf(segmentPath('/shard', 1)).length).toBe(segmentBytes);
   });
 
   it('are kept from retired segments up to the limit, and taken over at the next start', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const harness = new LogHarness(disk);
     for (let segment = 1; segment <= 3; segment++) {
       harness.log.prepareSpare();
@@ -343,8 +334,8 @@ describe('spare segments', () => {
   });
 
   it('leave no file where the disk is full, and the log goes on without', async () => {
-    const disk = new FakeDisk();
-    disk.room = 1000;
+    const disk = newDisk();
+    disk.capacityBytes = 1000;
     const harness = new LogHarness(disk);
     let outcome: Error | null | undefined;
     harness.log.prepareSpare((error) => {
@@ -359,7 +350,7 @@ describe('spare segments', () => {
   });
 
   it('in the making are given up by close', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const harness = new LogHarness(disk, 'always', { segmentBytes: limits.walPrepareChunkBytes * 8 });
     harness.log.prepareSpare();
     disk.step();
@@ -374,7 +365,7 @@ describe('spare segments', () => {
   });
 
   it('of another size are not used', async () => {
-    const disk = new FakeDisk();
+    const disk = newDisk();
     const large = new LogHarness(disk, 'always', { segmentBytes: 2 * SEGMENT_BYTES });
     large.log.prepareSpare();
     await disk.settle();
@@ -384,9 +375,8 @@ describe('spare segments', () => {
   });
 });
 
-function copyOf(disk: FakeDisk): FakeDisk {
-  const copy = new FakeDisk();
-  for (const [name, node] of disk.names)
-    copy.names.set(name, { bytes: node.bytes.slice(), durable: node.durable.slice() });
+function copyOf(disk: SimulatedFileSystem): SimulatedFileSystem {
+  const copy = newDisk();
+  for (const name of disk.readdir('/shard')) copy.place(`/shard/${name}`, disk.bytesOf(`/shard/${name}`));
   return copy;
 }
