@@ -39,6 +39,20 @@ export const limits = {
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
   walPrepareChunkBytes: MiB,
   walReadChunkBytes: MiB,
+  /** An idle log gets its marker after this long: see wal-format.ts. */
+  walIdleMarkMs: 200,
+  /** With a full disk, how often a shard looks whether there is room again, and how much it wants to see. */
+  diskFullProbeMs: 250,
+  diskFullRoomBytes: 256 * KiB,
+  /** Flushes of one shard at one time; they come into force in order. */
+  flushesMax: 2,
+  /** A background job that failed is repeated after jobRetryMsMin, then twice as long each time. */
+  jobRetryMsMin: 100,
+  jobRetryMsMax: 10_000,
+  /** Attempts that fail for another reason than a full resource, before the shard stops taking writes. */
+  flushAttemptsMax: 6,
+  /** Tables that one compaction writes at most. */
+  compactionOutputsMax: 4096,
   /** Bytes from which the manifest is rewritten, or twice its state where that is more. */
   manifestRewriteBytes: MiB,
   /** Payload of one manifest frame: about 170,000 tables. */
@@ -62,6 +76,12 @@ export const limits = {
   shardRequestsMax: 16_384,
   /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
   shardBatchMax: 256,
+
+  /** A shard thread that ends more often than this within the window stays down. */
+  shardRestartsMax: 5,
+  shardRestartWindowMs: 60_000,
+  /** Before the first restart of a window; twice as long before each further one. */
+  shardRestartDelayMs: 50,
 
   requestTimeoutMsDefault: 5000,
   requestTimeoutMsMax: 30_000,

@@ -94,6 +94,11 @@ export interface MemtableWriter {
   append(record: RecordFields): number;
   /** Links a record whose bytes already stand in the arena at `offset` (recovery); its seq. */
   adopt(offset: number): number;
+  /**
+   * Takes back the records of a slot above `seq`, none of which is durable: readers never saw them and never
+   * will. The active slot goes on at `head` in the arena.
+   */
+  rollback(slot: number, seq: number, head: number): void;
   setDurable(slot: number, seq: number): void;
   durableSeq(slot: number): number;
   lastSeq(slot: number): number;

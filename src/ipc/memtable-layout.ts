@@ -28,12 +28,13 @@
  * Invariants:
  * 1. A node and its record are complete before the store that makes them reachable, and never change while
  *    the slot is in the order, except that `left` and `right` go from 0 to a node or from a node to a newer
- *    version of the same key.
+ *    version of the same key. A rollback undoes that for records that were never durable, newest first.
  * 2. In order, the nodes reachable from bucket 0, 1, ... have rising (token, keyspace, key), one per key.
  *    Older versions hang off `older`, with falling seq.
  * 3. All nodes with seq <= durableSeq were published before durableSeq was stored.
  * 4. Slots in the order hold newer records of a key before older ones: frozen slots leave oldest first.
- * 5. Memory of a slot is reused only after it left the order and the generation rose by 2. Whoever reads
+ * 5. Memory of a slot is reused only after it left the order, that of records taken back only after the
+ *    rollback, and after the generation rose by 2. Whoever reads
  *    a generation twice with the same even value saw no recycled byte in between.
  */
 import { assert } from '../base/assert.ts';

@@ -139,6 +139,31 @@ export class SharedMemtableWriter implements MemtableWriter {
     );
   }
 
+  /**
+   * Undoes insertions one by one, the last first: what an insertion stored is then as it left it, and putting
+   * the older version (or nil) back into the node's link restores the tree.
+   */
+  rollback(slot: number, seq: number, head: number): void {
+    assert(seq >= this.durableSeq(slot), 'memtable: rollback of durable records');
+    const index = this.#slotAt(slot);
+    const { words, view, bytes } = index;
+    for (let node = this.lastSeq(slot); node > seq; node--) {
+      const offset = index.offsetOf(node);
+      const key = keyAt(view, bytes, offset);
+      const keyspace = keyspaceAt(view, offset);
+      const newest = index.descend(tokenHiAt(view, offset), tokenLoAt(view, offset), keyspace, key, SEQ_ALL);
+      assert(newest === node, 'memtable: rollback of a record that is not the newest of its key');
+      Atomics.store(words, index.link, words[index.nodeWord(node) + NODE_OLDER] as number);
+    }
+    this.#lastSeq[slot] = seq;
+    if (slot === this.#active) {
+      assert(head >= 0 && head % 8 === 0 && head <= this.#head, 'memtable: rollback to a head ahead');
+      this.#head = head;
+    }
+    // Nodes and bytes are used again: a reader that stands on one must notice (invariant 5).
+    this.#publishOrder();
+  }
+
   setDurable(slot: number, seq: number): void {
     assert(seq >= this.durableSeq(slot) && seq <= this.lastSeq(slot), 'memtable: durableSeq out of range');
     Atomics.store(this.#control, CONTROL_DURABLE + slot, seq);

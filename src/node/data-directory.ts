@@ -172,6 +172,8 @@ function create(fs: FileSystem, { path, vnodes, shards, newNodeId }: DataDirecto
       fs.syncDirectory(path);
     }
   removeOtherLayouts(fs, path, 0);
+  // An earlier attempt may have made the directory and died before it was durable.
+  fs.syncDirectory(dirname(path));
   const contents = Array.from({ length: shards }, () => emptyContents);
   const layout = createLayout(fs, path, 1, vnodes, contents, () => undefined);
   switchLayout(fs, path, layout);

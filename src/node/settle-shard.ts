@@ -15,6 +15,8 @@ import { Manifest } from '../engine/manifest.ts';
 import { readManifest } from '../engine/manifest-reader.ts';
 import type { ManifestState, VersionEdit } from '../engine/manifest-state.ts';
 import { liveSegments, recoverSegment, segmentFileBytes, segmentPath } from '../engine/wal-recovery.ts';
+import { createMemtableSet } from '../ipc/memtable-layout.ts';
+import { createStopFlag } from '../ipc/stop-flag.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { type Layout, shardDirectory } from './layout.ts';
 import type { ShardSettler } from './reshard.ts';
@@ -22,11 +24,17 @@ import type { OldShard } from './reshard-plan.ts';
 
 export interface SettlerOptions {
   readonly fs: FileSystem;
+  /** In place, on this thread. */
   readonly jobs: JobRunner;
   readonly clock: Clock;
-  /** The options of a shard's engine in `directory`. */
-  readonly engine: (directory: string, ownership: Ownership) => EngineOptions;
+  readonly engine: Omit<EngineOptions, 'directory' | 'ownership' | 'memory' | 'stop'>;
+  readonly memtableBytes: number;
 }
+
+/** Memtables of a shard that takes no writes: for what the log holds, and one that is free. */
+const SLOTS = 2;
+/** Outputs of a rewritten table beyond what its bytes ask for. */
+const OUTPUTS_MIN = 16;
 
 export class EngineSettler implements ShardSettler {
   readonly #options: SettlerOptions;
@@ -76,9 +84,11 @@ export class EngineSettler implements ShardSettler {
   }
 
   async #flush(home: string, ownership: Ownership): Promise<void> {
-    const { fs, jobs, clock } = this.#options;
+    const { fs, jobs, clock, memtableBytes } = this.#options;
+    const memory = createMemtableSet({ ...ownership, slots: SLOTS, arenaBytes: memtableBytes });
+    const options = { ...this.#options.engine, directory: home, ownership, memory, stop: createStopFlag() };
     const failures: Error[] = [];
-    const engine = await openEngine(this.#options.engine(home, ownership), fs, jobs, clock, {
+    const engine = await openEngine(options, fs, jobs, clock, {
       onDurable: () => undefined,
       onLookup: () => undefined,
       onEvent: () => undefined,
@@ -110,35 +120,32 @@ export class EngineSettler implements ShardSettler {
   }
 
   async #rewrite(manifest: Manifest, home: string, ownership: Ownership, table: TableMeta): Promise<void> {
-    const options = this.#options.engine(home, ownership);
-    const outputsMax = OUTPUTS_MIN + Math.ceil((2 * table.bytes) / options.tableTargetBytes);
+    const { engine, jobs, clock } = this.#options;
+    const outputsMax = OUTPUTS_MIN + Math.ceil((2 * table.bytes) / engine.tableTargetBytes);
     const firstNumber = manifest.state.nextNumber;
     // Given out durably first: what a crash leaves of the outputs is in nobody's way.
     await appended(manifest, { nextNumber: firstNumber + outputsMax });
     const job: CompactJob = {
       kind: 'compact',
-      fileSystem: options.fileSystem,
+      fileSystem: engine.fileSystem,
       directory: home,
-      table: options.table,
+      table: engine.table,
       ownership,
-      stop: options.stop,
+      stop: createStopFlag(),
       inputs: [table],
       firstNumber,
       outputsMax,
-      outputBytesMax: options.tableTargetBytes,
-      nowMs: this.#options.clock.nowMs(),
+      outputBytesMax: engine.tableTargetBytes,
+      nowMs: clock.nowMs(),
       // Longer than any tombstone is old.
       gcGraceMs: Number.MAX_SAFE_INTEGER,
       outside: [],
       rateBytesPerSecond: 0,
     };
-    const { tables } = await this.#options.jobs.run(job);
-    this.#options.fs.syncDirectory(home);
+    const { tables } = await jobs.run(job);
     await appended(manifest, { addTables: tables, removeTables: [table.number] });
   }
 }
-
-const OUTPUTS_MIN = 16;
 
 const ownershipOf = (layout: Layout, shard: number): Ownership => ({
   vnodes: layout.vnodes,

@@ -1,0 +1,17 @@
+import { describe, expect, it } from 'vitest';
+import { systemSeed } from '../../src/base/random.ts';
+import { ModelRun } from './engine-model.ts';
+
+describe('the engine against a Map', () => {
+  it('agrees over random operations, shapes, restarts and power cuts', async () => {
+    const seed = systemSeed();
+    console.log(`engine model: seed ${seed}`);
+    let operations = 0;
+    for (let i = 0; i < 12; i++) {
+      const run = new ModelRun((seed + i) >>> 0);
+      await run.run(4000);
+      operations += run.operations;
+    }
+    expect(operations).toBeGreaterThanOrEqual(48_000);
+  });
+});

@@ -1,0 +1,367 @@
+import { ManualClock } from '../../src/base/clock.ts';
+import { Random } from '../../src/base/random.ts';
+import { isDeadAt, valueAt, versionAt } from '../../src/base/record.ts';
+import { Status } from '../../src/base/status.ts';
+import { hashToken, token } from '../../src/base/token.ts';
+import type { ShardEngine } from '../../src/engine/contract.ts';
+import { newDisk } from './disk.ts';
+import {
+  type Answer,
+  EngineHarness,
+  fieldsOf,
+  ownKeys,
+  type Put,
+  randomShape,
+  type Seen,
+  type Shape,
+  scanAll,
+} from './engine-harness.ts';
+
+interface Entry {
+  readonly seq: number;
+  readonly version: number;
+  readonly value: string;
+  readonly deleted: boolean;
+  /** 0: never. */
+  readonly expiresMs: number;
+}
+type State = Map<string, Entry>;
+interface Written {
+  readonly key: string;
+  readonly entry: Entry;
+}
+interface Snapshot {
+  readonly number: number;
+  readonly state: State;
+}
+
+const KEYS = 400;
+const SNAPSHOTS_MAX = 3;
+
+/**
+ * Compares an engine with a Map, over random operations, shapes, restarts and power cuts. Everything follows
+ * from the seed. What an engine may show: `durable` to a plain read, `latest` to one that asks for it, and after a
+ * power cut any state between what was durable and what was appended, but never half of a pair.
+ */
+export class ModelRun {
+  readonly #random: Random;
+  readonly #clock = new ManualClock(1_700_000_000_000);
+  #harness: EngineHarness;
+  #keys: Uint8Array[];
+  #durable: State = new Map();
+  #latest: State = new Map();
+  /** Appended and not known to be durable, with pairs in one entry. */
+  #pending: Written[][] = [];
+  #version = 0;
+  #snapshots: Snapshot[] = [];
+  #label: string;
+  #lives = 0;
+  operations = 0;
+  readonly counts: Record<string, number> = {};
+
+  constructor(seed: number) {
+    this.#random = new Random(seed);
+    this.#label = `seed ${seed}`;
+    const shape = randomShape(this.#random);
+    this.#keys = ownKeys(KEYS, shape);
+    this.#harness = this.#newHarness(newDisk({ seed: this.#random.uint32() }), shape);
+  }
+
+  #newHarness(disk: EngineHarness['disk'], shape: Shape): EngineHarness {
+    const harness = new EngineHarness(disk, shape, this.#random, this.#clock);
+    harness.onDurableHook = (seq) => this.#onDurable(seq);
+    harness.onFailureHook = (status) => this.#fail(`a write failed with status ${status}`);
+    return harness;
+  }
+  get #engine(): ShardEngine {
+    return this.#harness.engine;
+  }
+  #count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1;
+  }
+  #fail(what: string): never {
+    const events = this.#harness.events.slice(-5).join('\n  ');
+    throw new Error(
+      `${this.#label}, operation ${this.operations}, life ${this.#lives}: ${what}\n  ${JSON.stringify(this.#harness.shape)}\n  ${events}`,
+    );
+  }
+
+  /** Runs `operations` operations in lives of random length. */
+  async run(operations: number): Promise<void> {
+    while (this.operations < operations) {
+      await this.#open();
+      const until = Math.min(operations, this.operations + this.#random.between(20, 4000));
+      while (this.operations < until) {
+        this.operations++;
+        await this.#operation();
+      }
+      await this.#end();
+    }
+  }
+
+  async #open(): Promise<void> {
+    this.#lives++;
+    await this.#harness.open();
+    const unexpected = this.#harness.events.filter((event) => event.startsWith('error'));
+    if (unexpected.length > 0) this.#fail(`after opening: ${unexpected.join('; ')}`);
+  }
+
+  async #end(): Promise<void> {
+    const { disk } = this.#harness;
+    const shape = { ...this.#harness.shape, ...this.#changes() };
+    if (this.#random.chance(0.5)) {
+      this.#count('clean restart');
+      while (this.#harness.lookupsPending > 0) this.#harness.stepDisk();
+      await this.#harness.close();
+      if (this.#pending.length > 0) this.#fail('writes were not durable after a clean close');
+      if (disk.openPaths.length > 0) this.#fail(`left open: ${disk.openPaths.join(', ')}`);
+      this.#snapshots = [];
+      this.#harness = this.#newHarness(disk, shape);
+      disk.resetCounts();
+    } else {
+      this.#count('power cut');
+      const after = disk.powerCut(this.#random);
+      this.#harness.abandon(after);
+      this.#snapshots = [];
+      this.#harness = this.#newHarness(after, shape);
+      await this.#open();
+      await this.#settleAfterCut();
+      if (this.#random.chance(0.2)) return this.#end();
+      await this.#harness.close();
+      this.#harness = this.#newHarness(after, shape);
+    }
+    await this.#checkAll();
+  }
+
+  /** What may change from one start to the next. */
+  #changes(): Partial<Shape> {
+    if (this.#random.chance(0.5)) return {};
+    const { vnodes: _v, shards: _n, shard: _s, ...rest } = randomShape(this.#random);
+    return rest;
+  }
+
+  async #checkAll(): Promise<void> {
+    await this.#open();
+    for (const key of this.#keys) {
+      const name = Buffer.from(key).toString();
+      this.#harness.lookup(key, false, (answer) => this.#compare(name, answer, this.#durable, 'after a start'));
+    }
+    await this.#drain();
+    this.#scan();
+    await this.#harness.close();
+  }
+
+  /** Finds out which of the writes in doubt survived: a prefix, by pairs. */
+  async #settleAfterCut(): Promise<void> {
+    const found = new Map<string, number>();
+    for (const { key } of this.#pending.flat()) {
+      if (found.has(key)) continue;
+      found.set(key, 0);
+      this.#harness.lookup(Buffer.from(key), false, ({ outcome, error }) => {
+        if (error !== null) this.#fail(`lookup after a cut: ${error.message}`);
+        if (outcome === 1) found.set(key, versionAt(this.#engine.found.view, this.#engine.found.offset));
+      });
+    }
+    await this.#drain();
+    let survived = 0;
+    this.#pending.forEach((group, index) => {
+      if (group.some(({ key, entry }) => found.get(key) === entry.version)) survived = index + 1;
+    });
+    for (const { key, entry } of this.#pending.slice(0, survived).flat()) this.#durable.set(key, entry);
+    this.#count(survived === this.#pending.length ? 'kept all in doubt' : 'lost some in doubt');
+    this.#pending = [];
+    this.#latest = new Map(this.#durable);
+    // The versions tell apart what survived; that all the rest is as in the model is checked key by key.
+    for (const key of found.keys())
+      this.#harness.lookup(Buffer.from(key), true, (answer) =>
+        this.#compare(key, answer, this.#durable, `after a power cut that kept ${survived} groups`),
+      );
+    await this.#drain();
+    this.#scan();
+  }
+
+  #onDurable(seq: number): void {
+    let done = 0;
+    for (const group of this.#pending) {
+      if ((group.at(-1)?.entry.seq ?? 0) > seq) break;
+      for (const { key, entry } of group) this.#durable.set(key, entry);
+      done++;
+    }
+    this.#pending.splice(0, done);
+  }
+
+  async #operation(): Promise<void> {
+    const roll = this.#random.below(1000);
+    if (roll < 560) await this.#write();
+    else if (roll < 760) this.#read();
+    else if (roll < 772) this.#scan();
+    else if (roll < 900) await this.#steps();
+    else if (roll < 960) this.#engine.commit();
+    else if (roll < 990) this.#harness.advance(this.#random.pick([1, 50, 500, 5000]));
+    else if (roll < 992) await this.#snapshot();
+    else if (roll < 994) this.#checkSnapshot();
+    else if (roll < 996) await this.#flush();
+    else if (roll < 997) await this.#compact();
+    else await this.#drain();
+  }
+
+  async #steps(): Promise<void> {
+    const { disk } = this.#harness;
+    for (let i = this.#random.below(6); i > 0 && disk.waiting > 0; i--) this.#harness.stepDisk();
+    if (this.#random.chance(0.2)) await Promise.resolve();
+    if (this.#random.chance(0.1)) await new Promise((done) => setImmediate(done));
+  }
+  async #drain(): Promise<void> {
+    this.#engine.commit();
+    await this.#harness.settle();
+    if (this.#harness.lookupsPending > 0) this.#fail('lookups did not come back');
+  }
+
+  #newPut(): Put {
+    const key = this.#random.pick(this.#keys);
+    this.#version = Math.max(this.#version + 1, this.#clock.nowUs());
+    const version = this.#version;
+    if (this.#random.chance(0.15)) return { key, version, deleted: true };
+    const length = this.#random.chance(0.02) ? this.#random.below(8000) : this.#random.below(200);
+    const value = Buffer.alloc(length, `${version} `);
+    if (this.#random.chance(0.15))
+      return { key, value, version, expiresMs: this.#clock.nowMs() + this.#random.between(0, 20_000) };
+    return { key, value, version };
+  }
+
+  async #write(): Promise<void> {
+    const put = this.#newPut();
+    const also = this.#random.chance(0.1) ? this.#newPut() : null;
+    // A conditional write: what the engine shows as latest must be what the model has.
+    if (this.#random.chance(0.1)) {
+      const name = Buffer.from(put.key).toString();
+      this.#harness.lookup(put.key, true, (answer) => this.#compare(name, answer, this.#latest, 'latest'));
+    }
+    for (let attempt = 0; ; attempt++) {
+      const seq = this.#engine.append(fieldsOf(put), also === null ? null : fieldsOf(also));
+      if (seq > 0) {
+        this.#note(put, also, seq);
+        break;
+      }
+      if (seq !== -Status.OVERLOADED) this.#fail(`append gave ${seq}`);
+      this.#count('overloaded');
+      if (attempt > 3) this.#fail('still overloaded after all work was done');
+      await this.#drain();
+    }
+    if (this.#random.chance(0.1)) this.#engine.commit();
+  }
+
+  #note(put: Put, also: Put | null, seq: number): void {
+    const group: Written[] = [];
+    for (const one of also === null ? [put] : [put, also]) {
+      const entry = {
+        seq: one === also || also === null ? seq : seq - 1,
+        version: one.version,
+        value: Buffer.from(one.value ?? '').toString('latin1'),
+        deleted: one.deleted ?? false,
+        expiresMs: one.expiresMs ?? 0,
+      };
+      const key = Buffer.from(one.key).toString();
+      this.#latest.set(key, entry);
+      group.push({ key, entry });
+    }
+    this.#pending.push(group);
+  }
+
+  #read(): void {
+    const key = this.#random.pick(this.#keys);
+    const name = Buffer.from(key).toString();
+    const latest = this.#random.chance(0.3);
+    this.#count('lookup');
+    this.#harness.lookup(key, latest, (answer) =>
+      this.#compare(name, answer, latest ? this.#latest : this.#durable, latest ? 'latest' : 'durable'),
+    );
+  }
+
+  /** An answer must be what the model has at this moment; the dead may be absent or there. */
+  #compare(name: string, answer: Answer, state: State, what: string): void {
+    if (answer.error !== null) this.#fail(`${what} lookup of ${name}: ${answer.error.message}`);
+    const expected = state.get(name);
+    const nowMs = this.#clock.nowMs();
+    const live = isLive(expected, nowMs) ? expected : undefined;
+    if (answer.outcome !== 1) {
+      if (live !== undefined) this.#fail(`${what} lookup of ${name}: absent, and the model has ${live.version}`);
+      return;
+    }
+    const { view, bytes, offset, seq } = this.#engine.found;
+    const version = versionAt(view, offset);
+    if (version !== expected?.version)
+      this.#fail(`${what} lookup of ${name}: version ${version}, and the model has ${expected?.version}`);
+    if (isDeadAt(view, offset, nowMs) !== (live === undefined))
+      this.#fail(`${what} lookup of ${name}: dead in one, live in the other`);
+    if (live !== undefined && Buffer.from(valueAt(view, bytes, offset)).toString('latin1') !== live.value)
+      this.#fail(`${what} lookup of ${name}: another value`);
+    const durable = this.#durable.get(name)?.version === version;
+    if ((seq === 0) !== durable || (seq > 0 && seq !== expected.seq))
+      this.#fail(`${what} lookup of ${name}: seq ${seq}, and the model has ${expected.seq}`);
+  }
+
+  #scan(): void {
+    this.#count('scan');
+    this.#compareScan(0, this.#durable);
+  }
+  #compareScan(snapshot: number, state: State): void {
+    const pages = {
+      limit: this.#random.pick([1, 10, 1000]),
+      bytesMax: this.#random.pick([500, 5000, 1_000_000]),
+      examinedMax: this.#random.pick([3, 50, 10_000]),
+    };
+    const prefix = this.#random.chance(0.2) ? 'key-1' : '';
+    const seen = scanAll(this.#engine, snapshot, pages, prefix);
+    const expected = liveInOrder(state, this.#clock.nowMs(), prefix);
+    for (let i = 0; i < Math.max(seen.length, expected.length); i++) {
+      const a = seen[i];
+      const b = expected[i];
+      if (a?.key !== b?.key || a?.version !== b?.version || a?.value !== b?.value)
+        this.#fail(
+          `scan of snapshot ${snapshot}: record ${i} is ${a?.key} ${a?.version}, and the model has ${b?.key} ${b?.version}`,
+        );
+    }
+  }
+
+  async #snapshot(): Promise<void> {
+    if (this.#snapshots.length >= SNAPSHOTS_MAX) {
+      const [oldest] = this.#snapshots.splice(this.#random.below(SNAPSHOTS_MAX), 1);
+      if (oldest !== undefined) this.#engine.releaseSnapshot(oldest.number);
+    }
+    this.#count('snapshot');
+    const number = await this.#harness.wait(this.#engine.snapshot());
+    this.#snapshots.push({ number, state: new Map(this.#latest) });
+    this.#checkSnapshot();
+  }
+  #checkSnapshot(): void {
+    if (this.#snapshots.length === 0) return;
+    const { number, state } = this.#random.pick(this.#snapshots);
+    this.#compareScan(number, state);
+    for (const file of this.#engine.snapshotFiles(number))
+      if (!this.#harness.disk.exists(file)) this.#fail(`${file} of snapshot ${number} is gone`);
+  }
+
+  async #flush(): Promise<void> {
+    this.#count('flush');
+    await this.#harness.wait(this.#engine.flush());
+    if (this.#pending.length > 0) this.#fail('flushed, and not durable');
+  }
+  async #compact(): Promise<void> {
+    this.#count('compact all');
+    await this.#harness.wait(this.#engine.compactAll());
+  }
+}
+
+const isLive = (entry: Entry | undefined, nowMs: number): entry is Entry =>
+  entry !== undefined && !entry.deleted && (entry.expiresMs === 0 || entry.expiresMs > nowMs);
+
+function liveInOrder(state: State, nowMs: number, prefix: string): Seen[] {
+  const rows: (Seen & { hi: number; lo: number })[] = [];
+  for (const [key, entry] of state) {
+    if (!isLive(entry, nowMs) || !key.startsWith(prefix)) continue;
+    hashToken(Buffer.from(key));
+    rows.push({ key, value: entry.value, version: entry.version, hi: token.hi, lo: token.lo });
+  }
+  return rows.sort((a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
+}
