@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import type { Client, ConnectOptions } from '../client/index.ts';
+import type { TableFactory } from '../engine/job-tools.ts';
 import type { Log, LogLevel, NodeConfig, RunningNode } from '../node/contract.ts';
 import type { Store } from '../node/store.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
@@ -20,7 +21,12 @@ export interface Context {
   readonly random: Random;
   /** The file system of data directories. */
   readonly fileSystem: FileSystem;
-  /** Aborts at the first SIGINT, SIGTERM or SIGHUP; the second one ends the process. */
+  /** SSTables, for `verify`. */
+  readonly tables: TableFactory;
+  /**
+   * Aborts at the first SIGINT or SIGTERM; a second one ends the process. Signals are watched from the first time on
+   * that this is read.
+   */
   readonly interrupted: AbortSignal;
   readonly connect: (options: ConnectOptions) => Promise<Client>;
   /** Opens a data directory in this process. */

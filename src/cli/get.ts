@@ -5,7 +5,7 @@ import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 import { CommandError } from './failure.ts';
 import { jsonFlag, withConsistency, withKey, withTarget } from './flags.ts';
-import { keyFields, keyOf, shownKey, valueFields } from './keys.ts';
+import { keyFields, keyOf, shownBytes, valueFields } from './keys.ts';
 import { type TargetFlags, usingTarget } from './open-target.ts';
 
 interface GetFlags extends TargetFlags {
@@ -37,7 +37,7 @@ async function get(text: string | undefined, flags: GetFlags, context: Context):
   const options = { consistency, timeoutMs, signal: context.interrupted };
   const needs = { fallBack: false, create: false };
   const entry = await usingTarget(flags, needs, context, (target) => target.get(key, options));
-  if (entry === null) throw new CommandError(`no live record at key ${shownKey(key)}`, ExitCode.FAILED);
+  if (entry === null) throw new CommandError(`no live record at key ${shownBytes(key)}`, ExitCode.FAILED);
   const { value, version, ttl } = entry;
   const { stdout } = context;
   if (flags.json === true) {

@@ -3,6 +3,8 @@
  * written after the acknowledgement, so that it never names a key that is not stored. A test that kills the server
  * compares with it.
  */
+
+import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { ExitCode } from './exit-codes.ts';
 import { CommandError } from './failure.ts';
@@ -13,17 +15,33 @@ export class AckLog {
   readonly #stream: WriteStream;
   #failure: Error | null = null;
 
-  constructor(path: string) {
+  private constructor(path: string, stream: WriteStream) {
     this.#path = path;
-    this.#stream = createWriteStream(path);
-    this.#stream.on('error', (error) => {
+    this.#stream = stream;
+    stream.on('error', (error) => {
       this.#failure = error;
     });
   }
 
-  /** A promise where the log is behind: then no more should be written before it resolves. Rejects where it fails. */
-  add(key: Uint8Array): Promise<void> | null {
-    if (this.#failure === null && this.#stream.write(`${JSON.stringify(keyFields(key))}\n`)) return null;
+  /** Makes the file, or empties it. Rejects with a CommandError. */
+  static async open(path: string): Promise<AckLog> {
+    const log = new AckLog(path, createWriteStream(path));
+    try {
+      await once(log.#stream, 'open');
+    } catch (error) {
+      log.#failure = error as Error;
+    }
+    log.#check();
+    return log;
+  }
+
+  add(key: Uint8Array): void {
+    this.#stream.write(`${JSON.stringify(keyFields(key))}\n`);
+  }
+
+  /** null, or a promise where the log is behind, or has failed: then no more should be added before it resolves. */
+  behind(): Promise<void> | null {
+    if (this.#failure === null && !this.#stream.writableNeedDrain) return null;
     return this.#drained();
   }
 
@@ -38,7 +56,7 @@ export class AckLog {
   }
 
   async #drained(): Promise<void> {
-    if (this.#failure === null && this.#stream.writableNeedDrain)
+    if (this.#failure === null)
       await new Promise<void>((resolve) => {
         this.#stream.once('drain', resolve);
         this.#stream.once('close', resolve);

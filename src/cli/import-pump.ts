@@ -30,8 +30,9 @@ export interface ImportOptions {
   readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly random: Random;
-  /** Awaited by the reader from time to time: where a slow log holds the import back. */
-  readonly onAcknowledged: (record: ImportRecord) => Promise<void> | null;
+  readonly onAcknowledged: (record: ImportRecord) => void;
+  /** What holds the import back before the next write; null: nothing. */
+  readonly behind: () => Promise<void> | null;
   readonly onBad: (line: number, what: string) => void;
 }
 
@@ -64,7 +65,6 @@ export class ImportPump {
   #stop: ImportStop | null = null;
   #wake: (() => void) | null = null;
   #progressMs: number;
-  #held: Promise<void> | null = null;
 
   constructor(options: ImportOptions) {
     this.#options = options;
@@ -82,11 +82,11 @@ export class ImportPump {
         while (!this.#ended() && this.#mustWait(name, record)) await this.#change();
         if (this.#ended()) break;
         this.#start(line.number, name, record);
-        if (this.#held !== null) await this.#held;
+        const behind = this.#options.behind();
+        if (behind !== null) await behind;
       }
     } finally {
       while (this.#inFlight > 0) await this.#change();
-      await this.#held;
     }
     return this.#stop;
   }
@@ -151,7 +151,7 @@ export class ImportPump {
         await put(record);
         this.counts.acknowledged += 1;
         this.#progressMs = clock.monotonicMs();
-        this.#held = onAcknowledged(record) ?? this.#held;
+        onAcknowledged(record);
         return;
       } catch (error) {
         if (error instanceof BadRequestError) {

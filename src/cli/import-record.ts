@@ -3,6 +3,7 @@
  * `valueBase64`, as bytes; `ttl` in seconds where it expires. `version`, which `export --meta` writes, is read
  * over: an import gives new versions. Anything else is refused, so that nothing is lost in silence.
  */
+import { RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { bytesOfBase64 } from './keys.ts';
 
@@ -14,14 +15,14 @@ export interface ImportRecord {
 }
 
 /** What is wrong with a line, without its number. */
-export class BadLineError extends Error {
-  override readonly name = 'BadLineError';
+export class BadLineError extends RingKvError {
+  readonly code = 'BAD_LINE';
 }
 
 const fields: ReadonlySet<string> = new Set(['key', 'keyBase64', 'value', 'valueBase64', 'ttl', 'version']);
 const EXCERPT_CHARACTERS = 60;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder('utf-8', { fatal: true });
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Whether a line has nothing but white space. */
 export function isBlank(line: Uint8Array): boolean {

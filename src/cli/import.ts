@@ -76,11 +76,12 @@ async function importInto(
   context: Context,
 ): Promise<ExitCodeValue> {
   const { clock, interrupted: signal, random, stderr } = context;
-  const acknowledged = flags.ackLog === undefined ? null : new AckLog(flags.ackLog);
+  const acknowledged = flags.ackLog === undefined ? null : await AckLog.open(flags.ackLog);
   const progress = startProgress('importing', input.bytesTotal, context);
   const skipped: string[] = [];
   const pump: ImportPump = new ImportPump({
-    put: ({ key, value, ttl }) => target.put(key, value, { ttl: ttl === 0 ? undefined : ttl, signal: NEVER }),
+    // Writes in flight are let end, also after Ctrl-C: each has its own deadline.
+    put: ({ key, value, ttl }) => target.put(key, value, ttl === 0 ? {} : { ttl }),
     inFlightMax: flags.inFlight,
     lineBytesMax: LINE_BYTES_MAX,
     skipBad: flags.skipBad === true,
@@ -90,8 +91,9 @@ async function importInto(
     random,
     onAcknowledged: ({ key }) => {
       progress.update(input.bytesRead(), pump.counts.acknowledged);
-      return acknowledged?.add(key) ?? null;
+      acknowledged?.add(key);
     },
+    behind: () => acknowledged?.behind() ?? null,
     onBad: (line, what) => {
       if (skipped.length < BAD_SHOWN_MAX) skipped.push(`${input.name}:${line}: skipped: ${what}`);
     },
@@ -100,20 +102,20 @@ async function importInto(
   let failure: unknown = null;
   try {
     failure = await pump.run(linesOf(input.chunks, LINE_BYTES_MAX));
-    await acknowledged?.close();
   } catch (error) {
     failure = error;
-  } finally {
-    progress.stop();
   }
+  try {
+    await acknowledged?.close();
+  } catch (error) {
+    failure ??= error;
+  }
+  progress.stop();
   for (const line of skipped) await stderr.line(line);
   const seconds = (clock.monotonicMs() - startedMs) / 1000;
   await report(pump, target, seconds, flags, context);
   return conclude(failure, input, pump, signal);
 }
-
-/** Writes in flight are let end, also after Ctrl-C: each has its own deadline. */
-const NEVER = new AbortController().signal;
 
 async function report(
   { counts }: ImportPump,
@@ -144,7 +146,7 @@ function conclude(
 ): ExitCodeValue {
   if (signal.aborted) throw new InterruptedError();
   if (isStop(failure)) {
-    const code = failure.cause === undefined ? ExitCode.FAILED : exitCodeOf(failure.cause);
+    const code = exitCodeOf(failure.cause);
     // A record that is refused is no wrong use of the command.
     const exitCode = code === ExitCode.USAGE ? ExitCode.FAILED : code;
     throw new CommandError(`${input.name}:${failure.line}: ${messageOf(failure)}`, exitCode, {

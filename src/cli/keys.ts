@@ -54,10 +54,8 @@ export function valueFields(
 /** Characters that would change a terminal's state or tear a line apart, and quotes that start a JSON text. */
 const UNSAFE = /^"|^base64:|[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u;
 
-/** For a line that a person reads: text as it is where that is safe, as a JSON text, or as base64. */
-export function shownValue(bytes: Uint8Array): string {
-  const text = textOf(bytes);
-  if (text === null) return `base64:${base64Of(bytes)}`;
+/** For a line that a person reads: text as it is where that is safe, otherwise as a JSON text. */
+export function shownText(text: string): string {
   if (!UNSAFE.test(text)) return text;
   const escaped = (character: string): string => {
     const units = Array.from({ length: character.length }, (_, at) => character.charCodeAt(at));
@@ -65,4 +63,8 @@ export function shownValue(bytes: Uint8Array): string {
   };
   return JSON.stringify(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, escaped);
 }
-export const shownKey = shownValue;
+/** The same for the bytes of a key or a value; base64 where they are no text. */
+export function shownBytes(bytes: Uint8Array): string {
+  const text = textOf(bytes);
+  return text === null ? `base64:${base64Of(bytes)}` : shownText(text);
+}

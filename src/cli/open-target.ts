@@ -52,7 +52,7 @@ export async function openTarget(flags: TargetFlags, needs: TargetNeeds, context
     return server;
   }
   await server.close();
-  const { data } = configOf({}, context);
+  const data = configuredData(context);
   await context.stderr.line(
     `no server answers at ${DEFAULT_URL}: using the data directory ${data} (--url and --data choose)`,
   );
@@ -104,6 +104,9 @@ async function answers(client: ServerWithClient['client'], context: Context): Pr
 function configOf(flags: Readonly<Record<string, string>>, { environment }: Context): NodeConfig {
   return resolveConfig({ flags, environment, file: readConfigFile(undefined, environment) }).config;
 }
+
+/** The data directory that the file or the environment names, otherwise the default. */
+export const configuredData = (context: Context): string => configOf({}, context).data;
 
 async function openDirectory(path: string, needs: TargetNeeds, context: Context): Promise<Target> {
   const { fileSystem } = context;

@@ -12,6 +12,7 @@ import { addImport } from './import.ts';
 import { addPut } from './put.ts';
 import { addScan } from './scan.ts';
 import { addServe } from './serve.ts';
+import { addVerify } from './verify.ts';
 
 const HELP = `
 Exit codes: 0 success; 1 the operation failed, or the key is absent; 2 wrong use or setting; 3 no server answers;
@@ -62,7 +63,7 @@ function programOf({ columns, stderr, stdout }: Context, run: Run): Command {
       getErrHelpWidth: () => columns,
     })
     .addHelpText('after', HELP);
-  const add = [addServe, addGet, addPut, addDelete, addScan, addImport, addExport, addConfig];
+  const add = [addServe, addGet, addPut, addDelete, addScan, addImport, addExport, addVerify, addConfig];
   for (const one of add) one(program, run);
   return program;
 }

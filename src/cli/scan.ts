@@ -5,7 +5,7 @@ import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 import { UsageError } from './failure.ts';
 import { duration, integer, jsonFlag, withTarget } from './flags.ts';
-import { bytesOfBase64, keyFields, shownKey, shownValue, valueFields } from './keys.ts';
+import { bytesOfBase64, keyFields, shownBytes, valueFields } from './keys.ts';
 import { type TargetFlags, usingTarget } from './open-target.ts';
 import type { TargetEntry } from './target.ts';
 
@@ -75,5 +75,5 @@ function jsonLine({ key, value, version, ttl }: TargetEntry, values: boolean): s
   });
 }
 function plainLine({ key, value }: TargetEntry, values: boolean): string {
-  return values ? `${shownKey(key)}\t${shownValue(value)}` : shownKey(key);
+  return values ? `${shownBytes(key)}\t${shownBytes(value)}` : shownBytes(key);
 }

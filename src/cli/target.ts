@@ -15,7 +15,7 @@ export interface TargetEntry {
 export interface ReadOptions {
   readonly consistency?: Consistency | undefined;
   readonly timeoutMs?: number | undefined;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 export interface WriteOptions extends ReadOptions {
   /** Seconds; only for `put`. */
