@@ -13,6 +13,7 @@ import { createLog } from '../../src/cli/log.ts';
 import { Output } from '../../src/cli/output.ts';
 import { runProgram } from '../../src/cli/program.ts';
 import { connect } from '../../src/client/index.ts';
+import type { TableFactory } from '../../src/engine/job-tools.ts';
 import type { NodeConfig } from '../../src/node/contract.ts';
 import { DataDirectory } from '../../src/node/data-directory.ts';
 import { Store } from '../../src/node/store.ts';
@@ -46,6 +47,18 @@ export interface RunOptions extends Partial<Omit<Context, 'stdin' | 'stdout' | '
   readonly stdout?: Writable;
   readonly terminal?: boolean;
 }
+
+const unexpected = (): never => {
+  throw new Error('no tables in this test');
+};
+/** The data directories of these tests hold no tables. */
+const noTables: TableFactory = {
+  path: unexpected,
+  numberOf: () => -1,
+  create: unexpected,
+  open: unexpected,
+  verify: unexpected,
+};
 
 /** A place for files, and the stores that stand for data directories, by path. */
 export class World {
@@ -83,6 +96,7 @@ export class World {
       clock: systemClock,
       random: new Random(1),
       fileSystem: realFileSystem,
+      tables: noTables,
       interrupted: new AbortController().signal,
       connect,
       openStore: (config) => Promise.resolve(this.#open(config)),
