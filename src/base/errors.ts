@@ -64,6 +64,11 @@ export class TimeoutError extends RingKvError {
   readonly code = 'TIMEOUT';
 }
 
+/** The address cannot be listened on; the message names host and port. */
+export class ListenError extends RingKvError {
+  readonly code = 'LISTEN';
+}
+
 /** Bytes on disk that are not what was written. Never retried, never served. Names file and offset. */
 export class CorruptionError extends RingKvError {
   readonly code = 'CORRUPTION';

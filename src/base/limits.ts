@@ -77,6 +77,14 @@ export const limits = {
   /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
   shardBatchMax: 256,
 
+  backgroundThreadsMax: 4,
+  /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
+  threadHeapBytesMax: 512 * MiB,
+  bloomBitsPerKey: 10,
+  /** Tables over one token beyond which writes wait for compaction. */
+  tablesOverlapMax: 48,
+  /** Size at which compaction cuts tables, in memtables. */
+  tableTargetMemtables: 4,
   /** A shard thread that ends more often than this within the window stays down. */
   shardRestartsMax: 5,
   shardRestartWindowMs: 60_000,
@@ -93,12 +101,37 @@ export const limits = {
   idempotencyTtlMs: 10 * 60 * 1000,
   batchOpsMax: 1000,
   batchBodyBytesMax: 16 * MiB,
+  /** Bytes of values in the answer to one batch: what lies beyond is answered with OVERLOADED, op by op. */
+  batchReplyBytesMax: 16 * MiB,
+  /** Requests that one batch has in flight at a time, so that it does not take all of a client's slots. */
+  batchOpsInFlightMax: 128,
   scanLimitMax: 1000,
   scanLimitDefault: 100,
   scanPageBytesMax: 4 * MiB,
   /** Records that one scan page looks at before it returns a cursor, found or not. */
   scanExaminedMax: 20_000,
   snapshotsMax: 16,
+  /** Pages that one scan request takes from the shards, found or not, before it answers with a cursor. */
+  scanPagesMax: 256,
+
+  /** Connections of one front end; further ones are closed as they come. */
+  connectionsMax: 10_000,
+  /** Bytes of a request's head besides its key, which takes three characters a byte at worst. */
+  httpHeadBytesBase: 8 * KiB,
+  /** Bytes of a JSON or CBOR body besides the value or the batch's share: field names, numbers, white space. */
+  httpBodyOverheadBytes: 4 * KiB,
+  /** Bytes of bodies that one front end holds while they arrive. */
+  httpBodiesBytesMax: 256 * MiB,
+  /** Bytes of answers that one front end holds for clients that do not read: beyond it connections are closed. */
+  httpAnswersBytesMax: 256 * MiB,
+  /** A refused body that is longer than this is cut off instead of being discarded as it comes. */
+  httpDiscardBytesMax: 16 * MiB,
+  /** A body must bring httpBodyPeriodBytesMin in each such period, below the 8 to 12 s of uWebSockets.js. */
+  httpBodyPeriodMs: 6000,
+  httpBodyPeriodBytesMin: 96 * KiB,
+  /** Entity tags in one If-Match or If-None-Match, and attempts to meet such a condition. */
+  entityTagsMax: 32,
+  conditionAttemptsMax: 8,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
@@ -114,5 +147,10 @@ assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another 
 assert(
   limits.manifestFileBytesMax >= 4 * limits.manifestPayloadBytesMax,
   'limits: a manifest holds two full states before it is rewritten, and an edit more',
+);
+assert(
+  limits.httpBodiesBytesMax >= 4 * limits.batchBodyBytesMax &&
+    limits.batchBodyBytesMax >= limits.valueBytesCeiling,
+  'limits: a few of the longest bodies must be able to arrive side by side',
 );
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');

@@ -44,7 +44,7 @@ export interface ShardContents {
   readonly versionMax: number;
 }
 /** Table file name. */
-export const tableName = (number: number): string => `table-${number}`;
+export const tableName = (number: number): string => `t-${number}.sst`;
 export const emptyContents: ShardContents = { tables: [], versionMax: 0 };
 
 const head = { format: z.literal(DOCUMENT_FORMAT), createdBy: z.string() };

@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.ts';
 import { CorruptionError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { CompactJob, EngineOptions, JobRunner, Ownership, TableMeta } from '../engine/contract.ts';
-import { openEngine } from '../engine/engine.ts';
+import { type EngineParts, openEngine } from '../engine/engine.ts';
 import { Manifest } from '../engine/manifest.ts';
 import { readManifest } from '../engine/manifest-reader.ts';
 import type { ManifestState, VersionEdit } from '../engine/manifest-state.ts';
@@ -29,6 +29,8 @@ export interface SettlerOptions {
   readonly clock: Clock;
   readonly engine: Omit<EngineOptions, 'directory' | 'ownership' | 'memory' | 'stop'>;
   readonly memtableBytes: number;
+  /** Tests put tables and timers of their own there. */
+  readonly parts?: (directory: string) => Partial<EngineParts>;
 }
 
 /** Memtables of a shard that takes no writes: for what the log holds, and one that is free. */
@@ -88,12 +90,19 @@ export class EngineSettler implements ShardSettler {
     const memory = createMemtableSet({ ...ownership, slots: SLOTS, arenaBytes: memtableBytes });
     const options = { ...this.#options.engine, directory: home, ownership, memory, stop: createStopFlag() };
     const failures: Error[] = [];
-    const engine = await openEngine(options, fs, jobs, clock, {
-      onDurable: () => undefined,
-      onLookup: () => undefined,
-      onEvent: () => undefined,
-      onWriteFailure: (_status, error) => failures.push(error),
-    });
+    const engine = await openEngine(
+      options,
+      fs,
+      jobs,
+      clock,
+      {
+        onDurable: () => undefined,
+        onLookup: () => undefined,
+        onEvent: () => undefined,
+        onWriteFailure: (_status, error) => failures.push(error),
+      },
+      this.#options.parts?.(home),
+    );
     try {
       await engine.flush();
     } finally {

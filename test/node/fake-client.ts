@@ -58,6 +58,11 @@ export class FakeClient implements ShardClient {
   /** Requests get this status where it is not OK. */
   failure: { readonly op: number; readonly shard: number; readonly status: number } | null = null;
   readonly sent: ShardRequest[] = [];
+  /** Replies wait here for `release` where it is not null. */
+  held: (() => void)[] | null = null;
+  /** Called before a request is carried out: another writer gets in between. */
+  meanwhile: ((request: ShardRequest) => void) | null = null;
+  readonly #outcomes = new Map<string, { readonly print: string; readonly answer: Partial<ShardReply> }>();
   #items: Items = new Map();
   #handler: ReplyHandler = { onReply: () => undefined };
   readonly #busy = new Set<number>();
@@ -82,12 +87,26 @@ export class FakeClient implements ShardClient {
     while (this.#busy.has(slot)) slot++;
     if (slot >= this.slotsMax) return -Status.OVERLOADED;
     this.#busy.add(slot);
-    const request = { ...this.request };
+    const { key, value, idempotencyKey } = this.request;
+    const copies = { key: key.slice(), value: value.slice(), idempotencyKey: idempotencyKey.slice() };
+    const request = { ...this.request, ...copies };
     this.sent.push(request);
-    setImmediate(() => {
+    const reply = (): void => {
       if (this.#busy.delete(slot)) this.#reply(slot, this.#answer(request));
-    });
+    };
+    if (this.held === null) setImmediate(reply);
+    else this.held.push(reply);
     return slot;
+  }
+  /** Lets go of what was held back. */
+  release(): void {
+    const { held } = this;
+    this.held = null;
+    for (const reply of held ?? []) reply();
+  }
+  /** What others know of a key. */
+  itemOf(key: string): Item | undefined {
+    return this.#items.get(key);
   }
   flush(): void {
     return;
@@ -116,6 +135,7 @@ export class FakeClient implements ShardClient {
   }
 
   #answer(request: ShardRequest): Partial<ShardReply> {
+    this.meanwhile?.(request);
     const name = nameOf(request.key);
     const current = this.#items.get(name);
     const { failure } = this;
@@ -128,6 +148,9 @@ export class FakeClient implements ShardClient {
           : { bytes: current.value, version: current.version, expiresMs: current.expiresMs };
       case Op.PUT:
       case Op.DELETE: {
+        if (request.idempotencyKey.length > 0) return this.#once(request);
+        if (request.condition === Condition.EXISTS && current === undefined)
+          return { status: Status.VERSION_MISMATCH, version: 0 };
         if (request.condition === Condition.VERSION && request.version !== (current?.version ?? 0))
           return { status: Status.VERSION_MISMATCH, version: current?.version ?? 0 };
         const version = ++this.#version;
@@ -149,6 +172,19 @@ export class FakeClient implements ShardClient {
     }
   }
 
+  #once(request: ShardRequest): Partial<ShardReply> {
+    const name = `${nameOf(request.idempotencyKey)}/${nameOf(request.key)}`;
+    const print = `${request.fingerprintHi}/${request.fingerprintLo}`;
+    const before = this.#outcomes.get(name);
+    if (before !== undefined)
+      return before.print === print
+        ? before.answer
+        : { status: Status.BAD_REQUEST, bytes: new TextEncoder().encode('another write under this key') };
+    const answer = this.#answer({ ...request, idempotencyKey: EMPTY });
+    this.#outcomes.set(name, { print, answer });
+    return answer;
+  }
+
   #page(request: ShardRequest): Partial<ShardReply> {
     const items = request.snapshot === 0 ? this.#items : (this.snapshots.get(request.snapshot) ?? new Map());
     const from = [request.tokenHi, request.tokenLo, nameOf(request.key)] as const;
@@ -159,7 +195,7 @@ export class FakeClient implements ShardClient {
     // Looks at some records only: a page may be empty and yet not the last.
     const seen = all.slice(0, Math.min(3, request.limit));
     const found = seen.filter(({ key }) => nameOf(key).startsWith(nameOf(request.value)));
-    const bytes = new Uint8Array(found.length * recordBytes(64, 64));
+    const bytes = new Uint8Array(found.length * recordBytes(1024, 1024));
     let at = 0;
     for (const { hi, lo, key, value, version, expiresMs } of found) {
       const fields = { tokenHi: hi, tokenLo: lo, keyspace: 0, key, version, origin: 1, flags: 0, expiresMs };

@@ -1,0 +1,61 @@
+/** The answer to a GET or HEAD that found a record: JSON or bytes, its headers and its conditions. Front-end thread. */
+import type { HttpResponse } from 'uWebSockets.js';
+import { Status } from '../base/status.ts';
+import type { Answers } from './answers.ts';
+import { evaluateRead, READ_FAILED, READ_NOT_MODIFIED, READ_PROCEEDS } from './conditions.ts';
+import { keyMember } from './key-text.ts';
+
+/** A record wherever it lies: a reply, or shared memory. Valid during the call. */
+export interface FoundRecord {
+  readonly version: number;
+  readonly expiresMs: number;
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly length: number;
+}
+
+/** Whole seconds that a live record has left, rounded up, so that it never says 0. */
+export const secondsLeft = (expiresMs: number, nowMs: number): number =>
+  Math.max(1, Math.ceil((expiresMs - nowMs) / 1000));
+
+/** Answers, and returns the HTTP status. Runs corked. */
+export function answerRecord(
+  answers: Answers,
+  res: HttpResponse,
+  record: FoundRecord,
+  key: Uint8Array,
+  nowMs: number,
+  head: boolean,
+  raw: boolean,
+  ifMatch: string,
+  ifNoneMatch: string,
+): number {
+  const { version, expiresMs, bytes, start, length } = record;
+  if (ifMatch !== '' || ifNoneMatch !== '') {
+    const outcome = evaluateRead(ifMatch, ifNoneMatch, version);
+    if (outcome === READ_FAILED) {
+      const message = `If-Match does not list the current version ${version}`;
+      return answers.fail(res, Status.PRECONDITION_FAILED, message, version, head);
+    }
+    if (outcome === READ_NOT_MODIFIED) res.writeStatus('304 Not Modified');
+    if (outcome !== READ_PROCEEDS) {
+      res.writeHeader('ETag', `"${version}"`);
+      res.writeHeader('Vary', 'Accept');
+      answers.endEmpty(res);
+      return 304;
+    }
+  }
+  res.writeHeader('Content-Type', raw ? 'application/octet-stream' : 'application/json');
+  res.writeHeader('ETag', `"${version}"`);
+  res.writeHeader('Vary', 'Accept');
+  const ttl = expiresMs === 0 ? 0 : secondsLeft(expiresMs, nowMs);
+  if (raw) {
+    if (ttl !== 0) res.writeHeader('X-RingKV-TTL', String(ttl));
+    answers.end(res, bytes.subarray(start, start + length), head);
+    return 200;
+  }
+  const value = Buffer.from(bytes.buffer, bytes.byteOffset + start, length).toString('base64');
+  const tail = ttl === 0 ? '}' : `,"ttl":${ttl}}`;
+  answers.end(res, `{${keyMember(key)},"value":"${value}","version":${version}${tail}`, head);
+  return 200;
+}

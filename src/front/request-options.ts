@@ -1,0 +1,171 @@
+/**
+ * What a request may ask for besides key and value: read from a query, from JSON or CBOR fields, and from
+ * headers, by one set of rules. Every refusal names the value, where it stood and what would have been right.
+ */
+import { BadRequestError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import { short } from './outcome.ts';
+import { percentDecode } from './percent.ts';
+
+const LEVELS = ['ONE', 'QUORUM', 'ALL', 'SERIAL'] as const;
+
+/** Reused: one object per request in flight. */
+export class RequestOptions {
+  /** 0: the record does not expire. */
+  ttlMs = 0;
+  /** -1: not conditional by the body or the query. */
+  version = -1;
+  timeoutMs: number = limits.requestTimeoutMsDefault;
+  /** '': none. */
+  idempotencyKey = '';
+
+  reset(): void {
+    this.ttlMs = 0;
+    this.version = -1;
+    this.timeoutMs = limits.requestTimeoutMsDefault;
+    this.idempotencyKey = '';
+  }
+}
+
+/** Fields of a body, parsed and not yet checked. */
+export type Fields = Readonly<Record<string, unknown>>;
+/** Which options a kind of request takes. */
+export type OptionName = 'consistency' | 'ttl' | 'version' | 'sloppy';
+export const READ_OPTIONS: readonly OptionName[] = ['consistency'];
+export const DELETE_OPTIONS: readonly OptionName[] = ['consistency', 'version', 'sloppy'];
+export const PUT_OPTIONS: readonly OptionName[] = ['consistency', 'ttl', 'version', 'sloppy'];
+
+/** With one replica all levels are the same: the level is checked and needs no further thought. */
+function checkConsistency(value: unknown): void {
+  if (!(LEVELS as readonly unknown[]).includes(value))
+    throw new BadRequestError(`consistency ${shown(value)} is none of ${LEVELS.join(', ')}`);
+}
+
+function ttlMsOf(value: unknown): number {
+  if (typeof value !== 'number' || !(value > 0 && value <= limits.ttlSecondsMax))
+    throw new BadRequestError(
+      `ttl ${shown(value)} is not a number of seconds above 0 and at most ${limits.ttlSecondsMax}`,
+    );
+  return Math.max(1, Math.round(value * 1000));
+}
+
+function versionOf(value: unknown): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+    throw new BadRequestError(
+      `version ${shown(value)} is not an integer from 0 (absent) to ${limits.versionMax}`,
+    );
+  return value;
+}
+
+function set(options: RequestOptions, name: OptionName, value: unknown): void {
+  if (name === 'consistency') checkConsistency(value);
+  else if (name === 'ttl') options.ttlMs = ttlMsOf(value);
+  else if (name === 'version') options.version = versionOf(value);
+  else if (typeof value !== 'boolean')
+    throw new BadRequestError(`sloppy ${shown(value)} is neither true nor false`);
+}
+
+/** Takes the options out of the fields of a body; `others` are the names that something else reads. */
+export function readFields(
+  fields: Fields,
+  allowed: readonly OptionName[],
+  others: readonly string[],
+  options: RequestOptions,
+): void {
+  for (const name in fields) {
+    if (others.includes(name)) continue;
+    if (!(allowed as readonly string[]).includes(name))
+      throw new BadRequestError(
+        `unknown field ${short(name)}; there are ${[...others, ...allowed].join(', ')}`,
+      );
+    set(options, name as OptionName, fields[name]);
+  }
+}
+
+const NUMBER = /^(0|[1-9][0-9]*)(\.[0-9]+)?$/;
+
+/** Takes the options out of a query. */
+export function readQuery(query: string, allowed: readonly OptionName[], options: RequestOptions): void {
+  for (const [name, text] of queryPairs(query, allowed)) {
+    let value: unknown = text;
+    if (name === 'ttl' || name === 'version') value = NUMBER.test(text) ? Number(text) : text;
+    else if (name === 'sloppy') value = text === 'true' ? true : text === 'false' ? false : text;
+    set(options, name as OptionName, value);
+  }
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const queryBytes = new Uint8Array(limits.keyBytesCeiling + 1);
+
+/** The bytes of one query component. */
+export function queryComponent(query: string, start: number, end: number): Uint8Array {
+  const length = percentDecode(query, start, end, queryBytes, true);
+  if (length > queryBytes.length)
+    throw new BadRequestError(`a query parameter of more than ${queryBytes.length} bytes`);
+  return queryBytes.slice(0, length);
+}
+
+/** Names and texts of a query, each name known and given once. */
+export function queryPairs(query: string, allowed: readonly string[]): [name: string, text: string][] {
+  return rawQueryPairs(query, allowed).map(([name, bytes]) => {
+    try {
+      return [name, decoder.decode(bytes)];
+    } catch (cause) {
+      throw new BadRequestError(`parameter ${name} is not valid UTF-8`, { cause });
+    }
+  });
+}
+
+/** The same with bytes. */
+export function rawQueryPairs(
+  query: string,
+  allowed: readonly string[],
+): [name: string, bytes: Uint8Array][] {
+  const pairs: [string, Uint8Array][] = [];
+  for (let start = 0; start < query.length; ) {
+    const ampersand = query.indexOf('&', start);
+    const end = ampersand < 0 ? query.length : ampersand;
+    const equals = query.indexOf('=', start);
+    const nameEnd = equals < 0 || equals > end ? end : equals;
+    if (end > start) {
+      const name = Buffer.from(queryComponent(query, start, nameEnd)).toString('latin1');
+      if (!allowed.includes(name))
+        throw new BadRequestError(
+          `unknown parameter ${short(name)}; ${allowed.length === 0 ? 'there are none' : `there are ${allowed.join(', ')}`}`,
+        );
+      if (pairs.some(([other]) => other === name))
+        throw new BadRequestError(`parameter ${name} is given more than once`);
+      pairs.push([name, queryComponent(query, Math.min(nameEnd + 1, end), end)]);
+    }
+    start = end + 1;
+  }
+  return pairs;
+}
+
+/** X-RingKV-Timeout, '' where it is not given. */
+export function readTimeout(header: string, options: RequestOptions): void {
+  if (header === '') return;
+  const ms = /^[0-9]{1,9}$/.test(header) ? Number(header) : 0;
+  if (ms < 1 || ms > limits.requestTimeoutMsMax)
+    throw new BadRequestError(
+      `X-RingKV-Timeout ${short(header)} is not a whole number of milliseconds from 1 to ${limits.requestTimeoutMsMax}`,
+    );
+  options.timeoutMs = ms;
+}
+
+/** Idempotency-Key: printable ASCII, so that its characters are its bytes. */
+export function readIdempotencyKey(header: string, options: RequestOptions): void {
+  const { idempotencyKeyCharactersMax: max } = limits;
+  if (!/^[\x20-\x7e]+$/.test(header) || header.length > max)
+    throw new BadRequestError(
+      `Idempotency-Key ${short(header)} (${header.length} characters) is not 1 to ${max} printable ASCII characters`,
+    );
+  options.idempotencyKey = header;
+}
+
+function shown(value: unknown): string {
+  return typeof value === 'string' ? short(value) : typeof value === 'object' ? kindOf(value) : String(value);
+}
+function kindOf(value: object | null): string {
+  return value === null ? 'null' : Array.isArray(value) ? '(an array)' : '(an object)';
+}

@@ -1,0 +1,52 @@
+/**
+ * What each shard gets of the node's budgets, and how many threads do background work.
+ *
+ * Resident memory of a process with S shards, F clients and B background threads, beside the filters and indexes
+ * of its tables: S * memtableSlots * memtableBytes (memtables; pages count once written) + blockCacheBytes (all shards
+ * together) + S * F * 2 * ringBytes + the heaps of S + F + B threads. A heap is bounded by limits.threadHeapBytesMax and
+ * holds far less: values, blocks and tables' indexes are outside of it. A thread that passes the bound dies alone and is
+ * restarted, instead of the process being killed for want of memory.
+ */
+import { availableParallelism } from 'node:os';
+import { limits } from '../base/limits.ts';
+import type { EngineOptions, TableOptions } from '../engine/contract.ts';
+import type { NodeConfig } from './contract.ts';
+
+/** Arenas and segments are multiples of this: of a page, and so of what the commit log asks for. */
+const ARENA_STEP_BYTES = 4096;
+
+/** Options of an engine that are the same in all shards of a node. */
+export type ShardSettings = Omit<EngineOptions, 'directory' | 'ownership' | 'memory' | 'stop'>;
+
+export const arenaBytesOf = ({ memtableBytes }: NodeConfig): number =>
+  memtableBytes - (memtableBytes % ARENA_STEP_BYTES);
+
+/** Threads for flushes and compactions: half the cores, and at least one of each. */
+export const backgroundThreads = (): number =>
+  Math.min(limits.backgroundThreadsMax, Math.max(2, Math.ceil(availableParallelism() / 2)));
+
+export const tableOptionsOf = ({ blockBytes, compression }: NodeConfig): TableOptions => ({
+  blockBytes,
+  compression,
+  bloomBitsPerKey: limits.bloomBitsPerKey,
+});
+
+/** `origin`: the coordinator's number in versions, from the node's id. */
+export function shardSettings(config: NodeConfig, shards: number, nodeId: string): ShardSettings {
+  const { compactionBytesPerSecond, durability, syncIntervalMs, compactionDial, gcGraceMs } = config;
+  return {
+    fileSystem: { kind: config.inMemory ? 'memory' : 'real' },
+    durability,
+    syncIntervalMs,
+    table: tableOptionsOf(config),
+    blockCacheBytes: Math.floor(config.blockCacheBytes / shards),
+    compactionDial,
+    // 0 is unlimited: a small budget must not become that.
+    compactionBytesPerSecond: Math.ceil(compactionBytesPerSecond / shards),
+    compactionsMax: Math.max(1, Math.ceil((backgroundThreads() - 1) / shards)),
+    tablesMax: limits.tablesOverlapMax,
+    tableTargetBytes: limits.tableTargetMemtables * arenaBytesOf(config),
+    gcGraceMs,
+    origin: Number.parseInt(nodeId.slice(0, 8), 16),
+  };
+}
