@@ -35,6 +35,14 @@ export class ProtocolError extends RingKvError {
 export class RateLimitedError extends ResourceError {
   override readonly code = 'RATE_LIMITED';
 }
+/** The stored bytes of the key fail their checksum, or the server has a defect: repeating does not help. */
+export class ServerError extends RingKvError {
+  readonly code: 'CORRUPTION' | 'INTERNAL';
+  constructor(code: 'CORRUPTION' | 'INTERNAL', message: string) {
+    super(message);
+    this.code = code;
+  }
+}
 /** A path, a method or a content type that the server does not know: it is older or newer than this client. */
 export class UnsupportedError extends RingKvError {
   readonly code = 'UNSUPPORTED';
@@ -90,6 +98,9 @@ function errorOfCode(code: string, message: string, version: number): RingKvErro
       return new UnavailableError(message);
     case 'TIMEOUT':
       return new TimeoutError(message);
+    case 'CORRUPTION':
+    case 'INTERNAL':
+      return new ServerError(code, message);
     case 'NOT_FOUND':
     case 'METHOD_NOT_ALLOWED':
     case 'UNSUPPORTED_MEDIA_TYPE':

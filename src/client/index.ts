@@ -25,7 +25,7 @@ export {
   VersionMismatchError,
 } from '../base/errors.ts';
 export type { Client } from './client.ts';
-export { ConnectionError, ProtocolError, RateLimitedError, UnsupportedError } from './errors.ts';
+export { ConnectionError, ProtocolError, RateLimitedError, ServerError, UnsupportedError } from './errors.ts';
 export type {
   Bytes,
   CallOptions,

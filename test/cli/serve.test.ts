@@ -3,7 +3,13 @@ import { resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
-import { CorruptionError, FormatVersionError, IoError, LockedError } from '../../src/base/errors.ts';
+import {
+  CorruptionError,
+  FormatVersionError,
+  IoError,
+  ListenError,
+  LockedError,
+} from '../../src/base/errors.ts';
 import { createLog } from '../../src/cli/log.ts';
 import { Output } from '../../src/cli/output.ts';
 import { REPEAT_MS, watchSignals } from '../../src/cli/signals.ts';
@@ -134,6 +140,7 @@ describe('serve', () => {
   });
 
   const failures: readonly (readonly [what: string, error: Error, code: number])[] = [
+    ['a port that is taken', new ListenError('cannot listen on 127.0.0.1:8080'), 4],
     ['a locked directory', new LockedError('./data: process 7 holds it'), 5],
     ['an unreadable directory', new IoError('readdir ./data: EACCES', 'EACCES'), 5],
     ['a newer format', new FormatVersionError('./data/node.json has format version 2'), 5],

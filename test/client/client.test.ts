@@ -169,6 +169,8 @@ describe('the client', () => {
       [503, 'SHARD_DOWN', 'ShardDownError'],
       [504, 'TIMEOUT', 'TimeoutError'],
       [507, 'DISK_FULL', 'DiskFullError'],
+      [500, 'CORRUPTION', 'ServerError'],
+      [500, 'INTERNAL', 'ServerError'],
       [500, 'SURPRISE', 'ProtocolError'],
     ];
     for (const [status, code, name] of table) {
