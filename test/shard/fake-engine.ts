@@ -101,6 +101,7 @@ export class FakeEngine implements ShardEngine {
     const name = nameOf(record.keyspace, record.key);
     const versions = this.#records.get(name) ?? [];
     const newest = versions.at(-1);
+    this.versionMax = Math.max(this.versionMax, record.version);
     if (newest !== undefined && record.version <= versionAt(newest.view, 0))
       throw new Error(`${name}: version ${record.version} is not above what is there`);
     if (((record.flags & FLAG_EXPIRING) !== 0) !== record.expiresMs > 0)

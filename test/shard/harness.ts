@@ -1,6 +1,7 @@
 /** Clients and one shard on one thread, over real channels, with a clock that stands still. */
 import { ManualClock } from '../../src/base/clock.ts';
 import { hashToken, token } from '../../src/base/token.ts';
+import { ChannelReader, ChannelWriter } from '../../src/ipc/channel.ts';
 import { createDoorbell } from '../../src/ipc/doorbell.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import {
@@ -11,7 +12,8 @@ import {
   type ShardRequest,
 } from '../../src/shard/contract.ts';
 import { RingShardClient } from '../../src/shard/shard-client.ts';
-import { connectShard } from '../../src/shard/shard-ends.ts';
+import { connectShard, type ShardClientEnds } from '../../src/shard/shard-ends.ts';
+import { ReplyView, writeRequest } from '../../src/shard/shard-protocol.ts';
 import { ShardServer } from '../../src/shard/shard-server.ts';
 import { FakeEngine } from './fake-engine.ts';
 
@@ -43,6 +45,65 @@ export type Fields = Partial<Omit<ShardRequest, 'key' | 'value' | 'idempotencyKe
 const asBytes = (text: string | Uint8Array | undefined): Uint8Array =>
   text === undefined ? EMPTY : typeof text === 'string' ? bytes(text) : text;
 
+function requestOf(op: number, fields: Fields, nowMs: number): ShardRequest {
+  const key = asBytes(fields.key);
+  hashToken(key);
+  return {
+    op: op as ShardRequest['op'],
+    tokenHi: key.length === 0 ? 0 : token.hi,
+    tokenLo: key.length === 0 ? 0 : token.lo,
+    expiresMs: 0,
+    condition: Condition.NONE,
+    version: 0,
+    deadlineMs: nowMs + 5000,
+    fingerprintHi: 0,
+    fingerprintLo: 0,
+    shard: 0,
+    exclusive: false,
+    limit: 100,
+    withValues: true,
+    snapshot: 0,
+    ...fields,
+    key,
+    value: asBytes(fields.value),
+    idempotencyKey: asBytes(fields.idempotencyKey),
+  };
+}
+
+/** A client that reads its replies only when it is told to. */
+export class SlowClient {
+  readonly #writer: ChannelWriter;
+  readonly #reader: ChannelReader;
+  readonly #reply = new ReplyView();
+  #sent = 0;
+  constructor({ requests, replies }: ShardClientEnds) {
+    this.#writer = new ChannelWriter(requests);
+    this.#reader = new ChannelReader(replies, () => undefined);
+  }
+  /** False where the request ring is full. */
+  send(op: number, fields: Fields = {}): boolean {
+    if (!writeRequest(this.#writer, this.#sent, 0, requestOf(op, fields, START_MS))) return false;
+    this.#sent++;
+    this.#writer.flush();
+    return true;
+  }
+  /** What has come: the number of the request, status and length of the body. */
+  read(): [number, number, number][] {
+    const got: [number, number, number][] = [];
+    while (this.#reader.next()) {
+      const { view, bytes: all, offset, length } = this.#reader;
+      this.#reply.load(view, all, offset, length);
+      got.push([this.#reply.slot, this.#reply.status, this.#reply.length]);
+    }
+    this.#reader.release();
+    return got;
+  }
+  close(): void {
+    this.#writer.close();
+    this.#reader.close();
+  }
+}
+
 export class TestClient implements ReplyHandler {
   readonly client: RingShardClient;
   readonly answers: Answer[] = [];
@@ -59,37 +120,21 @@ export class TestClient implements ReplyHandler {
 
   /** Throws where the client refuses. */
   send(op: number, fields: Fields = {}): Call {
+    const call = this.trySend(op, fields);
+    if (typeof call === 'number') throw new Error(`refused with status ${call}`);
+    return call;
+  }
+  /** The status where the client refuses. */
+  trySend(op: number, fields: Fields): Call | number {
     const slot = this.submit(op, fields);
-    if (slot < 0) throw new Error(`refused with status ${-slot}`);
+    if (slot < 0) return -slot;
     const call: Call = { slot, answer: null };
     if (this.#calls.has(slot)) throw new Error(`slot ${slot} was given twice`);
     this.#calls.set(slot, call);
     return call;
   }
   submit(op: number, fields: Fields): number {
-    const key = asBytes(fields.key);
-    hashToken(key);
-    const { request } = this.client;
-    Object.assign(request, {
-      op,
-      tokenHi: token.hi,
-      tokenLo: token.lo,
-      expiresMs: 0,
-      condition: Condition.NONE,
-      version: 0,
-      deadlineMs: this.#clock.nowMs() + 5000,
-      fingerprintHi: 0,
-      fingerprintLo: 0,
-      shard: 0,
-      exclusive: false,
-      limit: 100,
-      withValues: true,
-      snapshot: 0,
-      ...fields,
-      key,
-      value: asBytes(fields.value),
-      idempotencyKey: asBytes(fields.idempotencyKey),
-    });
+    Object.assign(this.client.request, requestOf(op, fields, this.#clock.nowMs()));
     return this.client.submit();
   }
   put(key: string, value: string | Uint8Array, fields: Fields = {}): Call {
@@ -192,6 +237,23 @@ export class Harness {
     server.attach(ends.server);
   }
 
+  /** One more client; it has the number 50. */
+  slowClient(ringBytes: number): SlowClient {
+    const ends = connectShard({
+      shard: 0,
+      client: 50,
+      clientDoorbell: createDoorbell(),
+      shardDoorbell: this.#shardDoorbell,
+      memtables: this.memtables,
+      ringBytes,
+    });
+    this.server.attach(ends.server);
+    const client = new SlowClient(ends.client);
+    this.#slow.push(client);
+    return client;
+  }
+  readonly #slow: SlowClient[] = [];
+
   /** A server in the place of one that died, over the same records. */
   restart(): ShardServer {
     const server = this.#newServer();
@@ -203,6 +265,7 @@ export class Harness {
 
   async close(): Promise<void> {
     for (const { client } of this.clients) client.close();
+    for (const client of this.#slow) client.close();
     await this.server.stop();
   }
 }
