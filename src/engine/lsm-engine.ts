@@ -113,7 +113,10 @@ export class LsmEngine implements ShardEngine {
       ...background,
       makeJob: (slot, number) => this.#flushJob(slot, number),
       retireSegment: (number) => this.#retire(number),
-      onFlushed: () => this.#compactor.poke(),
+      onFlushed: () => {
+        this.#compactor.poke();
+        this.#weighTables();
+      },
     });
     this.#compactor = new Compactor(
       {
