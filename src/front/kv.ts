@@ -10,6 +10,7 @@ import { hashToken, token } from '../base/token.ts';
 import { MEMTABLE_HIT, MEMTABLE_MISS } from '../ipc/contract.ts';
 import { Condition, Op, type ShardReply } from '../shard/contract.ts';
 import { bodyTooLarge } from './bodies.ts';
+import { parseTags } from './conditions.ts';
 import type { Exchange } from './exchange.ts';
 import { setFingerprint } from './fingerprint.ts';
 import type { FrontState } from './front-state.ts';
@@ -58,6 +59,9 @@ export class KeyValue {
       const raw = negotiate(accept, ANSWERS) === BYTES_TYPE;
       const ifMatch = req.getHeader('if-match');
       const ifNoneMatch = req.getHeader('if-none-match');
+      // Here, while a mistake can still be refused: the record may come later.
+      if (ifMatch !== '') parseTags(ifMatch, 'If-Match');
+      if (ifNoneMatch !== '') parseTags(ifNoneMatch, 'If-None-Match');
       hashToken(key);
       const { client } = state.requests;
       const nowMs = state.clock.nowMs();
