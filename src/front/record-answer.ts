@@ -5,6 +5,9 @@ import type { Answers } from './answers.ts';
 import { evaluateRead, READ_FAILED, READ_NOT_MODIFIED, READ_PROCEEDS } from './conditions.ts';
 import { keyMember } from './key-text.ts';
 
+const JSON_HEADERS = '\r\nVary: Accept\r\nContent-Type: application/json';
+const BYTES_HEADERS = '\r\nVary: Accept\r\nContent-Type: application/octet-stream';
+
 /** A record wherever it lies: a reply, or shared memory. Valid during the call. */
 export interface FoundRecord {
   readonly version: number;
@@ -45,9 +48,8 @@ export function answerRecord(
       return 304;
     }
   }
-  res.writeHeader('Content-Type', raw ? 'application/octet-stream' : 'application/json');
-  res.writeHeader('ETag', `"${version}"`);
-  res.writeHeader('Vary', 'Accept');
+  // One call for three headers: each costs 170 ns, however long.
+  res.writeHeader('ETag', `"${version}"${raw ? BYTES_HEADERS : JSON_HEADERS}`);
   const ttl = expiresMs === 0 ? 0 : secondsLeft(expiresMs, nowMs);
   if (raw) {
     if (ttl !== 0) res.writeHeader('X-RingKV-TTL', String(ttl));
