@@ -32,6 +32,8 @@ export const limits = {
   /** Memtables per shard in shared memory: one active, the others frozen and being flushed. */
   memtableSlots: 3,
   blockCacheBytesDefault: 256 * MiB,
+  /** One ArrayBuffer of V8 11 holds less than 4 GiB. */
+  blockCacheShardBytesMax: 4 * GiB - 64 * KiB,
   blockBytesDefault: 16 * KiB,
   /** A group of the commit log is closed when it has grown to this. */
   walGroupBytesMax: 4 * MiB,
@@ -61,6 +63,28 @@ export const limits = {
   manifestFileBytesMax: 64 * MiB,
   /** Edits waiting to be appended to a manifest. */
   manifestQueueMax: 64,
+
+  /** Payload of a frame of an SSTable, before compression: the longest record, or a root: 18 TB of 2 KB records. */
+  tableFrameBytesMax: 64 * MiB,
+  tableBlockBytesMax: 4 * MiB,
+  /** An index page is closed when it has grown to this: 2 GiB of 16 KiB blocks make a root of 5 KB. */
+  tableIndexPageBytes: 16 * KiB,
+  /** A filter page holds the tokens for this many bytes of filter: 3,276 keys at 10 bits. */
+  tableFilterPageBytes: 4 * KiB,
+  tableBloomBitsPerKeyMax: 64,
+  /** A footer of any version: what is read from the end of a table at its opening. */
+  tableFooterBytesMax: 4 * KiB,
+  tableWriteChunkBytes: 256 * KiB,
+  /** A cursor reads this much at first, and twice as much each time up to the maximum. */
+  tableReadAheadBytesMin: 32 * KiB,
+  tableReadAheadBytesMax: 256 * KiB,
+  /** Synchronous reads of a shard's thread in one turn of its event loop take this long at most together. */
+  tableReadTurnUs: 1000,
+  /** Average of recent synchronous reads, microseconds, above which reads go to the thread pool. */
+  tableReadSlowUs: 50,
+  /** One read in so many milliseconds tries whether synchronous ones became fast again. */
+  tableReadProbeMsMin: 100,
+  tableReadProbeMsMax: 10_000,
 
   /** Bytes of each request and reply ring between a front end and a shard. */
   ringBytes: 4 * MiB,
@@ -143,6 +167,12 @@ assert(
 assert(limits.keyBytesMax <= limits.keyBytesCeiling, 'limits: keyBytesMax above its ceiling');
 assert(limits.keyBytesCeiling < 65_536, 'limits: the record header holds a key length in 16 bits');
 assert(limits.valueBytesMax <= limits.valueBytesCeiling, 'limits: valueBytesMax above its ceiling');
+assert(
+  limits.tableFrameBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling) &&
+    limits.tableFrameBytesMax >= 4 * limits.tableBlockBytesMax,
+  'limits: a frame of a table holds the longest record, and a block with its offsets',
+);
+assert(limits.tableFooterBytesMax < 65_536, 'limits: a footer holds its length in 16 bits');
 assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');
 assert(
   limits.manifestFileBytesMax >= 4 * limits.manifestPayloadBytesMax,

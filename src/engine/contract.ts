@@ -37,7 +37,7 @@ export interface TableMeta {
   /** Earliest expiry in the table, ms since 1970; 0 where nothing expires. */
   readonly expiresMsMin: number;
   readonly expiresMsMax: number;
-  /** When every tombstone in it was written at the latest (version of the newest), 0 without tombstones. */
+  /** Version of its oldest tombstone, 0 without tombstones: before it has passed gcGraceMs none can go away. */
   readonly tombstoneVersionMin: number;
 }
 
