@@ -10,8 +10,13 @@ import { recordsOf } from './compaction-levels.ts';
 import type { TableMeta } from './contract.ts';
 import { rangesOverlap } from './token-range.ts';
 
-/** Share of a plan's records that must be expected to go. */
+/** Share of a plan's records that must be expected to go, tombstones with what they hide. */
 export const GARBAGE_FRACTION_MIN = 0.25;
+/**
+ * Share of a table's records that must have expired. Above a half: an idempotency outcome beside every write is
+ * half of the records and few of the bytes.
+ */
+export const EXPIRED_FRACTION_MIN = 0.6;
 
 export interface GarbageState {
   readonly tables: readonly TableMeta[];
@@ -43,18 +48,23 @@ export function oldTombstonesEstimate(table: TableMeta, nowMs: number, gcGraceMs
   return table.tombstones * fractionBelow(table.tombstoneVersionMin, table.versionMax, newestOld);
 }
 
-/** What to write again for the sake of `table`, or null. */
+/** Whether a table by itself has enough garbage to look further. */
+export function hasGarbage(table: TableMeta, nowMs: number, gcGraceMs: number): boolean {
+  if (expiredEstimate(table, nowMs) / table.records >= EXPIRED_FRACTION_MIN) return true;
+  // Each tombstone takes the record that it hides with it, where that is in the job.
+  return (2 * oldTombstonesEstimate(table, nowMs, gcGraceMs)) / table.records >= GARBAGE_FRACTION_MIN;
+}
+
+/** What to write again for the sake of a table that has garbage, or null where that would not make it go. */
 export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: number): GarbagePlan | null {
   const { nowMs } = state;
   const expired = expiredEstimate(table, nowMs);
-  if (expired / table.records >= GARBAGE_FRACTION_MIN)
+  if (expired / table.records >= EXPIRED_FRACTION_MIN)
     return {
       inputs: [table],
       reason: `about ${percent(expired, table.records)} of its records have expired`,
     };
   const old = oldTombstonesEstimate(table, nowMs, gcGraceMs);
-  // Each tombstone takes the record that it hides with it, where that is in the job.
-  if ((2 * old) / table.records < GARBAGE_FRACTION_MIN) return null;
   const oldest = table.tombstoneVersionMin;
   if (state.memoryVersionMin <= oldest) return null;
   const hidden = state.tables.filter(

@@ -19,24 +19,26 @@
  */
 
 import { defined } from '../base/assert.ts';
-import { garbagePlan } from './compaction-garbage.ts';
+import { garbagePlan, hasGarbage } from './compaction-garbage.ts';
 import {
   type Bucket,
   byAge,
   bytesOf,
+  depthOf,
   formBuckets,
   LEVELS_MAX,
   levelOf,
   recordsOf,
   scalingOf,
   shareOf,
+  sortByFirst,
   unionOf,
   unionRange,
 } from './compaction-levels.ts';
 import type { Ownership, TableMeta } from './contract.ts';
 import { newestFirst } from './manifest-state.ts';
 import { formRuns } from './merge-run.ts';
-import { compareFirst, ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
+import { ownPart, PART_BITS_MAX, rangesOverlap } from './token-range.ts';
 
 /** Overlapping tables merged at a time, the oldest of those that are due: files open, and buffers. */
 export const OVERLAP_MAX = 32;
@@ -112,7 +114,7 @@ interface Due {
 
 export function pickCompactions(options: CompactionOptions, state: CompactionState): CompactionChoice {
   const scaling = scalingOf(options.dial);
-  const tables = [...state.tables];
+  const tables = sortByFirst(state.tables);
   const byLevel: TableMeta[][] = Array.from({ length: LEVELS_MAX }, () => []);
   for (const table of tables)
     byLevel[levelOf(table, options.ownership, options.flushBytes, scaling.fanout)]?.push(table);
@@ -121,8 +123,10 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
   const levels: LevelStats[] = [];
   byLevel.forEach((members, level) => {
     if (members.length === 0) return;
-    const overlap = peakOf(formBuckets(members));
+    const overlap = depthOf(members);
     levels.push({ level, tables: members.length, bytes: bytesOf(members), overlap });
+    // What is not busy overlaps no more than all do.
+    if (overlap < scaling.threshold) return;
     const free = members.filter(({ number }) => !state.busy.has(number));
     for (const bucket of formBuckets(free))
       if (bucket.peak.length >= scaling.threshold) due.push({ level, bucket });
@@ -138,7 +142,7 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
     plans: builder.plans,
     pending: builder.pending,
     pendingBytes: builder.pendingBytes,
-    overlapMax: peakOf(formBuckets(tables)),
+    overlapMax: depthOf(tables),
     levels,
     skipped: builder.skipped,
   };
@@ -149,7 +153,7 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
  * tables are left out: to be called when nothing runs.
  */
 export function planFullCompaction(options: CompactionOptions, state: CompactionState): CompactionChoice {
-  const tables = [...state.tables];
+  const tables = sortByFirst(state.tables);
   const all = { ...options, compactionsMax: Number.POSITIVE_INFINITY };
   const builder = new PlanBuilder(all, { ...state, running: 0 }, tables);
   const free = tables.filter(({ number }) => !state.busy.has(number));
@@ -168,14 +172,11 @@ export function planFullCompaction(options: CompactionOptions, state: Compaction
     plans: builder.plans,
     pending: builder.pending,
     pendingBytes: builder.pendingBytes,
-    overlapMax: peakOf(formBuckets(tables)),
+    overlapMax: depthOf(tables),
     levels: [],
     skipped: builder.skipped,
   };
 }
-
-const peakOf = (buckets: readonly Bucket[]): number =>
-  buckets.reduce((highest, { peak }) => Math.max(highest, peak.length), 0);
 
 class PlanBuilder {
   readonly plans: CompactionPlan[] = [];
@@ -225,7 +226,6 @@ class PlanBuilder {
     const groupBytes = this.#options.tableTargetBytes * SMALL_FRACTION_MAX;
     const tableBytes = groupBytes / SMALL_NEIGHBOURS_MIN;
     const small = (byLevel[0] ?? []).filter(({ bytes }) => bytes <= tableBytes);
-    small.sort((a, b) => compareFirst(a.range, b.range) || a.number - b.number);
     for (let at = 0; at + SMALL_NEIGHBOURS_MIN <= small.length; ) {
       let end = at;
       for (let bytes = 0; end < small.length; end++) {
@@ -250,15 +250,17 @@ class PlanBuilder {
     const others = (byLevel[levelOf(merged, ownership, flushBytes, fanout)] ?? []).filter(
       (table) => !group.includes(table) && rangesOverlap(table.range, range),
     );
-    return peakOf(formBuckets([...others, merged])) < threshold;
+    return depthOf(sortByFirst([...others, merged])) < threshold;
   }
 
   addGarbage(): void {
     const { nowMs, memoryVersionMin } = this.#state;
-    for (const table of [...this.#tables].sort(byAge)) {
+    const { gcGraceMs } = this.#options;
+    const worth = this.#tables.filter((table) => hasGarbage(table, nowMs, gcGraceMs)).sort(byAge);
+    for (const table of worth) {
       if (this.#taken.has(table.number)) continue;
       const state = { tables: this.#tables, busy: this.#taken, nowMs, memoryVersionMin };
-      const plan = garbagePlan(table, state, this.#options.gcGraceMs);
+      const plan = garbagePlan(table, state, gcGraceMs);
       if (plan !== null) this.add(LEVEL_NONE, `table ${table.number}: ${plan.reason}`, plan.inputs);
     }
   }

@@ -121,7 +121,8 @@ export class Compactor {
     if (this.#stopped !== null) return;
     this.#choice = pickCompactions(this.#parts.options, this.#state());
     const skipped = this.#choice.skipped.join('; ');
-    if (skipped !== this.#skipped && skipped !== '') this.#parts.onEvent('warn', `compaction waits: ${skipped}`);
+    if (skipped !== this.#skipped && skipped !== '')
+      this.#parts.onEvent('warn', `compaction waits: ${skipped}`);
     this.#skipped = skipped;
     if (this.#held || this.#backingOff) return;
     for (const plan of this.#choice.plans) void this.#run(plan).then(undefined, () => 'told by #failed');
@@ -207,7 +208,10 @@ export class Compactor {
     );
     // An error that names no input taints them all: better not compacted than compacted for ever.
     for (const { number } of damaged.length > 0 ? damaged : inputs) this.#damaged.add(number);
-    this.#parts.onEvent('error', `a compaction met damage, and the tables are left as they are: ${error.message}`);
+    this.#parts.onEvent(
+      'error',
+      `a compaction met damage, and the tables are left as they are: ${error.message}`,
+    );
   }
 
   #failed(error: Error): void {

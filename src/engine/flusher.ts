@@ -219,7 +219,9 @@ export class Flusher {
 
   /** What the lowest seq in a memtable is, Infinity where all are empty. */
   #lowestSeq(): number {
-    return this.#parts.memtables.items.find(({ firstSeq }) => firstSeq > 0)?.firstSeq ?? Number.POSITIVE_INFINITY;
+    return (
+      this.#parts.memtables.items.find(({ firstSeq }) => firstSeq > 0)?.firstSeq ?? Number.POSITIVE_INFINITY
+    );
   }
 
   #wake(): void {

@@ -9,7 +9,9 @@ import type { JobResult, TableBuilder, TableMeta, TableOptions, TableReader } fr
 export type Damage = JobResult['damage'][number];
 
 export interface TableVerification {
+  /** Bytes read. */
   readonly bytes: number;
+  /** Records of a sound table, 0 of a damaged one. */
   readonly records: number;
   readonly damage: readonly Damage[];
 }

@@ -129,34 +129,35 @@ export class Lookups implements TableLookupListener {
   }
 
   #goOn(id: number, pending: PendingLookup): void {
-    const { keyspace, tokenHi, tokenLo, key, latest } = pending;
+    let outcome: EngineLookup = LOOKUP_ABSENT;
+    let failure: Error | null = null;
     try {
-      for (;;) {
-        const version = pending.version as TableVersion;
-        const pendingAt = this.#walk(version, pending.index + 1, keyspace, tokenHi, tokenLo, key, id);
-        if (pendingAt >= 0) {
-          this.#park(pending, pendingAt);
-          return;
-        }
-        if (this.#inMemory(keyspace, tokenHi, tokenLo, key, latest)) {
-          this.#finish(id, pending, LOOKUP_FOUND, null);
-          return;
-        }
-        if (pending.flushes === this.#tables.flushes) {
-          this.#finish(id, pending, this.#bestFound(), null);
-          return;
-        }
-        // A memtable became a table since: it may hold a record that was appended meanwhile.
-        this.#tables.release(version);
-        pending.version = this.#tables.acquire();
-        pending.flushes = this.#tables.flushes;
-        pending.index = -1;
-        this.#best = null;
-      }
+      outcome = this.#askOn(id, pending);
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       this.#onError(error);
-      this.#finish(id, pending, LOOKUP_ABSENT, error);
+      failure = error;
+    }
+    if (outcome !== LOOKUP_PENDING) this.#finish(id, pending, outcome, failure);
+  }
+
+  #askOn(id: number, pending: PendingLookup): EngineLookup {
+    const { keyspace, tokenHi, tokenLo, key, latest } = pending;
+    for (;;) {
+      const version = pending.version as TableVersion;
+      const pendingAt = this.#walk(version, pending.index + 1, keyspace, tokenHi, tokenLo, key, id);
+      if (pendingAt >= 0) {
+        this.#park(pending, pendingAt);
+        return LOOKUP_PENDING;
+      }
+      if (this.#inMemory(keyspace, tokenHi, tokenLo, key, latest)) return LOOKUP_FOUND;
+      if (pending.flushes === this.#tables.flushes) return this.#bestFound();
+      // A memtable became a table since: it may hold a record that was appended meanwhile.
+      this.#tables.release(version);
+      pending.version = this.#tables.acquire();
+      pending.flushes = this.#tables.flushes;
+      pending.index = -1;
+      this.#best = null;
     }
   }
 
@@ -203,13 +204,7 @@ export class Lookups implements TableLookupListener {
     return LOOKUP_FOUND;
   }
 
-  #inMemory(
-    keyspace: number,
-    tokenHi: number,
-    tokenLo: number,
-    key: Uint8Array,
-    latest: boolean,
-  ): boolean {
+  #inMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, latest: boolean): boolean {
     const { writer, archives } = this.#memtables;
     if (writer.find(keyspace, tokenHi, tokenLo, key, latest)) {
       const { slot, offset, seq } = writer.found;

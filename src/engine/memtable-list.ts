@@ -90,6 +90,21 @@ export class MemtableList {
     return memtable;
   }
 
+  /**
+   * Takes back what is not durable in `memtable`, whose segment ends at `end`; its seq in the slot after that.
+   * The next record gets the engine's `seq` + 1, as if nothing had been taken back.
+   */
+  takeBack(memtable: Memtable, end: number, seq: number): number {
+    const durable = this.writer.durableSeq(memtable.slot);
+    this.writer.rollback(memtable.slot, durable, end);
+    memtable.base = seq - durable;
+    if (durable === 0) {
+      memtable.firstSeq = 0;
+      memtable.versionMin = Number.POSITIVE_INFINITY;
+    }
+    return durable;
+  }
+
   /** Lowest version in any memtable, Infinity where there is none. */
   versionMin(): number {
     return this.items.reduce((lowest, one) => Math.min(lowest, one.versionMin), Number.POSITIVE_INFINITY);

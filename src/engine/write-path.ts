@@ -80,6 +80,9 @@ export class WritePath {
   #reason = '';
   #held = '';
   #full = false;
+  /** Not told yet: appends were lost to it. */
+  #failure: Error | null = null;
+  #holdsFailure = false;
   #markTimer = false;
   #markedEnd = 0;
   #ending: (() => void) | null = null;
@@ -137,6 +140,8 @@ export class WritePath {
     if (!writer.fits(size, this.#overhead())) {
       const status = this.#rotateFor(size);
       if (status !== 0) return -status;
+      // Closing the full one may have shown at once that the disk is full.
+      if (this.#refusal !== 0) return -this.#refusal;
     }
     const memtable = this.#active;
     assert(memtable !== null, 'append: no memtable takes writes');
@@ -156,7 +161,7 @@ export class WritePath {
     this.#records++;
   }
 
-  /** Bytes that a record needs beside its own: its group's header, and a closing group after it. */
+  /** Room beside the record's own: its group's header, and a closing group after it. */
   #overhead(): number {
     return this.#from < 0 ? 2 * WAL_GROUP_HEADER_BYTES : WAL_GROUP_HEADER_BYTES;
   }
@@ -268,8 +273,12 @@ export class WritePath {
     group.memtable.end = group.to;
     if (group.records > 0) this.#durableSeq = group.seq;
     if (group.closing) group.memtable.closed = true;
+    // The disk first, then the callers; but they hear of this group before they hear that the next one failed.
+    this.#holdsFailure = true;
     this.#pump();
+    this.#holdsFailure = false;
     if (group.records > 0) this.#parts.listener.onDurable(group.seq);
+    this.#tellFailure();
     if (group.closing) this.#parts.onClosed();
   }
 
@@ -282,39 +291,35 @@ export class WritePath {
       this.#full = true;
       this.#parts.setTimer(limits.diskFullProbeMs, () => this.#probe());
     } else this.#refuse(Status.READ_ONLY, error.message);
-    if (lost) this.#parts.listener.onWriteFailure(full ? Status.DISK_FULL : Status.READ_ONLY, error);
+    if (lost) this.#failure = error;
+    if (!this.#holdsFailure) this.#tellFailure();
     this.#endIfDrained();
+  }
+
+  #tellFailure(): void {
+    const error = this.#failure;
+    if (error === null) return;
+    this.#failure = null;
+    const full = error instanceof DiskFullError && this.#log.failed === null;
+    this.#parts.listener.onWriteFailure(full ? Status.DISK_FULL : Status.READ_ONLY, error);
   }
 
   /** Takes back every record that is not durable; whether there were any. */
   #takeBack(): boolean {
-    const { writer } = this.#memtables;
     const lost = this.#seq > this.#durableSeq;
     this.#cut.length = 0;
     this.#from = -1;
     this.#records = 0;
     this.#commitDue = false;
+    const seq = this.#seq;
     for (const memtable of this.#memtables.items) {
       if (memtable.closed) continue;
-      const end = memtable.segment === this.#log.segment ? this.#log.end : 0;
-      const durable = writer.durableSeq(memtable.slot);
-      writer.rollback(memtable.slot, durable, end);
-      memtable.base = this.#seq - durable;
-      if (durable === 0) {
-        memtable.firstSeq = 0;
-        memtable.versionMin = Number.POSITIVE_INFINITY;
-      }
+      const from = memtable.segment === this.#log.segment ? this.#log.end : 0;
+      const slotSeq = this.#memtables.takeBack(memtable, from, seq);
       if (memtable === this.#active) continue;
-      const to = end + WAL_GROUP_HEADER_BYTES;
-      this.#cut.push({
-        memtable,
-        from: end,
-        to,
-        records: 0,
-        slotSeq: durable,
-        seq: this.#seq,
-        closing: true,
-      });
+      // A full memtable still waits for the group that closes its segment.
+      const to = from + WAL_GROUP_HEADER_BYTES;
+      this.#cut.push({ memtable, from, to, records: 0, slotSeq, seq, closing: true });
     }
     return lost;
   }
@@ -396,6 +401,8 @@ export class WritePath {
     if (this.#refusal !== Status.READ_ONLY) this.#refusal = Status.SHARD_DOWN;
     return new Promise((resolve) => {
       this.#ending = resolve;
+      // A closing group without records, so that damage in the last one with records shows (wal-format.ts).
+      if (this.#from >= 0) this.#cutGroup(false);
       if (this.#log.failed === null) this.#freeze();
       if (this.#full) this.#probe();
       else this.#pump();

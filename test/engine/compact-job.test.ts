@@ -222,12 +222,15 @@ describe('durability', () => {
   });
 });
 
+const OUTPUTS_MAX = 16;
 /** Two overlapping tables of some 40 KB, and the compaction of them into several outputs. */
 function twoTables(): { harness: JobHarness; inputs: TableMeta[]; files: string[] } {
   const harness = new JobHarness();
   const writes = (version: number) =>
     Array.from({ length: 100 }, (_, i) => ({ key: `k${i}`, value: 'v'.repeat(400), version: version + i }));
   const inputs = [harness.tableOf(...writes(1000)), harness.tableOf(...writes(1))];
+  // The number after the job's own: somebody else's.
+  harness.disk.place(harness.pathOf(harness.number + OUTPUTS_MAX), new Uint8Array(8));
   return { harness, inputs, files: harness.files() };
 }
 
@@ -235,7 +238,7 @@ describe('a compaction that fails', () => {
   it('at any call to the disk leaves no output and its inputs as they were', async () => {
     const whole = twoTables();
     whole.harness.disk.resetCounts();
-    await whole.harness.compact(whole.inputs, { outputBytesMax: 10_000 });
+    await whole.harness.compact(whole.inputs, { outputBytesMax: 10_000, outputsMax: OUTPUTS_MAX });
     const { disk } = whole.harness;
     for (const operation of [
       'exists',
@@ -252,7 +255,7 @@ describe('a compaction that fails', () => {
           const { harness, inputs, files } = twoTables();
           const contents = harness.image(inputs);
           const fault = harness.disk.inject({ operation, after, times: 1, errno });
-          const failed = harness.compact(inputs, { outputBytesMax: 10_000 });
+          const failed = harness.compact(inputs, { outputBytesMax: 10_000, outputsMax: OUTPUTS_MAX });
           const where = `${operation} ${after} ${errno}`;
           await expect(failed, where).rejects.toThrow(errno === 'EIO' ? IoError : DiskFullError);
           expect(fault.hits).toBe(1);
@@ -267,7 +270,9 @@ describe('a compaction that fails', () => {
     const { harness, inputs, files } = twoTables();
     const { disk } = harness;
     disk.capacityBytes = disk.usedBytes + 20_000;
-    await expect(harness.compact(inputs, { outputBytesMax: 10_000 })).rejects.toThrow(DiskFullError);
+    await expect(
+      harness.compact(inputs, { outputBytesMax: 10_000, outputsMax: OUTPUTS_MAX }),
+    ).rejects.toThrow(DiskFullError);
     expect(harness.files()).toEqual(files);
     expect(disk.freeBytes(DIRECTORY)).toBe(20_000);
   });

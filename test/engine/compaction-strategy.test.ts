@@ -71,6 +71,8 @@ describe(`over many flushes (seed ${seed})`, () => {
   const levelsMax = (bytes: number, fanout: number): number =>
     2 + Math.max(0, Math.floor(Math.log(bytes / baseBytes(FLUSH_BYTES, fanout)) / Math.log(fanout)));
 
+  const planBytesMax = (fanout: number): number => 3 * fanout * TARGET_BYTES;
+
   for (const workload of ['new keys only', 'overwrites'] as const)
     it.each(dials)(`${workload}: dial %i keeps reads and writes within its bounds and all data`, (dial) => {
       const random = new Random(seed + dial);
@@ -87,7 +89,10 @@ describe(`over many flushes (seed ${seed})`, () => {
         sim.flush(some);
         for (const { records } of [...sim.tables.values()].slice(-1))
           for (const { key, version } of records) written.set(key, version);
-        sim.settle();
+        sim.settle((plan) => {
+          // Parts keep buckets narrow: however much there is, a compaction takes some tables of each part.
+          if (workload === 'new keys only') expect(plan.bytes).toBeLessThanOrEqual(planBytesMax(fanout));
+        });
         const { overlapMax, levels, pending } = sim.pick();
         expect(pending).toBe(0);
         const allowed = levelsMax(sim.flushedBytes, fanout);
@@ -122,7 +127,7 @@ describe(`over many flushes (seed ${seed})`, () => {
       for (const key of shuffled(1000, random)) {
         sim.flush([key]);
         sim.settle();
-        expect(sim.tables.size).toBeLessThan(128);
+        expect(sim.tables.size).toBeLessThan(256);
       }
     }
   });
@@ -228,6 +233,24 @@ describe('the choice of a compaction', () => {
     expect(numbersOf(pickCompactions(optionsOf(), state).plans[0]?.inputs)).toEqual([4, 2]);
   });
 
+  it('plans no more at a time than there is room for', () => {
+    const apart = [table(1, {}, 0, 99), table(2, {}, 0, 99), table(3, {}, 100, 255), table(4, {}, 100, 255)];
+    const { plans, skipped } = pickCompactions(optionsOf(), stateOf(apart, { freeBytes: 5 * FLUSH_BYTES }));
+    expect([plans.length, skipped.length]).toEqual([1, 1]);
+  });
+
+  it('cuts outputs so that each is expected to take 40% to 80% of the target', () => {
+    for (const dense of [1, 2, 5, 11, 40]) {
+      const one = { bytes: dense * FLUSH_BYTES, records: dense * 48 };
+      const [plan] = pickCompactions(optionsOf(), stateOf([table(1, one), table(2, one)])).plans;
+      const each = (2 * one.bytes) / 2 ** (plan?.shardBits ?? 0) / TARGET_BYTES;
+      expect(each).toBeLessThanOrEqual(0.81);
+      expect(each).toBeGreaterThan(0.39);
+      expect(plan?.outputsMax).toBeGreaterThan(2 ** (plan?.shardBits ?? 0));
+      expect(plan?.outputBytesMax).toBe(TARGET_BYTES);
+    }
+  });
+
   it('leaves room for what runs', () => {
     const state = stateOf([table(1), table(2), table(3), table(4)], {
       freeBytes: 5 * FLUSH_BYTES,
@@ -287,6 +310,7 @@ describe('garbage', () => {
     const expiring = { expiring: 48, expiresMsMin: NOW_MS - DAY_MS, expiresMsMax: NOW_MS };
     expect(plansOf([table(1, expiring)])).toEqual([[1]]);
     expect(plansOf([table(1, { ...expiring, expiresMsMax: NOW_MS + 9 * DAY_MS })])).toEqual([]);
+    expect(plansOf([table(1, { ...expiring, expiring: 24 })])).toEqual([]);
     expect(plansOf([table(1, { ...expiring, expiresMsMin: NOW_MS + 1, expiresMsMax: NOW_MS + 2 })])).toEqual(
       [],
     );

@@ -35,8 +35,9 @@ interface Snapshot {
   readonly state: State;
 }
 
-const KEYS = 400;
 const SNAPSHOTS_MAX = 3;
+/** Versions of different keys are not in the order of writing: replicas take them from many clocks. */
+const SKEW_US = 5_000_000;
 
 /**
  * Compares an engine with a Map, over random operations, shapes, restarts and power cuts. Everything follows
@@ -52,7 +53,7 @@ export class ModelRun {
   #latest: State = new Map();
   /** Appended and not known to be durable, with pairs in one entry. */
   #pending: Written[][] = [];
-  #version = 0;
+  readonly #valueBytes: number;
   #snapshots: Snapshot[] = [];
   #label: string;
   #lives = 0;
@@ -63,7 +64,9 @@ export class ModelRun {
     this.#random = new Random(seed);
     this.#label = `seed ${seed}`;
     const shape = randomShape(this.#random);
-    this.#keys = ownKeys(KEYS, shape);
+    // From all in one memtable to many times as much.
+    this.#keys = ownKeys(this.#random.pick([20, 400, 1500]), shape);
+    this.#valueBytes = this.#random.pick([20, 200, 1000]);
     this.#harness = this.#newHarness(newDisk({ seed: this.#random.uint32() }), shape);
   }
 
@@ -144,7 +147,9 @@ export class ModelRun {
     await this.#open();
     for (const key of this.#keys) {
       const name = Buffer.from(key).toString();
-      this.#harness.lookup(key, false, (answer) => this.#compare(name, answer, this.#durable, 'after a start'));
+      this.#harness.lookup(key, false, (answer) =>
+        this.#compare(name, answer, this.#durable, 'after a start'),
+      );
     }
     await this.#drain();
     this.#scan();
@@ -219,10 +224,12 @@ export class ModelRun {
 
   #newPut(): Put {
     const key = this.#random.pick(this.#keys);
-    this.#version = Math.max(this.#version + 1, this.#clock.nowUs());
-    const version = this.#version;
+    const before = this.#latest.get(Buffer.from(key).toString())?.version ?? 0;
+    const version = Math.max(before + 1, this.#clock.nowUs() - this.#random.below(SKEW_US));
     if (this.#random.chance(0.15)) return { key, version, deleted: true };
-    const length = this.#random.chance(0.02) ? this.#random.below(8000) : this.#random.below(200);
+    const length = this.#random.chance(0.02)
+      ? this.#random.below(8000)
+      : this.#random.below(this.#valueBytes);
     const value = Buffer.alloc(length, `${version} `);
     if (this.#random.chance(0.15))
       return { key, value, version, expiresMs: this.#clock.nowMs() + this.#random.between(0, 20_000) };
@@ -231,7 +238,9 @@ export class ModelRun {
 
   async #write(): Promise<void> {
     const put = this.#newPut();
-    const also = this.#random.chance(0.1) ? this.#newPut() : null;
+    let also = this.#random.chance(0.1) ? this.#newPut() : null;
+    if (also !== null && also.key === put.key)
+      also = { ...also, version: Math.max(also.version, put.version + 1) };
     // A conditional write: what the engine shows as latest must be what the model has.
     if (this.#random.chance(0.1)) {
       const name = Buffer.from(put.key).toString();
@@ -285,7 +294,8 @@ export class ModelRun {
     const nowMs = this.#clock.nowMs();
     const live = isLive(expected, nowMs) ? expected : undefined;
     if (answer.outcome !== 1) {
-      if (live !== undefined) this.#fail(`${what} lookup of ${name}: absent, and the model has ${live.version}`);
+      if (live !== undefined)
+        this.#fail(`${what} lookup of ${name}: absent, and the model has ${live.version}`);
       return;
     }
     const { view, bytes, offset, seq } = this.#engine.found;
@@ -363,5 +373,7 @@ function liveInOrder(state: State, nowMs: number, prefix: string): Seen[] {
     hashToken(Buffer.from(key));
     rows.push({ key, value: entry.value, version: entry.version, hi: token.hi, lo: token.lo });
   }
-  return rows.sort((a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)));
+  return rows.sort(
+    (a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)),
+  );
 }

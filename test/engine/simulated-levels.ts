@@ -97,11 +97,14 @@ export class SimulatedLevels {
   }
 
   /** Carries plans out until there is none; the picks that gave some. */
-  settle(others: Partial<CompactionState> = {}): number {
+  settle(onPlan: (plan: CompactionPlan) => void = () => undefined): number {
     for (let round = 0; round < ROUNDS_MAX; round++) {
-      const { plans } = this.pick(others);
+      const { plans } = this.pick();
       if (plans.length === 0) return round;
-      for (const plan of plans) this.apply(plan);
+      for (const plan of plans) {
+        onPlan(plan);
+        this.apply(plan);
+      }
     }
     throw new Error(`still compacting after ${ROUNDS_MAX} rounds`);
   }

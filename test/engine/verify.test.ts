@@ -10,7 +10,7 @@ import { WAL_GROUP_HEADER_BYTES } from '../../src/engine/wal-format.ts';
 import { segmentPath } from '../../src/engine/wal-recovery.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
 import { DIRECTORY, JobHarness } from './job-harness.ts';
-import { LogHarness } from './wal-harness.ts';
+import { LogHarness, recoverOne } from './wal-harness.ts';
 
 interface Shard {
   readonly harness: JobHarness;
@@ -79,6 +79,14 @@ describe('the check of a shard', () => {
     expect(damage).toEqual([{ file: path, offset: 0, what: expect.stringContaining('ENOENT') }]);
   });
 
+  it('compares a table with what the manifest says of it', async () => {
+    const { harness, tables } = await shard();
+    const [first, second] = tables as [TableMeta, TableMeta];
+    const path = harness.pathOf(second.number);
+    harness.disk.place(path, harness.disk.bytesOf(harness.pathOf(first.number)).slice(0, 48));
+    expect(verify(harness).damage).toEqual([{ file: path, offset: 0, what: '1 records, not 2' }]);
+  });
+
   it('names damage in the log: within a segment, at the end of a closed one, and a missing one', async () => {
     for (const [number, byte] of [
       [3, WAL_GROUP_HEADER_BYTES + 20],
@@ -91,6 +99,16 @@ describe('the check of a shard', () => {
         { file, offset: 0, what: expect.stringContaining('group payload fails its checksum') },
       ]);
     }
+    const cut = await shard();
+    const closing = recoverOne(cut.harness.disk, 2, false, []).end - WAL_GROUP_HEADER_BYTES;
+    cut.harness.disk.flipBit(segmentPath(DIRECTORY, 2), closing + 8);
+    expect(verify(cut.harness).damage).toEqual([
+      {
+        file: segmentPath(DIRECTORY, 2),
+        offset: closing,
+        what: expect.stringContaining('was closed before'),
+      },
+    ]);
     const { harness } = await shard();
     harness.disk.unlink(segmentPath(DIRECTORY, 2));
     expect(verify(harness).damage).toEqual([

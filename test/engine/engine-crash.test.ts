@@ -1,0 +1,15 @@
+import { describe, expect, it } from 'vitest';
+import { systemSeed } from '../../src/base/random.ts';
+import { countChanges, crashAt } from './engine-crash.ts';
+
+describe('a crash of the engine', () => {
+  it('at calls all over a run of writes, flushes and compactions loses nothing and brings nothing back', async () => {
+    const seed = systemSeed();
+    const changes = await countChanges(seed, 150);
+    expect(changes).toBeGreaterThan(200);
+    // Every call: test/slow/engine-crash.test.ts.
+    const stride = 13;
+    for (let change = seed % stride; change < changes - 5; change += stride)
+      await crashAt(change, seed, 150, 2);
+  });
+});

@@ -1,0 +1,31 @@
+import { describe, expect, it } from 'vitest';
+import { systemSeed } from '../../src/base/random.ts';
+import { ModelRun } from '../engine/engine-model.ts';
+
+const OPERATIONS = 1_000_000;
+const OPERATIONS_PER_RUN = 20_000;
+
+describe('the engine against a Map', () => {
+  it(`agrees over ${OPERATIONS} random operations in ever new shapes`, async () => {
+    const seed = systemSeed();
+    console.log(`engine model: seed ${seed}`);
+    const counts: Record<string, number> = {};
+    let operations = 0;
+    for (let i = 0; operations < OPERATIONS; i++) {
+      const run = new ModelRun((seed + i) >>> 0);
+      await run.run(OPERATIONS_PER_RUN);
+      operations += run.operations;
+      for (const [what, count] of Object.entries(run.counts)) counts[what] = (counts[what] ?? 0) + count;
+    }
+    console.log(`engine model: ${operations} operations, ${JSON.stringify(counts)}`);
+    for (const what of [
+      'power cut',
+      'clean restart',
+      'snapshot',
+      'compact all',
+      'lost some in doubt',
+      'scan',
+    ])
+      expect(counts[what], what).toBeGreaterThan(50);
+  });
+});
