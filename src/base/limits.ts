@@ -100,6 +100,20 @@ export const limits = {
   shardRequestsMax: 16_384,
   /** Requests handled in one turn of a shard's loop before it looks at its other duties. */
   shardBatchMax: 256,
+  /** Of these, requests of one client before the next client has its turn. */
+  shardClientBatchMax: 32,
+  /** Bytes of requests that a shard keeps while they wait for a file or for a write before them. */
+  shardHeldBytesMax: 64 * MiB,
+  /** With a full reply ring, how often a shard looks whether there is room again. */
+  replyRetryMs: 1,
+  /** UTF-8 of an error message in a reply. */
+  replyMessageBytesMax: 1024,
+  /** Replies that a client hands out in one turn before it looks at its other duties. */
+  clientBatchMax: 1024,
+  /** How often a client looks for requests whose deadline has passed. */
+  deadlineScanMs: 20,
+  /** Damaged places that a verification lists; it counts all. */
+  damageListedMax: 1000,
 
   backgroundThreadsMax: 4,
   /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
@@ -122,6 +136,8 @@ export const limits = {
   /** Flushes, compactions, verifications and snapshots of a whole shard. */
   administrationMsMax: 24 * 3_600_000,
   idempotencyKeyCharactersMax: 64,
+  /** The same in UTF-8. */
+  idempotencyKeyBytesMax: 256,
   idempotencyTtlMs: 10 * 60 * 1000,
   batchOpsMax: 1000,
   batchBodyBytesMax: 16 * MiB,
@@ -184,3 +200,11 @@ assert(
   'limits: a few of the longest bodies must be able to arrive side by side',
 );
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
+assert(
+  limits.shardHeldBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling),
+  'limits: a shard must be able to keep the largest request',
+);
+assert(
+  limits.keyBytesCeiling + limits.idempotencyKeyBytesMax < 65_536,
+  'limits: an idempotency record has both keys in its key',
+);
