@@ -152,7 +152,9 @@ export const limits = {
   scanExaminedMax: 20_000,
   snapshotsMax: 16,
   /** Pages that one scan request takes from the shards, found or not, before it answers with a cursor. */
-  scanPagesMax: 256,
+  scanPagesMax: 1024,
+  /** Scans that one front end has in flight: each holds a page of every shard. */
+  scansInFlightMax: 64,
 
   /** Connections of one front end; further ones are closed as they come. */
   connectionsMax: 10_000,
@@ -160,7 +162,7 @@ export const limits = {
   httpHeadBytesBase: 8 * KiB,
   /** Bytes of a JSON or CBOR body besides the value or the batch's share: field names, numbers, white space. */
   httpBodyOverheadBytes: 4 * KiB,
-  /** Bytes of bodies that one front end holds while they arrive. */
+  /** Bytes of bodies that one front end holds while they arrive, and of batches while they are worked on. */
   httpBodiesBytesMax: 256 * MiB,
   /** Bytes of answers that one front end holds for clients that do not read: beyond it connections are closed. */
   httpAnswersBytesMax: 256 * MiB,

@@ -21,6 +21,16 @@ export class Bodies {
     return this.#arriving.length;
   }
 
+  /** Sets memory aside for a batch that is being worked on; false where there is none. */
+  reserve(bytes: number): boolean {
+    if (this.#heldBytes + bytes > limits.httpBodiesBytesMax) return false;
+    this.#heldBytes += bytes;
+    return true;
+  }
+  release(bytes: number): void {
+    this.#heldBytes -= bytes;
+  }
+
   begin(exchange: Exchange, limit: number, nowMs: number): void {
     exchange.bodyLimit = limit;
     exchange.bodyLength = 0;

@@ -45,6 +45,7 @@ export class Exchange implements ReplySink {
   head = false;
   rawAnswer = false;
   mediaType = '';
+  answerType = '';
   ifMatch = '';
   ifNoneMatch = '';
   readonly options = new RequestOptions();

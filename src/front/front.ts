@@ -2,16 +2,11 @@
  * The HTTP front end of one thread, on uWebSockets.js. Everything here runs on the thread that called startFront.
  * uWebSockets.js is loaded by the first call, so that `setHeadLimit` can come before it.
  */
-import type { HttpRequest, HttpResponse, us_listen_socket } from 'uWebSockets.js';
+import type { us_listen_socket } from 'uWebSockets.js';
 import { ListenError } from '../base/errors.ts';
-import { limits } from '../base/limits.ts';
-import type { ShardReply } from '../shard/contract.ts';
 import type { Front, FrontOptions } from './contract.ts';
-import type { Exchange } from './exchange.ts';
 import { FrontState } from './front-state.ts';
-import { KeyValue, Kind } from './kv.ts';
-import { Metric } from './metrics.ts';
-import { HttpError, notFoundPath } from './outcome.ts';
+import { addRoutes } from './routes.ts';
 
 /** us_listen options of uWebSockets.js, whose types name them and whose module does not. */
 const LISTEN_SHARED = 0;
@@ -30,12 +25,14 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   const uws = await loadUws();
   const app = uws.App();
   const state = new FrontState(options);
-  addRoutes(app, state);
+  let port = options.port;
+  addRoutes(app, state, () => port);
   const socket = await listen(app, options.host, options.port, options.sharedPort);
+  port = uws.us_socket_local_port(socket);
   const sweep = setInterval(() => state.sweep(), SWEEP_MS);
   let closing: Promise<void> | null = null;
   return {
-    port: uws.us_socket_local_port(socket),
+    port,
     close: (graceMs) => {
       closing ??= (async () => {
         uws.us_listen_socket_close(socket);
@@ -88,59 +85,4 @@ async function drained(state: FrontState, graceMs: number): Promise<void> {
   const endMs = state.clock.monotonicMs() + graceMs;
   while (state.busy > 0 && state.clock.monotonicMs() < endMs)
     await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
-}
-
-type Handler = (res: HttpResponse, req: HttpRequest) => void;
-
-function addRoutes(app: App, state: FrontState): void {
-  const kv = new KeyValue(state);
-  state.setRoutes({
-    takeBody: (exchange) => kv.takeBody(exchange),
-    takeReply: (exchange: Exchange, reply: ShardReply) => {
-      if (exchange.kind !== Kind.GET) return kv.answerWrite(exchange, reply);
-      kv.answerRead(exchange, reply);
-      return false;
-    },
-  });
-  boundConnections(app, state);
-  app.get('/v1/kv/*', (res, req) => kv.read(res, req, false));
-  app.head('/v1/kv/*', (res, req) => kv.read(res, req, true));
-  app.put('/v1/kv/*', (res, req) => kv.put(res, req));
-  app.del('/v1/kv/*', (res, req) => kv.delete(res, req));
-  app.any('/v1/kv/*', notAllowed(state, 'GET, HEAD, PUT, DELETE, OPTIONS'));
-  app.any('/*', (res, req) => {
-    const startMs = state.clock.monotonicMs();
-    const head = req.getCaseSensitiveMethod() === 'HEAD';
-    state.refuse(res, notFoundPath(req.getUrl()), Metric.OTHER, startMs, head);
-  });
-}
-
-function notAllowed(state: FrontState, allow: string): Handler {
-  return (res, req) => {
-    const startMs = state.clock.monotonicMs();
-    const method = req.getCaseSensitiveMethod();
-    if (method === 'OPTIONS') {
-      res.writeStatus('204 No Content');
-      res.writeHeader('Allow', allow);
-      state.answers.endEmpty(res);
-      state.metrics.count(Metric.OTHER, 204, startMs);
-      return;
-    }
-    const message = `${method} is not allowed here; allowed are ${allow}`;
-    const error = new HttpError(405, 'METHOD_NOT_ALLOWED', message, allow);
-    state.refuse(res, error, Metric.OTHER, startMs, method === 'HEAD');
-  };
-}
-
-/** Closes connections beyond the limit as they come. */
-function boundConnections(app: App, state: FrontState): void {
-  const { metrics } = state;
-  const limit = (res: HttpResponse, change: number): void => {
-    metrics.connections += change;
-    if (change > 0 && metrics.connections > limits.connectionsMax) {
-      metrics.connectionsRefused++;
-      res.close();
-    }
-  };
-  app.filter(limit as Parameters<App['filter']>[0]);
 }

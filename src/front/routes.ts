@@ -1,0 +1,135 @@
+/** Which path goes where, and the short answers that need no file of their own. Front-end thread. */
+import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
+import { limits } from '../base/limits.ts';
+import { Status } from '../base/status.ts';
+import type { ShardReply } from '../shard/contract.ts';
+import { BATCH_KIND, Batches } from './batch.ts';
+import { describeCluster, describeRing, KeyPlaces } from './cluster-routes.ts';
+import type { Exchange } from './exchange.ts';
+import type { FrontState } from './front-state.ts';
+import { KeyValue, Kind } from './kv.ts';
+import { Metric } from './metrics.ts';
+import { HttpError, notFoundPath } from './outcome.ts';
+import { queryPairs } from './request-options.ts';
+import { Scans } from './scan.ts';
+import { scrape } from './scrape.ts';
+
+type Handler = (res: HttpResponse, req: HttpRequest) => void;
+type ReadHandler = (res: HttpResponse, req: HttpRequest, head: boolean) => void;
+
+const ROOT = {
+  name: 'RingKV',
+  documentation: 'docs/http-api.md and docs/openapi.json of the package',
+  paths: ['/v1/kv/{key}', '/v1/batch', '/v1/scan', '/v1/cluster', '/healthz', '/readyz', '/metrics'],
+};
+
+/** `port` gives the port that is listened on, which is known later. */
+export function addRoutes(app: TemplatedApp, state: FrontState, port: () => number): void {
+  const kv = new KeyValue(state);
+  const batches = new Batches(state);
+  const scans = new Scans(state);
+  const places = new KeyPlaces(state);
+  state.setRoutes({
+    takeBody: (exchange) =>
+      exchange.kind === BATCH_KIND ? batches.takeBody(exchange) : kv.takeBody(exchange),
+    takeReply: (exchange: Exchange, reply: ShardReply) => {
+      if (exchange.kind !== Kind.GET) return kv.answerWrite(exchange, reply);
+      kv.answerRead(exchange, reply);
+      return false;
+    },
+  });
+  boundConnections(app, state);
+  app.get('/v1/kv/*', (res, req) => kv.read(res, req, false));
+  app.head('/v1/kv/*', (res, req) => kv.read(res, req, true));
+  app.put('/v1/kv/*', (res, req) => kv.put(res, req));
+  app.del('/v1/kv/*', (res, req) => kv.delete(res, req));
+  app.any('/v1/kv/*', notAllowed(state, 'GET, HEAD, PUT, DELETE, OPTIONS'));
+  app.post('/v1/batch', (res, req) => batches.post(res, req));
+  app.any('/v1/batch', notAllowed(state, 'POST, OPTIONS'));
+  const read = (path: string, handler: ReadHandler): void => {
+    app.get(path, (res, req) => handler(res, req, false));
+    app.head(path, (res, req) => handler(res, req, true));
+    app.any(path, notAllowed(state, 'GET, HEAD, OPTIONS'));
+  };
+  read('/v1/scan', (res, req, head) => scans.get(res, req, head));
+  read('/v1/cluster/key/*', (res, req, head) => places.get(res, req, head));
+  read('/metrics', (res, req, head) => scrape(state, res, req, head));
+  read(
+    '/v1/cluster',
+    document(state, () => describeCluster(state, port())),
+  );
+  read(
+    '/v1/cluster/ring',
+    document(state, () => describeRing(state)),
+  );
+  read(
+    '/',
+    document(state, () => ROOT),
+  );
+  read(
+    '/healthz',
+    document(state, () => ({ status: 'ok' })),
+  );
+  read('/readyz', readiness(state));
+  app.any('/*', (res, req) => {
+    const head = req.getCaseSensitiveMethod() === 'HEAD';
+    state.refuse(res, notFoundPath(req.getUrl()), Metric.OTHER, state.clock.monotonicMs(), head);
+  });
+}
+
+function document(state: FrontState, describe: () => unknown): ReadHandler {
+  return (res, req, head) => {
+    const startMs = state.clock.monotonicMs();
+    try {
+      queryPairs(req.getQuery() ?? '', []);
+      state.answers.endJson(res, 200, Buffer.from(JSON.stringify(describe())), head);
+      state.metrics.count(Metric.OTHER, 200, startMs);
+    } catch (error) {
+      state.refuse(res, error, Metric.OTHER, startMs, head);
+    }
+  };
+}
+
+function readiness(state: FrontState): ReadHandler {
+  const ready = document(state, () => ({ status: 'ready' }));
+  return (res, req, head) => {
+    const reason = state.options.notReady();
+    if (reason === '') {
+      ready(res, req, head);
+      return;
+    }
+    const startMs = state.clock.monotonicMs();
+    const http = state.answers.fail(res, Status.UNAVAILABLE, reason, -1, head);
+    state.metrics.count(Metric.OTHER, http, startMs);
+  };
+}
+
+function notAllowed(state: FrontState, allow: string): Handler {
+  return (res, req) => {
+    const startMs = state.clock.monotonicMs();
+    const method = req.getCaseSensitiveMethod();
+    if (method === 'OPTIONS') {
+      res.writeStatus('204 No Content');
+      res.writeHeader('Allow', allow);
+      state.answers.endEmpty(res);
+      state.metrics.count(Metric.OTHER, 204, startMs);
+      return;
+    }
+    const message = `${method} is not allowed here; allowed are ${allow}`;
+    const error = new HttpError(405, 'METHOD_NOT_ALLOWED', message, allow);
+    state.refuse(res, error, Metric.OTHER, startMs, method === 'HEAD');
+  };
+}
+
+/** Closes connections beyond the limit as they come. */
+function boundConnections(app: TemplatedApp, state: FrontState): void {
+  const { metrics } = state;
+  const limit = (res: HttpResponse, change: number): void => {
+    metrics.connections += change;
+    if (change > 0 && metrics.connections > limits.connectionsMax) {
+      metrics.connectionsRefused++;
+      res.close();
+    }
+  };
+  app.filter(limit as Parameters<TemplatedApp['filter']>[0]);
+}

@@ -1,0 +1,210 @@
+/**
+ * GET /metrics: the front end's own counters and, from each shard by STATS, the engine's. Front-end thread. With
+ * several front ends a scrape is answered by one of them, for itself and all shards: the label `frontend` says which.
+ */
+import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import { limits } from '../base/limits.ts';
+import { Status } from '../base/status.ts';
+import { Op, type ShardReply } from '../shard/contract.ts';
+import type { FrontState } from './front-state.ts';
+import { negotiate } from './media.ts';
+import { BUCKETS_MS, METRIC_NAMES, Metric, STATUSES } from './metrics.ts';
+import { queryPairs } from './request-options.ts';
+import { messageOf } from './requests.ts';
+import { Run } from './run.ts';
+
+const TEXT = 'text/plain';
+const OPEN_METRICS = 'application/openmetrics-text';
+/** Shards that do not answer a scrape in this time are down for it. */
+const SCRAPE_TIMEOUT_MS = 2000;
+const STATS_DEPTH_MAX = 3;
+
+type Labels = Readonly<Record<string, string | number>>;
+interface Sample {
+  readonly labels: Labels;
+  readonly value: number;
+  readonly metricName?: string;
+}
+type MetricType = 'counter' | 'gauge' | 'histogram';
+
+export function scrape(state: FrontState, res: HttpResponse, req: HttpRequest, head: boolean): void {
+  const startMs = state.clock.monotonicMs();
+  try {
+    queryPairs(req.getQuery() ?? '', []);
+    const type = negotiate(req.getHeader('accept'), [TEXT, OPEN_METRICS]);
+    new ScrapeRun(state, startMs, head, type === OPEN_METRICS).begin(res);
+  } catch (error) {
+    state.refuse(res, error, Metric.OTHER, startMs, head);
+  }
+}
+
+class ScrapeRun extends Run {
+  readonly #stats: (Readonly<Record<string, unknown>> | null)[];
+  readonly #open: boolean;
+  #asked = false;
+
+  constructor(state: FrontState, startMs: number, head: boolean, open: boolean) {
+    super(state, Metric.OTHER, startMs, head, SCRAPE_TIMEOUT_MS);
+    this.#stats = new Array<null>(state.requests.client.shards).fill(null);
+    this.#open = open;
+  }
+
+  protected override next(): void {
+    if (!this.#asked) {
+      this.#asked = true;
+      for (const shard of this.#stats.keys()) {
+        const request = this.state.requests.blank();
+        request.op = Op.STATS;
+        request.shard = shard;
+        request.deadlineMs = this.deadlineMs;
+        this.send(shard);
+      }
+    }
+    if (this.inFlight === 0) this.#finish();
+  }
+
+  protected override take(reply: ShardReply, shard: number): void {
+    if (reply.status !== Status.OK) return;
+    const stats: unknown = JSON.parse(messageOf(reply));
+    if (typeof stats === 'object' && stats !== null) this.#stats[shard] = stats as Record<string, unknown>;
+  }
+
+  #finish(): void {
+    const text = new Exposition(this.#open).text(this.state, this.#stats);
+    this.answer((res) => {
+      res.writeHeader('Content-Type', contentTypeOf(this.#open));
+      this.state.answers.end(res, Buffer.from(text), this.head);
+      return 200;
+    });
+  }
+}
+
+const contentTypeOf = (open: boolean): string =>
+  open
+    ? 'application/openmetrics-text; version=1.0.0; charset=utf-8'
+    : 'text/plain; version=0.0.4; charset=utf-8';
+
+/** The text formats of Prometheus 0.0.4 and OpenMetrics 1.0. */
+class Exposition {
+  readonly #open: boolean;
+  readonly #lines: string[] = [];
+  constructor(open: boolean) {
+    this.#open = open;
+  }
+
+  text(state: FrontState, stats: readonly (Readonly<Record<string, unknown>> | null)[]): string {
+    this.#front(state);
+    this.#shards(stats);
+    if (this.#open) this.#lines.push('# EOF');
+    return `${this.#lines.join('\n')}\n`;
+  }
+
+  #add(name: string, type: MetricType, help: string, samples: readonly Sample[]): void {
+    if (samples.length === 0) return;
+    // OpenMetrics names the family of a counter without the suffix that its samples have.
+    const family = this.#open && type === 'counter' ? name.replace(/_total$/, '') : name;
+    this.#lines.push(`# HELP ${family} ${help}`, `# TYPE ${family} ${type}`);
+    for (const { labels, value, metricName } of samples) {
+      const pairs = Object.entries(labels).map(([label, text]) => `${label}="${text}"`);
+      this.#lines.push(`${metricName ?? name}{${pairs.join(',')}} ${value}`);
+    }
+  }
+
+  #front(state: FrontState): void {
+    const { metrics, options } = state;
+    const frontend = options.frontend ?? 0;
+    const one = (value: number): Sample[] => [{ labels: { frontend }, value }];
+    const requests = METRIC_NAMES.flatMap((op, index) =>
+      STATUSES.map((status) => ({
+        labels: { frontend, op, status },
+        value: metrics.requests(index, status),
+      })),
+    );
+    this.#add(
+      'ringkv_http_requests_total',
+      'counter',
+      'Requests answered, by operation and HTTP status.',
+      requests.filter(({ value }) => value > 0),
+    );
+    this.#add(
+      'ringkv_http_request_seconds',
+      'histogram',
+      'From the parsed head of a request to its answer.',
+      METRIC_NAMES.flatMap((op, index) => histogram(state, frontend, op, index)),
+    );
+    this.#add(
+      'ringkv_http_requests_aborted_total',
+      'counter',
+      'Requests whose client was gone before the answer.',
+      one(metrics.aborted),
+    );
+    this.#add('ringkv_http_requests_in_flight', 'gauge', 'Requests not answered yet.', one(state.busy));
+    this.#add('ringkv_http_connections', 'gauge', 'Open connections.', one(metrics.connections));
+    this.#add(
+      'ringkv_http_connections_refused_total',
+      'counter',
+      `Connections closed beyond the limit of ${limits.connectionsMax}.`,
+      one(metrics.connectionsRefused),
+    );
+    this.#add(
+      'ringkv_http_bodies_bytes',
+      'gauge',
+      'Bytes held for bodies that arrive and batches that are worked on.',
+      one(state.bodies.heldBytes),
+    );
+    this.#add(
+      'ringkv_http_answers_bytes',
+      'gauge',
+      'Bytes of answers that wait for clients to read.',
+      one(state.answers.heldBytes),
+    );
+    this.#add(
+      'ringkv_shard_requests_in_flight',
+      'gauge',
+      'Requests of this front end at the shards.',
+      one(state.requests.inFlight),
+    );
+  }
+
+  #shards(stats: readonly (Readonly<Record<string, unknown>> | null)[]): void {
+    const up = stats.map((one, shard) => ({ labels: { shard }, value: one === null ? 0 : 1 }));
+    this.#add('ringkv_shard_up', 'gauge', 'Whether the shard answered this scrape.', up);
+    const families = new Map<string, Sample[]>();
+    stats.forEach((one, shard) => {
+      if (one === null) return;
+      for (const [name, value] of numbersOf(one, 'ringkv_shard', STATS_DEPTH_MAX))
+        families.set(name, [...(families.get(name) ?? []), { labels: { shard }, value }]);
+    });
+    for (const [name, samples] of families) this.#add(name, 'gauge', 'From the shard.', samples);
+  }
+}
+
+function histogram(state: FrontState, frontend: number, op: string, metric: number): Sample[] {
+  const { metrics } = state;
+  const name = 'ringkv_http_request_seconds';
+  let count = 0;
+  const buckets = [...BUCKETS_MS, Number.POSITIVE_INFINITY].map((bound, index) => {
+    count += metrics.bucket(metric, index);
+    const le = Number.isFinite(bound) ? String(bound / 1000) : '+Inf';
+    return { labels: { frontend, op, le }, value: count, metricName: `${name}_bucket` };
+  });
+  if (count === 0) return [];
+  const sum = { labels: { frontend, op }, value: metrics.sumMs(metric) / 1000, metricName: `${name}_sum` };
+  return [...buckets, sum, { labels: { frontend, op }, value: count, metricName: `${name}_count` }];
+}
+
+/** The finite numbers of a shard's figures, named by their path; true and false are 1 and 0. */
+function* numbersOf(
+  figures: object,
+  prefix: string,
+  depth: number,
+): Generator<[name: string, value: number]> {
+  for (const [key, value] of Object.entries(figures)) {
+    const snake = key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`).replace(/[^a-z0-9_]/g, '_');
+    const name = `${prefix}_${snake}`;
+    if (typeof value === 'number' && Number.isFinite(value)) yield [name, value];
+    else if (typeof value === 'boolean') yield [name, value ? 1 : 0];
+    else if (typeof value === 'object' && value !== null && depth > 1)
+      yield* numbersOf(value, name, depth - 1);
+  }
+}
