@@ -115,6 +115,8 @@ export const limits = {
   /** Damaged places that a verification lists; it counts all. */
   damageListedMax: 1000,
 
+  /** How long requests in flight may take to end when a node closes. */
+  closeGraceMs: 10_000,
   backgroundThreadsMax: 4,
   /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
   threadHeapBytesMax: 512 * MiB,

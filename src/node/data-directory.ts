@@ -41,6 +41,8 @@ const nodeSchema = z.strictObject({
 export interface DataDirectoryOptions {
   readonly path: string;
   readonly vnodes: number;
+  /** A directory that was made with another number is opened all the same, with its own. */
+  readonly keepVnodes?: boolean;
   /** Of a new directory; one that exists keeps its number until it is resharded. */
   readonly shards: number;
   /** 32 hexadecimal digits, for a new directory. */
@@ -83,7 +85,7 @@ export class DataDirectory {
         create(fs, options);
       }
       const node = readDocument(fs, join(path, NODE_DOCUMENT), nodeSchema);
-      if (node.vnodes !== options.vnodes)
+      if (node.vnodes !== options.vnodes && options.keepVnodes !== true)
         throw new ConfigurationError(
           `vnodes ${options.vnodes}: ${path} was made with ${node.vnodes} vnodes, which cannot change; ` +
             `start with vnodes ${node.vnodes}`,

@@ -6,10 +6,14 @@
 import type { MessagePort } from 'node:worker_threads';
 import {
   ClosedError,
+  ConfigurationError,
   CorruptionError,
   DiskFullError,
+  FormatVersionError,
   IoError,
+  ListenError,
   OverloadedError,
+  ReadOnlyError,
   UnavailableError,
 } from '../base/errors.ts';
 import type { Job, JobResult, JobRunner } from '../engine/contract.ts';
@@ -56,6 +60,14 @@ export function errorOfPlain({ code, message, file, offset, errno }: PlainError)
       return new OverloadedError(message);
     case 'CLOSED':
       return new ClosedError(message);
+    case 'READ_ONLY':
+      return new ReadOnlyError(message);
+    case 'FORMAT_VERSION':
+      return new FormatVersionError(message);
+    case 'CONFIGURATION':
+      return new ConfigurationError(message);
+    case 'LISTEN':
+      return new ListenError(message);
     default:
       // A broken invariant, or a background thread that died: the job was not done.
       return new UnavailableError(`a background job failed: ${message}`);

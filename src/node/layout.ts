@@ -20,6 +20,7 @@ import { CorruptionError, IoError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { TableMeta } from '../engine/contract.ts';
 import { Manifest } from '../engine/manifest.ts';
+import { tableName } from '../engine/table-format.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { DOCUMENT_FORMAT, readDocument, writeDocument } from './document.ts';
 import { packageVersion } from './package-version.ts';
@@ -43,8 +44,6 @@ export interface ShardContents {
   readonly tables: readonly { readonly from: string; readonly meta: TableMeta }[];
   readonly versionMax: number;
 }
-/** Table file name. */
-export const tableName = (number: number): string => `t-${number}.sst`;
 export const emptyContents: ShardContents = { tables: [], versionMax: 0 };
 
 const head = { format: z.literal(DOCUMENT_FORMAT), createdBy: z.string() };

@@ -12,6 +12,7 @@
  */
 import { join } from 'node:path';
 import { ConfigurationError } from '../base/errors.ts';
+import { tableName } from '../engine/table-format.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import type { Log } from './contract.ts';
 import type { DataDirectory } from './data-directory.ts';
@@ -22,7 +23,6 @@ import {
   type ShardContents,
   shardDirectory,
   switchLayout,
-  tableName,
 } from './layout.ts';
 import { type OldShard, planReshard } from './reshard-plan.ts';
 

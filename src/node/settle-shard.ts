@@ -29,8 +29,8 @@ export interface SettlerOptions {
   readonly clock: Clock;
   readonly engine: Omit<EngineOptions, 'directory' | 'ownership' | 'memory' | 'stop'>;
   readonly memtableBytes: number;
-  /** Tests put tables and timers of their own there. */
-  readonly parts?: (directory: string) => Partial<EngineParts>;
+  /** For tests. */
+  readonly parts?: Partial<EngineParts>;
 }
 
 /** Memtables of a shard that takes no writes: for what the log holds, and one that is free. */
@@ -101,7 +101,7 @@ export class EngineSettler implements ShardSettler {
         onEvent: () => undefined,
         onWriteFailure: (_status, error) => failures.push(error),
       },
-      this.#options.parts?.(home),
+      this.#options.parts,
     );
     try {
       await engine.flush();

@@ -6,6 +6,7 @@ import { hashToken, shardOf, token } from '../../src/base/token.ts';
 import type { Ownership, ShardEngine } from '../../src/engine/contract.ts';
 import { type EngineParts, openEngine } from '../../src/engine/engine.ts';
 import { LocalJobRunner } from '../../src/engine/run-job.ts';
+import { Sstables } from '../../src/engine/sstables.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import { DataDirectory } from '../../src/node/data-directory.ts';
@@ -14,7 +15,6 @@ import { reshard } from '../../src/node/reshard.ts';
 import { EngineSettler } from '../../src/node/settle-shard.ts';
 import type { ShardSettings } from '../../src/node/shard-options.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
-import { fakeAccess, fakeFactory } from '../engine/fake-table.ts';
 
 export const VNODES = 16;
 const PATH = '/data';
@@ -85,9 +85,7 @@ export class ShardedDisk {
     const ownership: Ownership = { vnodes: VNODES, shards, shard };
     const memory = createMemtableSet({ ...ownership, slots: 3, arenaBytes: ARENA_BYTES });
     const options = { ...settings, directory, ownership, memory, stop: createStopFlag() };
-    const engine = await this.wait(
-      openEngine(options, this.disk, this.#jobs(), this.clock, silent, this.#parts(directory)),
-    );
+    const engine = await this.wait(openEngine(options, this.disk, this.#jobs(), this.clock, silent, parts));
     try {
       return await use(engine);
     } finally {
@@ -132,7 +130,7 @@ export class ShardedDisk {
       clock: this.clock,
       engine: settings,
       memtableBytes: ARENA_BYTES,
-      parts: (directory) => this.#parts(directory),
+      parts,
     });
     await this.wait(
       reshard(this.disk, this.data, shards, settler, (_level, message) => this.log.push(message)),
@@ -173,14 +171,13 @@ export class ShardedDisk {
   }
 
   #jobs(): LocalJobRunner {
-    const tools = { tables: fakeFactory, clock: this.clock, pause: turn };
+    const tools = { tables: new Sstables(this.clock), clock: this.clock, pause: turn };
     return new LocalJobRunner(this.disk, tools);
-  }
-  #parts(directory: string): Partial<EngineParts> {
-    return { setTimer: () => undefined, access: fakeAccess(this.disk, directory) };
   }
 }
 
+/** No timer fires: nothing here waits for time to pass. */
+const parts: Partial<EngineParts> = { setTimer: () => undefined };
 const silent = {
   onDurable: () => undefined,
   onWriteFailure: (_status: number, error: Error) => {

@@ -1,0 +1,79 @@
+/**
+ * A front-end thread: HTTP on uWebSockets.js, and a client of every shard. It does what the main thread says.
+ *
+ * A thread that ends while uWebSockets.js is open in it aborts the whole process. So it ends in this order, always:
+ * the front end is closed, then the client, then the port is told and closed; the event loop is empty then, and the
+ * thread ends by itself. Where the start fails the same happens, after `failed`.
+ */
+import { systemClock } from '../base/clock.ts';
+import { startFront } from '../front/front.ts';
+import { RingShardClient } from '../shard/shard-client.ts';
+import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
+import { plainError } from './job-port.ts';
+
+/** The default of a setting that this version does not have. */
+const CLUSTER_NAME = 'ringkv';
+
+export async function runFrontThread(data: FrontThreadData): Promise<void> {
+  const {
+    port,
+    host,
+    listenPort,
+    sharedPort,
+    maxKeyBytes,
+    maxValueBytes,
+    shards,
+    vnodes,
+    doorbell,
+    nodeId,
+    index,
+  } = data;
+  const tell = (event: FrontEvent): void => port.postMessage(event);
+  const client = new RingShardClient({ shards, vnodes, doorbell, clock: systemClock });
+  let reason = 'the node is starting';
+  let closeFront: (graceMs: number) => Promise<void> = () => Promise.resolve();
+
+  const end = async (graceMs: number): Promise<void> => {
+    await closeFront(graceMs);
+    client.close();
+    tell({ kind: 'closed' });
+    port.close();
+  };
+  const obey = (command: FrontCommand): void => {
+    switch (command.kind) {
+      case 'attach':
+        client.attach(command.ends);
+        tell({ kind: 'attached', shard: command.ends.shard });
+        return;
+      case 'detach':
+        client.detach(command.shard);
+        return;
+      case 'not-ready':
+        reason = command.reason;
+        return;
+      case 'close':
+        void end(command.graceMs);
+    }
+  };
+  port.on('message', obey);
+
+  try {
+    const front = await startFront({
+      client,
+      clock: systemClock,
+      host,
+      port: listenPort,
+      sharedPort,
+      maxKeyBytes,
+      maxValueBytes,
+      notReady: () => reason,
+      node: { nodeId, clusterName: CLUSTER_NAME },
+      frontend: index,
+    });
+    closeFront = (graceMs) => front.close(graceMs);
+    tell({ kind: 'listening', port: front.port });
+  } catch (error) {
+    tell({ kind: 'failed', error: plainError(error) });
+    await end(0);
+  }
+}

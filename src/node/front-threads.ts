@@ -1,0 +1,158 @@
+/**
+ * The front-end threads of a node, as the main thread sees them: started on one port, told of shards that come and go
+ * and of what makes the node not ready, closed in order.
+ *
+ * Several front ends listen on one port by SO_REUSEPORT, and the kernel shares the connections out. It would let a
+ * second server share the port just as silently: so the port is first taken exclusively and given up again, which also
+ * finds the free one where port 0 is asked for.
+ */
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { UnavailableError } from '../base/errors.ts';
+import { limits, MiB } from '../base/limits.ts';
+import { probePort } from '../front/front.ts';
+import { setHeadLimit } from '../front/http-head-limit.ts';
+import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
+import { portsOfEnds, type ShardClientEnds } from '../shard/shard-ends.ts';
+import type { ClientPeer } from './client-peer.ts';
+import type { NodeConfig } from './contract.ts';
+import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
+import { errorOfPlain } from './job-port.ts';
+import { workerUrl } from './thread-pool.ts';
+
+export interface FrontThreadsOptions {
+  readonly config: NodeConfig;
+  readonly nodeId: string;
+  /** A thread ended that was not told to. */
+  readonly onDeath: (error: Error) => void;
+}
+
+/** Started, not yet listening: it takes part as a client first, so that shards can be attached to it. */
+export class FrontThreads {
+  readonly peers: readonly FrontThread[];
+  readonly #config: NodeConfig;
+  readonly port: number;
+
+  private constructor(config: NodeConfig, port: number, peers: readonly FrontThread[]) {
+    this.#config = config;
+    this.port = port;
+    this.peers = peers;
+  }
+
+  /** Rejects with a ListenError that names host and port. */
+  static async start(options: FrontThreadsOptions): Promise<FrontThreads> {
+    const { config } = options;
+    setHeadLimit(config.maxKeyBytes);
+    const sharedPort = config.frontends > 1;
+    const port = sharedPort ? await probePort(config.host, config.port) : config.port;
+    const threads = Array.from(
+      { length: config.frontends },
+      (_, index) => new FrontThread(index, options, port, sharedPort),
+    );
+    const outcomes = await Promise.allSettled(threads.map((thread) => thread.listening));
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed !== undefined) {
+      await Promise.all(threads.map((thread) => thread.close(0)));
+      throw failed.reason;
+    }
+    const taken = outcomes[0]?.status === 'fulfilled' ? outcomes[0].value : port;
+    return new FrontThreads(config, taken, threads);
+  }
+
+  get url(): string {
+    const { host } = this.#config;
+    return `http://${host.includes(':') ? `[${host}]` : host}:${this.port}`;
+  }
+  setNotReady(reason: string): void {
+    for (const peer of this.peers) peer.setNotReady(reason);
+  }
+  async close(graceMs: number): Promise<void> {
+    await Promise.all(this.peers.map((peer) => peer.close(graceMs)));
+  }
+}
+
+export class FrontThread implements ClientPeer {
+  readonly doorbell: DoorbellMemory = createDoorbell();
+  /** The port that it listens on; rejects where it cannot. */
+  readonly listening: Promise<number>;
+  readonly #port: MessagePort;
+  readonly #exited: Promise<void>;
+  /** By shard: who waits to hear that the thread has attached it. */
+  readonly #attaching = new Map<number, () => void>();
+  #closing = false;
+
+  constructor(index: number, options: FrontThreadsOptions, listenPort: number, sharedPort: boolean) {
+    const { config, nodeId, onDeath } = options;
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    const { host, maxKeyBytes, maxValueBytes, shards, vnodes } = config;
+    const data: FrontThreadData = {
+      port: port2,
+      host,
+      listenPort,
+      sharedPort,
+      maxKeyBytes,
+      maxValueBytes,
+      nodeId,
+      index,
+      shards,
+      vnodes,
+      doorbell: this.doorbell,
+    };
+    const worker = new Worker(workerUrl('front'), {
+      name: `front-${index}`,
+      workerData: data,
+      transferList: [port2],
+      resourceLimits: { maxOldGenerationSizeMb: limits.threadHeapBytesMax / MiB },
+    });
+    let cause: Error | null = null;
+    worker.on('error', (error: Error) => {
+      cause = error;
+    });
+    this.#exited = new Promise((resolve) => {
+      worker.once('exit', () => {
+        resolve();
+        if (this.#closing) return;
+        const why = cause?.message ?? 'without an error';
+        onDeath(new UnavailableError(`front end ${index} ended: ${why}`, { cause }));
+      });
+    });
+    this.listening = new Promise((resolve, reject) => {
+      port1.on('message', (event: FrontEvent) => {
+        if (event.kind === 'listening') resolve(event.port);
+        else if (event.kind === 'attached') this.#attaching.get(event.shard)?.();
+        else if (event.kind === 'failed') {
+          this.#closing = true;
+          reject(errorOfPlain(event.error));
+        }
+      });
+      void this.#exited.then(() => reject(cause ?? new UnavailableError(`front end ${index} ended`)));
+    });
+  }
+
+  async attach(ends: ShardClientEnds): Promise<void> {
+    const attached = new Promise<void>((resolve) => {
+      this.#attaching.set(ends.shard, resolve);
+    });
+    this.#tell({ kind: 'attach', ends }, portsOfEnds(ends));
+    await Promise.race([attached, this.#exited]);
+    this.#attaching.delete(ends.shard);
+  }
+  detach(shard: number): void {
+    this.#tell({ kind: 'detach', shard });
+  }
+  setNotReady(reason: string): void {
+    this.#tell({ kind: 'not-ready', reason });
+  }
+
+  /** Resolves when the thread has ended. */
+  async close(graceMs: number): Promise<void> {
+    this.#closing = true;
+    this.#tell({ kind: 'close', graceMs });
+    await this.#exited;
+    this.#port.close();
+  }
+
+  #tell(command: FrontCommand, transferList: readonly MessagePort[] = []): void {
+    this.#port.postMessage(command, [...transferList]);
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * The shards of a node and what they stand on: the data directory, the threads for shards and for background work, and
+ * the supervision of both. Owned by the main thread; a server (node.ts) and an embedded store (open-store.ts) differ only
+ * in their clients.
+ *
+ * Order of the end: clients, shards (each ends its jobs), background threads, the lock of the data directory.
+ */
+import { resolve } from 'node:path';
+import { assert } from '../base/assert.ts';
+import { systemClock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
+import { systemSeed } from '../base/random.ts';
+import { systemPause } from '../engine/job-tools.ts';
+import { LocalJobRunner } from '../engine/run-job.ts';
+import { Sstables } from '../engine/sstables.ts';
+import { realFileSystem } from '../vfs/real.ts';
+import { BackgroundPool } from './background-pool.ts';
+import type { ClientPeer } from './client-peer.ts';
+import type { Log, NodeConfig } from './contract.ts';
+import { DataDirectory } from './data-directory.ts';
+import { shardDirectory } from './layout.ts';
+import { reshard } from './reshard.ts';
+import { EngineSettler } from './settle-shard.ts';
+import { arenaBytesOf, backgroundThreads, shardSettings } from './shard-options.ts';
+import { ShardThread } from './shard-run.ts';
+import { ShardSupervisor } from './shard-supervisor.ts';
+import { ThreadPool } from './thread-pool.ts';
+
+/** Of a store that exists: whether it keeps what it has, where the configuration says something else. */
+export interface Keep {
+  readonly shards: boolean;
+  readonly vnodes: boolean;
+}
+
+export class NodeThreads {
+  /** As given, but with the numbers that the store has. */
+  readonly config: NodeConfig;
+  readonly nodeId: string;
+  readonly failed: Promise<Error>;
+  /** Called whenever `notReady` has changed. */
+  onNotReady: (reason: string) => void = () => undefined;
+  readonly #log: Log;
+  readonly #data: DataDirectory | null;
+  readonly #writesRefused: string[];
+  #supervisors: readonly ShardSupervisor[] = [];
+  #pool: ThreadPool | null = null;
+  #background: BackgroundPool | null = null;
+  #peers: readonly ClientPeer[] = [];
+  #fail: (error: Error) => void = () => undefined;
+  #lastReason = '';
+  #closing: Promise<void> | null = null;
+
+  /** Opens and locks the data directory. Throws as DataDirectory.open does. */
+  constructor(config: NodeConfig, keep: Keep, log: Log) {
+    this.#log = log;
+    this.failed = new Promise((fail) => {
+      this.#fail = fail;
+    });
+    this.#data = config.inMemory ? null : openData(config, keep);
+    const vnodes = this.#data?.vnodes ?? config.vnodes;
+    const shards = keep.shards && this.#data !== null ? this.#data.layout.shards : config.shards;
+    this.config = { ...config, data: this.#data?.path ?? config.data, vnodes, shards };
+    this.nodeId = this.#data?.nodeId ?? newNodeId();
+    this.#writesRefused = new Array<string>(shards).fill('');
+  }
+
+  /** '' while every shard serves and takes writes; otherwise what is wrong, for /readyz. */
+  get notReady(): string {
+    const reasons = this.#supervisors.map(({ reason }, shard) => {
+      const refused = this.#writesRefused[shard];
+      return reason !== '' || !refused ? reason : `shard ${shard} takes no writes: ${refused}`;
+    });
+    return reasons.filter((reason) => reason !== '').join('; ');
+  }
+
+  /** Reshards where the number of shards has changed, and starts all shards. Rejects where one cannot be opened. */
+  async start(peers: readonly ClientPeer[]): Promise<void> {
+    const { config } = this;
+    this.#peers = peers;
+    if (this.#data !== null && this.#data.layout.shards !== config.shards) await this.#reshard(this.#data);
+    this.#pool = new ThreadPool({
+      entry: 'shard',
+      name: 'runShard',
+      threads: config.shards,
+      heapBytesMax: limits.threadHeapBytesMax,
+      onError: (error) => this.#log('error', `an idle shard thread ended: ${error.message}`),
+    });
+    if (!config.inMemory) this.#background = new BackgroundPool(backgroundThreads(), this.#log);
+    this.#supervisors = Array.from({ length: config.shards }, (_, shard) => this.#supervisor(shard));
+    const outcomes = await Promise.allSettled(this.#supervisors.map((supervisor) => supervisor.start()));
+    const refused = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (refused !== undefined) throw refused.reason;
+  }
+
+  /** Clients are closed already. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all(this.#supervisors.map((supervisor) => supervisor.close()));
+    await this.#pool?.close();
+    await this.#background?.close();
+    this.#data?.close();
+  }
+
+  async #reshard(data: DataDirectory): Promise<void> {
+    const { config } = this;
+    const tools = { tables: new Sstables(systemClock), clock: systemClock, pause: systemPause };
+    const settler = new EngineSettler({
+      fs: realFileSystem,
+      jobs: new LocalJobRunner(realFileSystem, tools),
+      clock: systemClock,
+      engine: shardSettings(config, data.layout.shards, data.nodeId),
+      memtableBytes: arenaBytesOf(config),
+    });
+    await reshard(realFileSystem, data, config.shards, settler, this.#log);
+  }
+
+  #supervisor(shard: number): ShardSupervisor {
+    const log = this.#log;
+    return new ShardSupervisor({
+      shard,
+      clock: systemClock,
+      log,
+      start: () => this.#startShard(shard),
+      onDown: () => {
+        for (const peer of this.#peers) peer.detach(shard);
+      },
+      onFailed: (error) => this.#fail(error),
+      onReason: () => this.#readinessChanged(),
+    });
+  }
+
+  #startShard(shard: number): ShardThread {
+    const { config, nodeId } = this;
+    const { shards, vnodes } = config;
+    const pool = this.#pool;
+    assert(pool !== null, 'node: a shard before its threads');
+    this.#writesRefused[shard] = '';
+    return new ShardThread({
+      directory: this.#data === null ? MEMORY_DIRECTORY : shardDirectory(this.#data.layout, shard),
+      ownership: { vnodes, shards, shard },
+      settings: shardSettings(config, shards, nodeId),
+      arenaBytes: arenaBytesOf(config),
+      pool,
+      jobs: this.#background,
+      peers: this.#peers,
+      log: this.#log,
+      onWritesRefused: (reason) => {
+        this.#writesRefused[shard] = reason;
+        this.#readinessChanged();
+      },
+    });
+  }
+
+  #readinessChanged(): void {
+    const reason = this.notReady;
+    if (reason === this.#lastReason) return;
+    this.#lastReason = reason;
+    this.onNotReady(reason);
+  }
+}
+
+function openData(config: NodeConfig, keep: Keep): DataDirectory {
+  const { data, vnodes, shards } = config;
+  return DataDirectory.open(realFileSystem, {
+    path: resolve(data),
+    vnodes,
+    keepVnodes: keep.vnodes,
+    shards,
+    newNodeId,
+  });
+}
+
+/** Of a shard in its own file system in memory. */
+const MEMORY_DIRECTORY = '/';
+
+/** 128 bits of the system's randomness. */
+const newNodeId = (): string =>
+  Array.from({ length: 4 }, () => systemSeed().toString(16).padStart(8, '0')).join('');
