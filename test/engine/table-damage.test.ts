@@ -67,7 +67,7 @@ function ask({ records, images, meta }: Subject, bytes: Uint8Array): boolean {
   let failed = false;
   const listener = new Listener(reader);
   for (const [i, record] of records.entries()) {
-    const outcome: EngineLookup | null = attempt(() => lookup(reader, record, i, listener));
+    const outcome = attempt((): EngineLookup => lookup(reader, record, i, listener));
     if (outcome === null) failed = true;
     else if (outcome !== LOOKUP_FOUND || Buffer.compare(foundBytes(reader), images[i] as Uint8Array) !== 0)
       expect.fail(`record ${i} came back wrong (${outcome})`);
