@@ -13,13 +13,35 @@ import {
   type TableReader,
 } from '../../src/engine/contract.ts';
 import { ReadPolicy } from '../../src/engine/read-policy.ts';
-import { readTableMeta } from '../../src/engine/table-file.ts';
-import { tablePath } from '../../src/engine/table-format.ts';
+import { newFields, readTableMeta } from '../../src/engine/table-file.ts';
+import {
+  decodeFooter,
+  encodeFooter,
+  FOOTER_BYTES,
+  FRAME_FILTER,
+  FRAME_FILTER_ROOT,
+  FRAME_HEADER_BYTES,
+  FRAME_INDEX,
+  FRAME_INDEX_ROOT,
+  frameBytes,
+  frameHeaderFault,
+  sealFrame,
+  tablePath,
+} from '../../src/engine/table-format.ts';
 import { openTable } from '../../src/engine/table-reader.ts';
 import { type Damage, verifyTable } from '../../src/engine/table-verify.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { newDisk } from './disk.ts';
-import { build, DIRECTORY, encode, foundBytes, Listener, lookup, randomRecords } from './table-harness.ts';
+import {
+  build,
+  DIRECTORY,
+  drain,
+  encode,
+  foundBytes,
+  Listener,
+  lookup,
+  randomRecords,
+} from './table-harness.ts';
 
 const path = tablePath(DIRECTORY, 1);
 const CACHE_BYTES = 64 * KiB;
@@ -67,7 +89,7 @@ function ask({ records, images, meta }: Subject, bytes: Uint8Array): boolean {
   let failed = false;
   const listener = new Listener(reader);
   for (const [i, record] of records.entries()) {
-    const outcome: EngineLookup | null = attempt(() => lookup(reader, record, i, listener));
+    const outcome = attempt((): EngineLookup => lookup(reader, record, i, listener));
     if (outcome === null) failed = true;
     else if (outcome !== LOOKUP_FOUND || Buffer.compare(foundBytes(reader), images[i] as Uint8Array) !== 0)
       expect.fail(`record ${i} came back wrong (${outcome})`);
@@ -97,8 +119,9 @@ const small = subject(21, 24, { blockBytes: 400, compression: 'snappy', bloomBit
 const large = subject(22, 900, { blockBytes: 1, compression: 'none', bloomBitsPerKey: 64 });
 
 describe('damage to a table', () => {
-  it('of one bit, at any byte, is found by verification and never changes an answer', () => {
-    const random = new Random(systemSeed());
+  const bitSeed = systemSeed();
+  it(`of one bit, at any byte, is found by verification and never changes an answer (seed ${bitSeed})`, () => {
+    const random = new Random(bitSeed);
     for (let at = 0; at < small.bytes.length; at++) {
       const bytes = small.bytes.slice();
       bytes[at] = (bytes[at] as number) ^ (1 << random.below(8));
@@ -189,6 +212,73 @@ describe('damage to a table', () => {
     disk.inject({ operation: 'read', errno: 'EIO', after: 1 });
     expect(() => verifyTable(disk, path, large.meta, () => undefined)).toThrow(IoError);
     expect(disk.openPaths).toEqual([]);
+  });
+});
+
+describe('a sound file with wrong contents', () => {
+  const { meta, bytes } = small;
+  const size = bytes.length;
+  const footer = decodeFooter(bytes, path, size, 1);
+  function verified(changed: Uint8Array): Damage[] {
+    const disk = newDisk();
+    disk.place(path, changed);
+    return verifyTable(disk, path, null, () => undefined);
+  }
+  /** The frame of this kind, the first of them, with its payload changed and its checksum right. */
+  function resealed(
+    kind: number,
+    change: (payload: Uint8Array) => void,
+  ): { at: number; changed: Uint8Array } {
+    const changed = bytes.slice();
+    const view = new DataView(changed.buffer);
+    const fields = newFields();
+    let at = 0;
+    while (frameHeaderFault(view, at, fields) === '' && fields.kind !== kind)
+      at += frameBytes(fields.storedBytes);
+    const start = at + FRAME_HEADER_BYTES;
+    change(changed.subarray(start, start + fields.storedBytes));
+    sealFrame(changed, view, at, fields, footer.shape.salt, at);
+    return { at, changed };
+  }
+
+  it('has a footer that counts records differently: cursor and verification say so', () => {
+    const other = { ...meta, records: meta.records + 1 };
+    const changed = bytes.slice();
+    changed.set(encodeFooter({ meta: other, shape: footer.shape }), size - FOOTER_BYTES);
+    const disk = newDisk();
+    disk.place(path, changed);
+    const reader = openTable(disk, DIRECTORY, other, new BlockCache(0), new ReadPolicy(systemClock, 'sync'));
+    expect(() => drain(reader.cursor(null))).toThrow(CorruptionError);
+    reader.close();
+    expect(verified(changed)).toMatchObject([{ file: path, offset: size - FOOTER_BYTES }]);
+  });
+  it('lacks a token in a filter', () => {
+    const { at, changed } = resealed(FRAME_FILTER, (payload) => payload.fill(0, 0, payload.length - 8));
+    expect(verified(changed)).toContainEqual(expect.objectContaining({ offset: at }));
+  });
+  it('has an index page or a root that names another frame', () => {
+    for (const kind of [FRAME_INDEX, FRAME_FILTER_ROOT, FRAME_INDEX_ROOT]) {
+      const { at, changed } = resealed(kind, (payload) => {
+        payload[8] = (payload[8] as number) ^ 8;
+      });
+      expect(verified(changed)).toContainEqual(expect.objectContaining({ offset: at }));
+    }
+  });
+  it('has two records in the wrong order, or one of which the header is bad', () => {
+    const plain = subject(21, 24, { blockBytes: 2000, compression: 'none', bloomBitsPerKey: 0 });
+    for (const [byte, what] of [
+      [11, 'does not come after'],
+      [6, 'flags'],
+    ] as const) {
+      const changed = plain.bytes.slice();
+      const view = new DataView(changed.buffer);
+      const fields = newFields();
+      frameHeaderFault(view, 0, fields);
+      changed[FRAME_HEADER_BYTES + byte] = 0xff;
+      sealFrame(changed, view, 0, fields, decodeFooter(changed, path, changed.length, 1).shape.salt, 0);
+      const damage = verified(changed);
+      expect(damage[0]).toMatchObject({ offset: 0, what: expect.stringContaining(what) });
+    }
   });
 });
 

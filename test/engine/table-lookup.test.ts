@@ -203,6 +203,18 @@ describe('the record that was found', () => {
   });
 });
 
+describe('pins', () => {
+  it('are given back by the next lookup and by close', () => {
+    const { reader, listener, cache } = setup('sync');
+    // More often than a pin can be counted.
+    for (let i = 0; i < 70_000; i++) lookup(reader, one, 1, listener);
+    reader.close();
+    const table = cache.openTable();
+    for (let i = 0; i < 5000; i++) expect(cache.insert(table, 8 * i, 500)).not.toBe(0);
+    expect(cache.find(1, 0)).toBe(0);
+  });
+});
+
 describe('a cursor', () => {
   it('puts nothing into the block cache and reads in chunks', () => {
     const { disk, reader, cache } = setup('sync');
