@@ -163,6 +163,37 @@ describe('opening', () => {
     await harness.close();
   });
 
+  it('with a damaged table serves all but its tokens, and never an older version in its place', async () => {
+    const disk = newDisk();
+    const harness = new EngineHarness(disk, TIERED);
+    await harness.open();
+    put(harness, KEY, 1);
+    put(harness, OTHER, 1);
+    await flush(harness);
+    put(harness, KEY, 2);
+    await flush(harness);
+    await harness.close();
+    const name = disk.readdir('/shard').filter((one) => one.endsWith('.sst'))[1];
+    const path = `/shard/${name}`;
+    disk.flipBit(path, disk.bytesOf(path).length - 20, 3);
+    const engine = await harness.open();
+    expect(harness.events.filter((event) => event.startsWith(`error: ${path}: corrupt`))).toHaveLength(1);
+    let told = '';
+    harness.lookup(KEY, false, ({ error }) => {
+      told = error?.message ?? 'an answer';
+    });
+    expect(told).toContain(path);
+    expect(await versionOf(harness, OTHER)).toBe(1);
+    expect(() => scanAll(engine, 0, { limit: 10, bytesMax: 1e6, examinedMax: 10 })).toThrow(path);
+    put(harness, KEY, 3);
+    engine.commit();
+    await harness.settle();
+    expect(await versionOf(harness, KEY)).toBe(3);
+    await harness.wait(engine.compactAll());
+    expect(disk.exists(path)).toBe(true);
+    await harness.close();
+  });
+
   it('refuses a directory of another shard', async () => {
     const disk = newDisk();
     const harness = new EngineHarness(disk, TIERED);
