@@ -9,6 +9,7 @@ import { BrokenTable } from './broken-table.ts';
 import type { EngineListener, EngineOptions, TableMeta, TableReader } from './contract.ts';
 import type { Manifest } from './manifest.ts';
 import { listOrphans } from './manifest-reader.ts';
+import type { TableAccess } from './table-access.ts';
 import { TableSet } from './table-set.ts';
 import { segmentPath } from './wal-recovery.ts';
 
@@ -17,21 +18,12 @@ const REPORTED_MAX = 1000;
 /** The process lacks something; the file may be sound. */
 const SHORTAGES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'EACCES', 'EPERM']);
 
-/** How the engine reaches tables. */
-export interface TableAccess {
-  path(directory: string, number: number): string;
-  /** The number in a table's file name, -1 where the name is none. */
-  numberOfName(name: string): number;
-  open(meta: TableMeta): TableReader;
-  cacheStats(): { readonly bytes: number; readonly hits: number; readonly misses: number };
-}
-
 export class EngineTables {
   /** Numbers of tables in force that could not be opened. */
   readonly broken = new Set<number>();
+  readonly access: TableAccess;
   readonly #fs: FileSystem;
   readonly #directory: string;
-  readonly #access: TableAccess;
   readonly #manifest: Manifest;
   readonly #listener: EngineListener;
   readonly #reported = new Set<string>();
@@ -46,7 +38,7 @@ export class EngineTables {
   ) {
     this.#fs = fs;
     this.#directory = options.directory;
-    this.#access = access;
+    this.access = access;
     this.#manifest = manifest;
     this.#listener = listener;
     this.#nextNumber = fs
@@ -64,19 +56,15 @@ export class EngineTables {
     return first;
   }
   path(number: number): string {
-    return this.#access.path(this.#directory, number);
+    return this.access.path(number);
   }
   open(meta: TableMeta): TableReader {
-    return this.#access.open(meta);
+    return this.access.open(meta);
   }
-  cacheStats(): ReturnType<TableAccess['cacheStats']> {
-    return this.#access.cacheStats();
-  }
-
   /** Deletes what no manifest names. What cannot be deleted stays, and does no harm. */
   deleteOrphans(): void {
     const names = listOrphans(this.#fs, this.#directory, this.#manifest, (name) =>
-      this.#access.numberOfName(name),
+      this.access.numberOfName(name),
     );
     for (const name of names) this.remove(join(this.#directory, name));
   }

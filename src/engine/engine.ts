@@ -10,17 +10,19 @@ import { SharedMemtableWriter } from '../ipc/memtable-writer.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import type { EngineListener, EngineOptions, FlushJob, JobRunner, ShardEngine } from './contract.ts';
 import { recoverLog } from './engine-recovery.ts';
-import { EngineTables, type TableAccess } from './engine-tables.ts';
+import { EngineTables } from './engine-tables.ts';
 import { contextOf, type EngineBase, LsmEngine } from './lsm-engine.ts';
 import { Manifest } from './manifest.ts';
 import { MemtableList } from './memtable-list.ts';
-import { tableAccess } from './table-access.ts';
-import type { SetTimer } from './write-path.ts';
+import type { ReadMode } from './read-policy.ts';
+import { TableAccess } from './table-access.ts';
+import type { SetTimer } from './write-path-parts.ts';
 
 /** What tests put something of their own in the place of. */
 export interface EngineParts {
   readonly setTimer: SetTimer;
-  readonly access: TableAccess;
+  /** How blocks of tables are read: 'adaptive' where it is missing. */
+  readonly readMode: ReadMode;
 }
 const setUnreferencedTimer: SetTimer = (ms, fire) => {
   setTimeout(fire, ms).unref();
@@ -43,7 +45,7 @@ export async function openEngine(
   const manifest = openManifest(options, fs);
   try {
     const setTimer = parts.setTimer ?? setUnreferencedTimer;
-    const access = parts.access ?? tableAccess(options, fs);
+    const access = new TableAccess(options, fs, clock, parts.readMode ?? 'adaptive');
     const files = new EngineTables(options, fs, access, manifest, listener);
     files.deleteOrphans();
     const tables = files.openAll();

@@ -43,7 +43,8 @@ import { scanPage } from './scans.ts';
 import { Snapshots } from './snapshots.ts';
 import type { TableSet } from './table-set.ts';
 import { CommitLog } from './wal.ts';
-import { type SetTimer, WritePath } from './write-path.ts';
+import { WritePath } from './write-path.ts';
+import type { SetTimer } from './write-path-parts.ts';
 
 /** What an engine is put together from. */
 export interface EngineBase {
@@ -113,7 +114,10 @@ export class LsmEngine implements ShardEngine {
       ...background,
       makeJob: (slot, number) => this.#flushJob(slot, number),
       retireSegment: (number) => this.#retire(number),
-      onFlushed: () => this.#compactor.poke(),
+      onFlushed: () => {
+        this.#compactor.poke();
+        this.#weighTables();
+      },
     });
     this.#compactor = new Compactor(
       {
@@ -303,7 +307,7 @@ export class LsmEngine implements ShardEngine {
   stats(): EngineStats {
     const { memtables, tables, files } = this.#base;
     const { writer } = memtables;
-    const cache = files.cacheStats();
+    const { cacheBytes, cacheHits, cacheMisses } = files.access;
     const walBytes = memtables.items.reduce((sum, { end }) => sum + end, 0);
     return {
       memtableBytes: walBytes + (writer.active >= 0 ? Math.max(0, writer.head - this.#log.end) : 0),
@@ -312,9 +316,9 @@ export class LsmEngine implements ShardEngine {
       tableBytes: tables.bytes,
       tableRecords: tables.records,
       walBytes,
-      blockCacheBytes: cache.bytes,
-      blockCacheHits: cache.hits,
-      blockCacheMisses: cache.misses,
+      blockCacheBytes: cacheBytes,
+      blockCacheHits: cacheHits,
+      blockCacheMisses: cacheMisses,
       flushes: this.#flusher.count,
       compactions: this.#compactor.count,
       compactionBytesWritten: this.#compactor.bytesWritten,

@@ -21,6 +21,7 @@ export class SimulatedFile implements File {
   readonly node: FileNode;
   readonly #name: string;
   readonly #owner: FileOwner;
+  readonly #isWritable: boolean;
   #inFlight = 0;
   #closed = false;
   readonly #ended = (): void => {
@@ -28,11 +29,12 @@ export class SimulatedFile implements File {
     if (this.#closed && this.#inFlight === 0) this.#owner.closed(this);
   };
 
-  constructor(owner: FileOwner, path: string, node: FileNode) {
+  constructor(owner: FileOwner, path: string, node: FileNode, isWritable: boolean) {
     this.#owner = owner;
     this.path = path;
     this.#name = basename(path);
     this.node = node;
+    this.#isWritable = isWritable;
   }
 
   readSync(target: Uint8Array, start: number, length: number, position: number): number {
@@ -65,6 +67,7 @@ export class SimulatedFile implements File {
   truncate(length: number): void {
     this.#check('truncate');
     this.#owner.plan.pass('truncate', this.path, this.#name);
+    if (!this.#isWritable) throw ioFailure('truncate', this.path, 'EINVAL', 'the file is open for reading');
     const growth = length - this.node.size;
     if (growth > 0) {
       const room = this.#owner.take(growth);
@@ -117,6 +120,7 @@ export class SimulatedFile implements File {
 
   #write(source: Uint8Array, start: number, length: number, position: number): number {
     const fault = this.#owner.plan.enter('write', this.path, this.#name);
+    if (!this.#isWritable) throw ioFailure('write', this.path, 'EBADF', 'the file is open for reading');
     if (fault !== null) {
       this.#put(source, start, Math.min(length, fault.bytes ?? 0), position);
       throw ioFailure('write', this.path, fault.errno, 'injected');

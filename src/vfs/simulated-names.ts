@@ -55,16 +55,16 @@ export class NameTree {
     this.root = root;
   }
 
-  /** The place of a path. Throws ENOENT or ENOTDIR where its folder is not there or none. */
-  place(operation: string, path: string): Place {
+  /** The place of a path. Throws ENOENT or ENOTDIR, of `named`, where its folder is not there or none. */
+  place(operation: string, path: string, named = path): Place {
     const parts = partsOf(path);
     const name = parts.pop();
-    if (name === undefined) throw ioFailure(operation, path, 'EBUSY', 'it is the root');
+    if (name === undefined) throw ioFailure(operation, named, 'EBUSY', 'it is the root');
     let directory = this.root;
     for (const part of parts) {
       const next = directory.entries.get(part);
-      if (next === undefined) throw ioFailure(operation, path, 'ENOENT');
-      if (next instanceof FileNode) throw ioFailure(operation, path, 'ENOTDIR');
+      if (next === undefined) throw ioFailure(operation, named, 'ENOENT');
+      if (next instanceof FileNode) throw ioFailure(operation, named, 'ENOTDIR');
       directory = next;
     }
     return { directory, name, node: directory.entries.get(name) };

@@ -190,7 +190,7 @@ export class SimulatedFileSystem implements FileSystem {
       node = this.#names.file(operation, path);
       this.#checkDescriptors(operation, path);
     }
-    const file = new SimulatedFile(this.#owner, path, node);
+    const file = new SimulatedFile(this.#owner, path, node, mode !== 'read');
     node.handles++;
     this.#openFiles.add(file);
     return file;
@@ -198,8 +198,8 @@ export class SimulatedFileSystem implements FileSystem {
   rename(from: string, to: string): void {
     this.#plan.pass('rename', to, basename(to));
     const both = `${from} to ${to}`;
-    const source = this.#names.place('rename', from);
-    const target = this.#names.place('rename', to);
+    const source = this.#names.place('rename', from, both);
+    const target = this.#names.place('rename', to, both);
     if (source.node === undefined) throw ioFailure('rename', both, 'ENOENT');
     if (source.node === target.node) return;
     if (source.node instanceof DirectoryNode) {
@@ -214,8 +214,8 @@ export class SimulatedFileSystem implements FileSystem {
   link(from: string, to: string): void {
     this.#plan.pass('link', to, basename(to));
     const both = `${from} to ${to}`;
-    const source = this.#names.place('link', from);
-    const target = this.#names.place('link', to);
+    const source = this.#names.place('link', from, both);
+    const target = this.#names.place('link', to, both);
     if (source.node === undefined) throw ioFailure('link', both, 'ENOENT');
     if (target.node !== undefined) throw ioFailure('link', both, 'EEXIST');
     if (source.node instanceof DirectoryNode) throw ioFailure('link', both, 'EPERM');

@@ -19,12 +19,13 @@ import {
   type ShardEngine,
 } from '../../src/engine/contract.ts';
 import { openEngine } from '../../src/engine/engine.ts';
+import type { ReadMode } from '../../src/engine/read-policy.ts';
 import { LocalJobRunner } from '../../src/engine/run-job.ts';
+import { Sstables } from '../../src/engine/sstables.ts';
 import type { MemtableSetMemory, SeekTarget } from '../../src/ipc/contract.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
-import { fakeAccess, fakeFactory } from './fake-table.ts';
 
 export const DIRECTORY = '/shard';
 const PUMP_TURNS_MAX = 200_000;
@@ -45,6 +46,7 @@ export interface Shape {
   readonly tablesMax: number;
   readonly tableTargetBytes: number;
   readonly gcGraceMs: number;
+  readonly readMode: ReadMode;
 }
 
 export const SHAPE: Shape = {
@@ -63,6 +65,7 @@ export const SHAPE: Shape = {
   tablesMax: 64,
   tableTargetBytes: 64 * 1024,
   gcGraceMs: 3_600_000,
+  readMode: 'async',
 };
 
 export function randomShape(random: Random): Shape {
@@ -83,6 +86,7 @@ export function randomShape(random: Random): Shape {
     tablesMax: random.pick([16, 64]),
     tableTargetBytes: random.pick([32, 128, 512]) * 1024,
     gcGraceMs: random.pick([0, 1000, 3_600_000]),
+    readMode: random.pick(['async', 'async', 'adaptive'] as const),
   };
 }
 
@@ -160,12 +164,12 @@ export class EngineHarness implements EngineListener {
       gcGraceMs: s.gcGraceMs,
       origin: 1,
     };
-    const tools = { tables: fakeFactory, clock: this.clock, pause: this.#pause };
+    const tools = { tables: new Sstables(this.clock), clock: this.clock, pause: this.#pause };
     const jobs = new LocalJobRunner(this.disk, tools);
     this.#engine = await this.wait(
       openEngine(options, this.disk, jobs, this.clock, this, {
         setTimer: (ms, fire) => this.timers.push({ at: this.clock.monotonicMs() + ms, fire }),
-        access: fakeAccess(this.disk, DIRECTORY),
+        readMode: s.readMode,
       }),
     );
     return this.#engine;

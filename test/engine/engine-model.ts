@@ -199,7 +199,7 @@ export class ModelRun {
     const roll = this.#random.below(1000);
     if (roll < 560) await this.#write();
     else if (roll < 760) this.#read();
-    else if (roll < 772) this.#scan();
+    else if (roll < 765) this.#scan();
     else if (roll < 900) await this.#steps();
     else if (roll < 960) this.#engine.commit();
     else if (roll < 990) this.#harness.advance(this.#random.pick([1, 50, 500, 5000]));
@@ -227,7 +227,9 @@ export class ModelRun {
     const before = this.#latest.get(Buffer.from(key).toString())?.version ?? 0;
     const version = Math.max(before + 1, this.#clock.nowUs() - this.#random.below(SKEW_US));
     if (this.#random.chance(0.15)) return { key, version, deleted: true };
-    const length = this.#random.chance(0.02) ? this.#random.below(8000) : this.#random.below(this.#valueBytes);
+    const length = this.#random.chance(0.02)
+      ? this.#random.below(8000)
+      : this.#random.below(this.#valueBytes);
     const value = Buffer.alloc(length, `${version} `);
     if (this.#random.chance(0.15))
       return { key, value, version, expiresMs: this.#clock.nowMs() + this.#random.between(0, 20_000) };
@@ -237,7 +239,8 @@ export class ModelRun {
   async #write(): Promise<void> {
     const put = this.#newPut();
     let also = this.#random.chance(0.1) ? this.#newPut() : null;
-    if (also !== null && also.key === put.key) also = { ...also, version: Math.max(also.version, put.version + 1) };
+    if (also !== null && also.key === put.key)
+      also = { ...also, version: Math.max(also.version, put.version + 1) };
     // A conditional write: what the engine shows as latest must be what the model has.
     if (this.#random.chance(0.1)) {
       const name = Buffer.from(put.key).toString();
@@ -313,10 +316,12 @@ export class ModelRun {
     this.#compareScan(0, this.#durable);
   }
   #compareScan(snapshot: number, state: State): void {
+    // Some tens of pages at most: each seeks in every table.
+    const few = Math.ceil(state.size / 24);
     const pages = {
-      limit: this.#random.pick([1, 10, 1000]),
-      bytesMax: this.#random.pick([500, 5000, 1_000_000]),
-      examinedMax: this.#random.pick([3, 50, 10_000]),
+      limit: this.#random.pick([1 + few, 1000]),
+      bytesMax: this.#random.pick([500 + few * this.#valueBytes, 1_000_000]),
+      examinedMax: this.#random.pick([3 + few, 10_000]),
     };
     const prefix = this.#random.chance(0.2) ? 'key-1' : '';
     const seen = scanAll(this.#engine, snapshot, pages, prefix);
