@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -137,6 +137,37 @@ describe('a node', () => {
     for (let i = 0; i < 50; i++) expect((await put(url, `key-${i}`, `again ${i}`)).status).toBe(204);
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
     await close(child);
+  });
+
+  it('serves what is whole of a shard with a damaged log, takes no writes for it, and names the file', async () => {
+    const first = serve();
+    const { url } = await ready(first);
+    for (let i = 0; i < 50; i++) expect((await put(url, `key-${i}`, 'v')).status).toBe(204);
+    await close(first);
+    const home = join(root, 'data', 'layout-1', 'shard-1');
+    const log = join(home, readdirSync(home).find((name) => /^wal-[0-9]+\.log$/.test(name)) ?? '');
+    const bytes = readFileSync(log);
+    // In the first group's payload: later groups show that it was durable.
+    bytes.writeUInt8(bytes.readUInt8(100) ^ 4, 100);
+    writeFileSync(log, bytes);
+    const second = serve();
+    const again = await ready(second);
+    const readiness = await fetch(`${again.url}/readyz`);
+    expect(readiness.status).toBe(503);
+    expect(await readiness.text()).toContain(log);
+    const outcomes = new Set<string>();
+    for (let i = 0; i < 50; i++) outcomes.add(`${(await put(again.url, `key-${i}`, 'w')).status}`);
+    expect([...outcomes].sort()).toEqual(['204', '503']);
+    await close(second);
+    // A change of shards would lose what the damage hides: it is refused.
+    const third = await refusal(serve({ shards: 3 }));
+    expect(third).toMatchObject({
+      code: 'CORRUPTION',
+      message: expect.stringContaining(`${log}: corrupt at byte`),
+    });
+    const fourth = serve();
+    await ready(fourth);
+    await close(fourth);
   });
 
   it('says on /readyz that a shard stays down, reports its failure, and serves the other', async () => {
