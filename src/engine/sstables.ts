@@ -36,13 +36,25 @@ export class Sstables implements TableFactory {
     meta: TableMeta | null,
     onBytes: (bytes: number) => void,
   ): TableVerification {
+    // The footer is read twice: progress counts bytes of the file.
+    const size = fileBytes(fs, path);
     let read = 0;
     const damage = verifyTable(fs, path, meta, (bytes) => {
-      read += bytes;
-      onBytes(bytes);
+      const more = Math.min(bytes, size - read);
+      read += more;
+      onBytes(more);
     });
     if (damage.length > 0) return { bytes: read, records: 0, damage };
     const { records } = meta ?? readTableMeta(fs, path, this.numberOf(path.slice(path.lastIndexOf('/') + 1)));
     return { bytes: read, records, damage };
+  }
+}
+
+function fileBytes(fs: FileSystem, path: string): number {
+  const file = fs.open(path, 'read');
+  try {
+    return file.size();
+  } finally {
+    file.close();
   }
 }

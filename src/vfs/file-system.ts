@@ -8,6 +8,9 @@
  * - `rename` is atomic and, before `syncDirectory`, either way after a power cut.
  * - Reads and writes are positional, complete or failing: a short write is finished or reported, a short
  *   read happens only at the end of the file and returns the bytes read.
+ * - A callback never comes before its call has returned. Asynchronous calls on one file may take effect in
+ *   any order: a caller that needs one waits for the first before it makes the second.
+ * - Calls in flight survive a `close`, and come back as usual; calls made after it fail with EBADF.
  */
 export type OpenMode =
   /** The file must exist. */
@@ -34,7 +37,7 @@ export interface File {
   close(): void;
 }
 
-/** Held until `release`; the file stays behind, unlocked. */
+/** Held until `release`, which is idempotent, or the end of the process; a file named LOCK stays behind. */
 export interface FileLock {
   release(): void;
 }
@@ -53,7 +56,10 @@ export interface FileSystem {
   /** Removes an empty directory. */
   rmdir(path: string): void;
   syncDirectory(path: string): void;
-  /** Takes a lock on a directory, or throws LockedError that names the holder. */
+  /**
+   * Takes the lock of a directory, or throws LockedError that names the holder. Excludes other processes, and
+   * other opens of this one. Names that begin with LOCK in that directory belong to it.
+   */
   lock(directory: string): FileLock;
   /** Bytes free for this process on the file system of `path`. */
   freeBytes(path: string): number;

@@ -3,58 +3,38 @@ import { AssertionError } from '../../src/base/assert.ts';
 import { ClosedError, DiskFullError, IoError } from '../../src/base/errors.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { tokenHiAt, tokenLoAt, versionAt } from '../../src/base/record.ts';
-import type { CompactJob, TableMeta } from '../../src/engine/contract.ts';
+import type { TableMeta } from '../../src/engine/contract.ts';
 import { BURST_MS_MAX, PAUSE_MS_MAX, SLICE_BYTES_MAX } from '../../src/engine/job-pace.ts';
 import { runJob } from '../../src/engine/run-job.ts';
 import { ownPart, rangesOverlap } from '../../src/engine/token-range.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
 import {
+  DAY_MS,
   DIRECTORY,
   type Encoded,
   encoded,
   GRACE_MS,
   imageOf,
   inOrder,
-  JobHarness,
+  type JobHarness,
   nameAt,
   newestOf,
+  newHarness,
+  outsideOf,
+  randomTables,
   recordOf,
   START_MS,
 } from './job-harness.ts';
 
 const seed = systemSeed();
-const DAY_MS = 86_400_000;
 const bytesIn = (records: Map<string, Encoded>): Map<string, string> =>
   new Map([...records].map(([name, { bytes }]) => [name, Buffer.from(bytes).toString('hex')]));
-
-const outsideOf = (tables: readonly TableMeta[]): CompactJob['outside'] =>
-  tables.map(({ range, versionMin }) => ({ ...range, versionMin }));
-
-/** A history of one key space spread over tables as flushes would, with writes, deletes and expiries. */
-function randomTables(harness: JobHarness, random: Random): TableMeta[] {
-  let version = (START_MS - 30 * DAY_MS) * 1000;
-  return Array.from({ length: random.between(2, 8) }, () => {
-    const records = Array.from({ length: random.between(1, 60) }, () => {
-      version += random.below(2 * DAY_MS * 10);
-      const expires = random.chance(0.3);
-      return encoded(
-        recordOf({
-          key: `k${random.below(50)}`,
-          value: random.chance(0.3) ? null : 'v'.repeat(random.below(40)),
-          version,
-          ...(expires ? { expiresMs: START_MS + random.between(-20, 20) * DAY_MS } : {}),
-        }),
-      );
-    });
-    return harness.table(records.map((one) => one));
-  });
-}
 
 describe(`a compaction (seed ${seed})`, () => {
   it('of any tables with any others outside changes no read, now or later', async () => {
     const random = new Random(seed);
     for (let round = 0; round < 150; round++) {
-      const harness = new JobHarness();
+      const harness = newHarness();
       const tables = randomTables(harness, random);
       const inputs = tables.filter(() => random.chance(0.6));
       const others = tables.filter((table) => !inputs.includes(table));
@@ -80,7 +60,7 @@ describe(`a compaction (seed ${seed})`, () => {
   it('of everything leaves live records and young tombstones, and nothing else', async () => {
     const random = new Random(seed);
     for (let round = 0; round < 60; round++) {
-      const harness = new JobHarness();
+      const harness = newHarness();
       const tables = randomTables(harness, random);
       const { tables: outputs } = await harness.compact(tables);
       const expected = [...newestOf(harness.readAll(tables))].filter(([, { view }]) => {
@@ -101,7 +81,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('keeps a tombstone while an older record lies outside, so that it does not come back', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const version = (START_MS - 2 * GRACE_MS) * 1000;
     const old = harness.tableOf({ key: 'a', value: 'back', version });
     const deletion = harness.tableOf({ key: 'a', value: null, version: version + 1 });
@@ -114,7 +94,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('keeps all that an active memtable may be older than', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const version = (START_MS - 2 * GRACE_MS) * 1000;
     const deletion = harness.tableOf({ key: 'a', value: null, version });
     const memtable = {
@@ -128,7 +108,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('cuts its outputs at the parts of the token space and at their size, never within a token', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const ownership = { vnodes: 16, shards: 2, shard: 1 };
     const records: Encoded[] = [];
     for (let i = 0; i < 400; i++)
@@ -153,7 +133,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('keeps the records of one token in one table however long it grows', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const records = Array.from({ length: 200 }, (_, i) =>
       encoded({
         ...recordOf({ key: 'hot', value: 'v'.repeat(50), version: i + 1, keyspace: 1 }),
@@ -165,7 +145,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('writes no more outputs than it may: the last takes the rest', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const writes = Array.from({ length: 300 }, (_, i) => ({ key: `k${i}`, value: 'v', version: i + 1 }));
     const { tables } = await harness.compact([harness.tableOf(...writes)], {
       outputBytesMax: 100,
@@ -176,7 +156,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('opens as many tables at a time as overlap, not as many as it reads', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const writes = Array.from({ length: 400 }, (_, i) => ({ key: `k${i}`, value: 'v', version: i + 1 }));
     const { tables } = await harness.compact([harness.tableOf(...writes)], {
       outputBytesMax: 1000,
@@ -189,7 +169,7 @@ describe(`a compaction (seed ${seed})`, () => {
   });
 
   it('refuses inputs whose numbers it would write over', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const table = harness.tableOf({ key: 'a', value: 'v', version: 1 });
     await expect(harness.compact([table], { firstNumber: table.number })).rejects.toThrow(AssertionError);
     expect(harness.files()).toHaveLength(1);
@@ -199,7 +179,7 @@ describe(`a compaction (seed ${seed})`, () => {
 describe('durability', () => {
   it('means that outputs and their names are on the disk when the result comes back', async () => {
     const random = new Random(seed);
-    const harness = new JobHarness();
+    const harness = newHarness();
     const writes = Array.from({ length: 60 }, (_, i) => ({
       key: `k${i}`,
       value: 'v'.repeat(99),
@@ -210,11 +190,11 @@ describe('durability', () => {
     expect(tables.length).toBeGreaterThan(1);
     const expected = harness.image(tables);
     for (let i = 0; i < 20; i++)
-      expect(new JobHarness(harness.disk.powerCut(random)).image(tables)).toBe(expected);
+      expect(newHarness(harness.disk.powerCut(random)).image(tables)).toBe(expected);
   });
 
   it('is not asked of the disk for a job without outputs', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const inputs = [harness.tableOf({ key: 'a', value: null, version: 1 })];
     harness.disk.resetCounts();
     expect((await harness.compact(inputs)).tables).toEqual([]);
@@ -225,7 +205,7 @@ describe('durability', () => {
 const OUTPUTS_MAX = 16;
 /** Two overlapping tables of some 40 KB, and the compaction of them into several outputs. */
 function twoTables(): { harness: JobHarness; inputs: TableMeta[]; files: string[] } {
-  const harness = new JobHarness();
+  const harness = newHarness();
   const writes = (version: number) =>
     Array.from({ length: 100 }, (_, i) => ({ key: `k${i}`, value: 'v'.repeat(400), version: version + i }));
   const inputs = [harness.tableOf(...writes(1000)), harness.tableOf(...writes(1))];
@@ -309,7 +289,7 @@ describe('the stop flag', () => {
   });
 
   it('ends a compaction within a slice, and nothing of it is left', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const value = 'v'.repeat(64 * 1024);
     const writes = Array.from({ length: 80 }, (_, i) => ({ key: `k${i}`, value, version: i + 1 }));
     const input = harness.tableOf(...writes);
@@ -326,7 +306,7 @@ describe('the stop flag', () => {
   });
 
   it('ends one that waits for its rate within moments', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const value = 'v'.repeat(64 * 1024);
     const input = harness.tableOf(
       ...Array.from({ length: 80 }, (_, i) => ({ key: `k${i}`, value, version: i + 1 })),
@@ -343,7 +323,7 @@ describe('the stop flag', () => {
 describe('the rate', () => {
   it('is kept over the whole compaction, but for a short burst', async () => {
     for (const rate of [1_000_000, 7_000_000]) {
-      const harness = new JobHarness();
+      const harness = newHarness();
       const value = 'v'.repeat(32 * 1024);
       const writes = Array.from({ length: 300 }, (_, i) => ({ key: `k${i}`, value, version: i + 1 }));
       const input = harness.tableOf(...writes);
@@ -359,7 +339,7 @@ describe('the rate', () => {
   });
 
   it('of 0 waits for nothing, and others still have their turn between slices', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const value = 'v'.repeat(64 * 1024);
     const input = harness.tableOf(
       ...Array.from({ length: 80 }, (_, i) => ({ key: `k${i}`, value, version: i + 1 })),
@@ -372,7 +352,7 @@ describe('the rate', () => {
 
 describe('the result', () => {
   it('counts what was read and written', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const inputs = [
       harness.tableOf({ key: 'a', value: 'v', version: 1 }, { key: 'b', value: 'v', version: 2 }),
       harness.tableOf({ key: 'a', value: 'w', version: 3 }),

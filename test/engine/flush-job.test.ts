@@ -8,7 +8,16 @@ import type { MemtableSetMemory } from '../../src/ipc/contract.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
-import { type Encoded, encoded, imageOf, inOrder, JobHarness, newestOf, recordOf } from './job-harness.ts';
+import {
+  type Encoded,
+  encoded,
+  imageOf,
+  inOrder,
+  type JobHarness,
+  newestOf,
+  newHarness,
+  recordOf,
+} from './job-harness.ts';
 
 const seed = systemSeed();
 
@@ -43,19 +52,19 @@ describe(`a flush (seed ${seed})`, () => {
   const writes = records.map(encoded);
 
   it('writes the newest record of every key as it stands, dead ones and both keyspaces too', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const result = await runJob(jobOf(harness, memtable(writes, records)), harness.disk, harness.tools);
     expect(result.tables.map(({ number }) => number)).toEqual([7]);
     const expected = inOrder(newestOf(writes).values());
     expect(harness.image(result.tables)).toBe(imageOf(expected));
     expect(result).toMatchObject({ recordsRead: expected.length, recordsWritten: expected.length });
     const after = harness.disk.powerCut(random);
-    expect(new JobHarness(after).files()).toEqual(['7.plain']);
+    expect(newHarness(after).files()).toEqual(['7.plain']);
     expect(harness.pauses.length).toBe(Math.floor(expected.length / SLICE_RECORDS_MAX));
   });
 
   it('of an empty memtable writes no table', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const result = await runJob(jobOf(harness, memtable([], [])), harness.disk, harness.tools);
     expect(result).toMatchObject({ tables: [], recordsWritten: 0 });
     expect(harness.disk.log).toEqual([]);
@@ -63,26 +72,26 @@ describe(`a flush (seed ${seed})`, () => {
 
   it('that fails at any call to the disk, or is stopped, leaves no table', async () => {
     const memory = memtable(writes, records);
-    const whole = new JobHarness();
+    const whole = newHarness();
     await runJob(jobOf(whole, memory), whole.disk, whole.tools);
     for (const operation of ['exists', 'create', 'write', 'sync', 'sync-directory'] as const) {
       expect(whole.disk.callsOf(operation), operation).toBeGreaterThan(0);
       for (let after = 0; after < whole.disk.callsOf(operation); after++) {
-        const harness = new JobHarness();
+        const harness = newHarness();
         harness.disk.inject({ operation, after, times: 1, errno: 'EIO' });
         await expect(runJob(jobOf(harness, memory), harness.disk, harness.tools)).rejects.toThrow(IoError);
         expect(harness.disk.openPaths).toEqual([]);
         expect(harness.files()).toEqual([]);
       }
     }
-    const harness = new JobHarness();
+    const harness = newHarness();
     new StopFlag(harness.stop).raise();
     await expect(runJob(jobOf(harness, memory), harness.disk, harness.tools)).rejects.toThrow(ClosedError);
     expect(harness.disk.log).toEqual([]);
   });
 
   it('repeated after a crash takes the place of what the first left behind', async () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     const job = jobOf(harness, memtable(writes, records));
     const first = await runJob(job, harness.disk, harness.tools);
     const again = await runJob(job, harness.disk, harness.tools);

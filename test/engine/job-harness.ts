@@ -1,5 +1,6 @@
 /** A small shard for tests of jobs: a disk, a clock, tables, and a Map that knows what must be in them. */
 import { ManualClock } from '../../src/base/clock.ts';
+import type { Random } from '../../src/base/random.ts';
 import {
   compareRecordAge,
   compareRecordPlaces,
@@ -16,17 +17,18 @@ import {
   writeRecord,
 } from '../../src/base/record.ts';
 import { hashToken, token } from '../../src/base/token.ts';
-import type { CompactJob, JobResult, TableMeta } from '../../src/engine/contract.ts';
-import type { JobTools } from '../../src/engine/job-tools.ts';
+import type { CompactJob, JobResult, TableMeta, TableOptions } from '../../src/engine/contract.ts';
+import type { JobTools, TableFactory } from '../../src/engine/job-tools.ts';
 import { runJob } from '../../src/engine/run-job.ts';
 import type { StopFlagMemory } from '../../src/ipc/stop-flag.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { newDisk } from './disk.ts';
-import { PlainTables, plainPath } from './plain-tables.ts';
+import { PlainTables } from './plain-tables.ts';
 
 export const DIRECTORY = '/shard';
 export const START_MS = 1_700_000_000_000;
+export const DAY_MS = 86_400_000;
 export const GRACE_MS = 10 * 86_400_000;
 export const ALL_TOKENS = { firstHi: 0, firstLo: 0, lastHi: 0xffff_ffff, lastLo: 0xffff_ffff };
 
@@ -88,34 +90,38 @@ export function newestOf(records: Iterable<Encoded>): Map<string, Encoded> {
   return newest;
 }
 
-export class JobHarness {
+const TABLE_OPTIONS: TableOptions = { blockBytes: 4096, compression: 'none', bloomBitsPerKey: 10 };
+
+export class JobHarness<Tables extends TableFactory = PlainTables> {
   readonly disk: SimulatedFileSystem;
   readonly clock = new ManualClock(START_MS);
-  readonly tables = new PlainTables();
+  readonly tables: Tables;
   stop: StopFlagMemory = createStopFlag();
   number = 1;
   /** Each wait of a job, in ms. */
   readonly pauses: number[] = [];
   /** Called in each wait. */
   onPause: (ms: number) => void = () => undefined;
-  readonly tools: JobTools = {
-    tables: this.tables,
-    clock: this.clock,
-    pause: async (ms) => {
-      this.pauses.push(ms);
-      this.onPause(ms);
-      this.clock.advanceMs(ms);
-      await Promise.resolve();
-    },
-  };
+  readonly tools: JobTools;
 
-  constructor(disk = newDisk()) {
+  constructor(disk: SimulatedFileSystem, tables: Tables) {
     this.disk = disk;
+    this.tables = tables;
+    this.tools = {
+      tables,
+      clock: this.clock,
+      pause: async (ms) => {
+        this.pauses.push(ms);
+        this.onPause(ms);
+        this.clock.advanceMs(ms);
+        await Promise.resolve();
+      },
+    };
   }
 
   /** Writes one record of each key, the newest. */
   table(records: Iterable<Encoded>): TableMeta {
-    const builder = this.tables.create(this.disk, DIRECTORY, this.number++);
+    const builder = this.tables.create(this.disk, DIRECTORY, this.number++, TABLE_OPTIONS);
     for (const { view, bytes } of inOrder(newestOf(records).values())) builder.add(view, bytes, 0);
     const meta = builder.finish();
     this.disk.syncDirectory(DIRECTORY);
@@ -160,7 +166,7 @@ export class JobHarness {
       kind: 'compact',
       fileSystem: { kind: 'memory' },
       directory: DIRECTORY,
-      table: { blockBytes: 4096, compression: 'none', bloomBitsPerKey: 10 },
+      table: TABLE_OPTIONS,
       ownership: { vnodes: 16, shards: 1, shard: 0 },
       stop: this.stop,
       inputs,
@@ -179,9 +185,35 @@ export class JobHarness {
   }
   /** Names of table files. */
   files(): string[] {
-    return this.disk.readdir(DIRECTORY).filter((name) => name.endsWith('.plain'));
+    return this.disk.readdir(DIRECTORY).filter((name) => this.tables.numberOf(name) >= 0);
   }
   pathOf(number: number): string {
-    return plainPath(DIRECTORY, number);
+    return this.tables.path(DIRECTORY, number);
   }
+}
+
+/** With tables as simple as they can be. */
+export const newHarness = (disk = newDisk()): JobHarness => new JobHarness(disk, new PlainTables());
+
+export const outsideOf = (tables: readonly TableMeta[]): CompactJob['outside'] =>
+  tables.map(({ range, versionMin }) => ({ ...range, versionMin }));
+
+/** A history of one key space spread over tables as flushes would, with writes, deletes and expiries. */
+export function randomTables(harness: JobHarness<TableFactory>, random: Random): TableMeta[] {
+  let version = (START_MS - 30 * DAY_MS) * 1000;
+  return Array.from({ length: random.between(2, 8) }, () => {
+    const records = Array.from({ length: random.between(1, 60) }, () => {
+      version += random.below(2 * DAY_MS * 10);
+      const expires = random.chance(0.3);
+      return encoded(
+        recordOf({
+          key: `k${random.below(50)}`,
+          value: random.chance(0.3) ? null : 'v'.repeat(random.below(40)),
+          version,
+          ...(expires ? { expiresMs: START_MS + random.between(-20, 20) * DAY_MS } : {}),
+        }),
+      );
+    });
+    return harness.table(records);
+  });
 }

@@ -14,9 +14,9 @@ import {
   GRACE_MS,
   imageOf,
   inOrder,
-  JobHarness,
   nameAt,
   newestOf,
+  newHarness,
   recordOf,
   START_MS,
   type Write,
@@ -133,7 +133,7 @@ describe('sources outside', () => {
 describe('runs of tables', () => {
   it('do not overlap, hold each table once, and are as few as overlap', () => {
     const random = new Random(seed);
-    const harness = new JobHarness();
+    const harness = newHarness();
     const meta = harness.tableOf({ key: 'a', value: '', version: 1 });
     for (let round = 0; round < 200; round++) {
       const tables = Array.from({ length: random.below(30) }, (_, number) => {

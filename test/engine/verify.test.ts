@@ -9,7 +9,7 @@ import { type ShardVerification, verifyShard } from '../../src/engine/verify-sha
 import { WAL_GROUP_HEADER_BYTES } from '../../src/engine/wal-format.ts';
 import { segmentPath } from '../../src/engine/wal-recovery.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
-import { DIRECTORY, JobHarness } from './job-harness.ts';
+import { DIRECTORY, type JobHarness, newHarness } from './job-harness.ts';
 import { LogHarness, recoverOne } from './wal-harness.ts';
 
 interface Shard {
@@ -18,7 +18,7 @@ interface Shard {
 }
 /** Two tables of two records, segment 1 in tables and gone, segments 2 and 3 in the log with two groups each. */
 async function shard(): Promise<Shard> {
-  const harness = new JobHarness();
+  const harness = newHarness();
   const { disk } = harness;
   const tables = [
     harness.tableOf({ key: 'a', value: 'v', version: 1 }, { key: 'b', value: 'v', version: 2 }),
@@ -162,7 +162,7 @@ describe('the check of a shard', () => {
   });
 
   it('of a directory that is not there is an error, not damage', () => {
-    const harness = new JobHarness();
+    const harness = newHarness();
     expect(() => verifyShard(harness.disk, '/nowhere', harness.tables, () => undefined)).toThrow(IoError);
   });
 });
