@@ -2,9 +2,15 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MiB } from '../../src/base/limits.ts';
 import { ThreadPool } from '../../src/node/thread-pool.ts';
+
+// It must come before the pool starts threads.
+const { started } = (await import(/* @vite-ignore */ resolve(import.meta.dirname, 'node-threads.mjs'))) as {
+  started: Worker[];
+};
 
 const module = pathToFileURL(resolve(import.meta.dirname, 'node-pool-task.mjs'));
 let root = '';
@@ -36,7 +42,11 @@ describe('a pool of threads', () => {
     async (how, message) => {
       const file = join(root, how);
       for (let round = 0; round < 3; round++) {
-        await expect(pool.run({ how, file })).rejects.toThrow(message);
+        const outcome = pool.run({ how, file });
+        const [thread] = started;
+        await expect(outcome).rejects.toThrow(message);
+        expect(thread?.threadId).toBe(-1);
+        expect(started).not.toContain(thread);
         const { size } = statSync(file);
         // The thread that comes in its place is given time, and nothing more is written meanwhile.
         expect(await pool.run({ how: 'return' })).toBe('done');

@@ -43,6 +43,13 @@ const refusal = async (child: Child): Promise<{ code: string; message: string }>
   expect(await child.ended).toBe(0);
   return JSON.parse(line.slice('error '.length)) as { code: string; message: string };
 };
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as { port: number };
+  await new Promise((done) => server.close(done));
+  return port;
+}
 const put = (url: string, key: string, value: string): Promise<Response> =>
   fetch(`${url}/v1/kv/${key}`, {
     method: 'PUT',
@@ -92,6 +99,13 @@ describe('a node', () => {
         expect(await read.text()).toBe(body);
       }
     }
+    const seen = new Set<string>();
+    for (let i = 0; i < 100 && seen.size < 3; i++) {
+      const response = await fetch(`${url}/metrics`, { headers: { connection: 'close' } });
+      for (const [, frontend = ''] of (await response.text()).matchAll(/frontend="(\d+)"/g))
+        seen.add(frontend);
+    }
+    expect([...seen].sort()).toEqual(['0', '1', '2']);
     await close(child);
   });
 
@@ -103,11 +117,11 @@ describe('a node', () => {
       code: 'LISTEN',
       message: expect.stringContaining(`127.0.0.1:${port}`),
     });
-    server.close();
+    await new Promise((done) => server.close(done));
     // Nor does it share with another node, which shares among its own front ends.
-    const node = serve({ frontends: 2, data: join(root, 'other') });
-    const { url } = await ready(node);
-    const taken = Number(new URL(url).port);
+    const taken = await freePort();
+    const node = serve({ port: taken, frontends: 2, data: join(root, 'other') });
+    await ready(node);
     expect((await refusal(serve({ port: taken, frontends }))).message).toContain(`127.0.0.1:${taken}`);
     await close(node);
     // The directory was given back.
