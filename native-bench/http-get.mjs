@@ -3,6 +3,7 @@
 // process of its own, alternately, wrk on the other core. Needs `npm run build` and wrk (Debian: wrk).
 //   node native-bench/http-get.mjs [runs, default 5] [seconds, default 5]
 import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const VALUE_BYTES = 2048;
@@ -85,6 +86,14 @@ async function serveFront() {
   console.log(front.port);
 }
 
+/** Microseconds of processor time that a process has used; 0 where /proc does not tell. */
+function cpuUs(pid) {
+  if (!existsSync('/proc/self/stat')) return 0;
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+  return (Number(fields[11]) + Number(fields[12])) * 10_000;
+}
+
+/** Requests a second, and microseconds of the server's processor time for each: what other load disturbs least. */
 function measure(name, accept, seconds) {
   const server = spawn(process.execPath, [fileURLToPath(import.meta.url), name], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -92,11 +101,18 @@ function measure(name, accept, seconds) {
   return new Promise((resolve) => {
     server.stdout.once('data', (chunk) => {
       const url = `http://127.0.0.1:${Number(chunk)}/v1/kv/key7`;
-      const args = ['-t1', '-c64', `-d${seconds}s`, '-H', `Accept: ${accept}`, url];
-      const out = execFileSync('wrk', args, { encoding: 'utf8' });
+      const run = (time) =>
+        execFileSync('wrk', ['-t1', '-c64', `-d${time}s`, '-H', `Accept: ${accept}`, url], {
+          encoding: 'utf8',
+        });
+      run(1);
+      const before = cpuUs(server.pid);
+      const out = run(seconds);
+      const used = cpuUs(server.pid) - before;
       if (/Non-2xx/.test(out)) throw new Error(out);
       server.kill();
-      resolve(Number(/Requests\/sec:\s+([0-9.]+)/.exec(out)[1]));
+      const requests = Number(/(\d+) requests in/.exec(out)[1]);
+      resolve({ rate: Math.round(Number(/Requests\/sec:\s+([0-9.]+)/.exec(out)[1])), us: used / requests });
     });
   });
 }
@@ -109,9 +125,14 @@ else {
   const figures = { bare: [], raw: [], json: [] };
   for (let run = 0; run < Number(runsText); run++)
     for (const [name, [server, accept]] of Object.entries(cases))
-      figures[name].push(Math.round(await measure(server, accept, Number(secondsText))));
-  for (const name of Object.keys(cases))
+      figures[name].push(await measure(server, accept, Number(secondsText)));
+  for (const name of Object.keys(cases)) {
+    const of = (which) => median(figures[name].map((figure) => figure[which]));
+    const bare = (which) => median(figures.bare.map((figure) => figure[which]));
+    const rates = figures[name].map(({ rate }) => rate).join(' ');
     console.log(
-      `${name.padEnd(5)} ${String(median(figures[name])).padStart(8)} requests/s  ${(median(figures[name]) / median(figures.bare)).toFixed(2)} of bare  (${figures[name].join(' ')})`,
+      `${name.padEnd(5)} ${String(of('rate')).padStart(7)} requests/s, ${(of('rate') / bare('rate')).toFixed(2)} of bare;` +
+        ` server ${of('us').toFixed(2)} us a request, rate by processor time ${(bare('us') / of('us')).toFixed(2)} of bare  (${rates})`,
     );
+  }
 }

@@ -61,7 +61,7 @@ export class KeyValue {
 
   read(res: HttpResponse, req: HttpRequest, head: boolean): void {
     const { state } = this;
-    const startMs = state.clock.monotonicMs();
+    const startMs = state.metrics.beginLocal();
     const metric = head ? Metric.HEAD : Metric.GET;
     try {
       const key = state.keys.decode(req.getUrl(), KV_PATH.length);
@@ -75,19 +75,28 @@ export class KeyValue {
       if (ifNoneMatch !== '') parseTags(ifNoneMatch, 'If-None-Match');
       hashToken(key);
       const { client } = state.requests;
-      const nowMs = state.clock.nowMs();
+      const nowMs = state.turnMs();
       const outcome = client.getLocal(token.hi, token.lo, key, nowMs);
       if (outcome === MEMTABLE_MISS) {
-        this.#fetch(res, key, head, raw, ifMatch, ifNoneMatch, nowMs + options.timeoutMs, startMs);
+        this.#fetch(
+          res,
+          key,
+          head,
+          raw,
+          ifMatch,
+          ifNoneMatch,
+          state.clock.nowMs() + options.timeoutMs,
+          startMs === 0 ? state.clock.monotonicMs() : startMs,
+        );
         return;
       }
       const http =
         outcome === MEMTABLE_HIT
           ? answerRecord(state.answers, res, client.local, key, nowMs, head, raw, ifMatch, ifNoneMatch)
           : this.#absent(res, head, ifMatch);
-      state.metrics.count(metric, http, startMs);
+      state.metrics.countLocal(metric, http, startMs);
     } catch (error) {
-      state.refuse(res, error, metric, startMs, head);
+      state.refuse(res, error, metric, startMs === 0 ? state.clock.monotonicMs() : startMs, head);
     }
   }
 

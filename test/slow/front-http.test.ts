@@ -170,12 +170,18 @@ describe('conditions', () => {
     meddle(3);
     const put = await putJson('/v1/kv/c3', { value: base64('mine') }, { 'if-none-match': '"1"' });
     expect([put.status, meddled]).toEqual([204, 4]);
+    meddle(2);
+    await call('PUT', '/v1/kv/c3', { ...RAW, 'if-none-match': '"1"' }, 'raw and whole');
+    expect((await call('GET', '/v1/kv/c3', { accept: 'application/octet-stream' })).text).toBe(
+      'raw and whole',
+    );
+    expect(served.client.sent.at(-1)).toMatchObject({ op: Op.GET, condition: 0, version: 0, expiresMs: 0 });
     meddle(1000);
     const gaveUp = await putJson('/v1/kv/c3', { value: '' }, { 'if-none-match': '"1"' });
     expect([gaveUp.status, gaveUp.json.error.code, meddled]).toEqual([
       503,
       'OVERLOADED',
-      limits.conditionAttemptsMax + 0,
+      limits.conditionAttemptsMax,
     ]);
     served.client.meanwhile = null;
     expect(versionOf(await call('GET', '/v1/kv/c3'))).toBeGreaterThan(before);

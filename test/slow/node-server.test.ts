@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,6 +43,13 @@ const refusal = async (child: Child): Promise<{ code: string; message: string }>
   expect(await child.ended).toBe(0);
   return JSON.parse(line.slice('error '.length)) as { code: string; message: string };
 };
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const { port } = server.address() as { port: number };
+  await new Promise((done) => server.close(done));
+  return port;
+}
 const put = (url: string, key: string, value: string): Promise<Response> =>
   fetch(`${url}/v1/kv/${key}`, {
     method: 'PUT',
@@ -92,6 +99,13 @@ describe('a node', () => {
         expect(await read.text()).toBe(body);
       }
     }
+    const seen = new Set<string>();
+    for (let i = 0; i < 100 && seen.size < 3; i++) {
+      const response = await fetch(`${url}/metrics`, { headers: { connection: 'close' } });
+      for (const [, frontend = ''] of (await response.text()).matchAll(/frontend="(\d+)"/g))
+        seen.add(frontend);
+    }
+    expect([...seen].sort()).toEqual(['0', '1', '2']);
     await close(child);
   });
 
@@ -103,11 +117,11 @@ describe('a node', () => {
       code: 'LISTEN',
       message: expect.stringContaining(`127.0.0.1:${port}`),
     });
-    server.close();
+    await new Promise((done) => server.close(done));
     // Nor does it share with another node, which shares among its own front ends.
-    const node = serve({ frontends: 2, data: join(root, 'other') });
-    const { url } = await ready(node);
-    const taken = Number(new URL(url).port);
+    const taken = await freePort();
+    const node = serve({ port: taken, frontends: 2, data: join(root, 'other') });
+    await ready(node);
     expect((await refusal(serve({ port: taken, frontends }))).message).toContain(`127.0.0.1:${taken}`);
     await close(node);
     // The directory was given back.
@@ -137,6 +151,37 @@ describe('a node', () => {
     for (let i = 0; i < 50; i++) expect((await put(url, `key-${i}`, `again ${i}`)).status).toBe(204);
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
     await close(child);
+  });
+
+  it('serves what is whole of a shard with a damaged log, takes no writes for it, and names the file', async () => {
+    const first = serve();
+    const { url } = await ready(first);
+    for (let i = 0; i < 50; i++) expect((await put(url, `key-${i}`, 'v')).status).toBe(204);
+    await close(first);
+    const home = join(root, 'data', 'layout-1', 'shard-1');
+    const log = join(home, readdirSync(home).find((name) => /^wal-[0-9]+\.log$/.test(name)) ?? '');
+    const bytes = readFileSync(log);
+    // In the first group's payload: later groups show that it was durable.
+    bytes.writeUInt8(bytes.readUInt8(100) ^ 4, 100);
+    writeFileSync(log, bytes);
+    const second = serve();
+    const again = await ready(second);
+    const readiness = await fetch(`${again.url}/readyz`);
+    expect(readiness.status).toBe(503);
+    expect(await readiness.text()).toContain(log);
+    const outcomes = new Set<string>();
+    for (let i = 0; i < 50; i++) outcomes.add(`${(await put(again.url, `key-${i}`, 'w')).status}`);
+    expect([...outcomes].sort()).toEqual(['204', '503']);
+    await close(second);
+    // A change of shards would lose what the damage hides: it is refused.
+    const third = await refusal(serve({ shards: 3 }));
+    expect(third).toMatchObject({
+      code: 'CORRUPTION',
+      message: expect.stringContaining(`${log}: corrupt at byte`),
+    });
+    const fourth = serve();
+    await ready(fourth);
+    await close(fourth);
   });
 
   it('says on /readyz that a shard stays down, reports its failure, and serves the other', async () => {
