@@ -4,9 +4,8 @@ import { Op } from '../../src/shard/contract.ts';
 import { type Answer, type Served, serve } from '../front/harness.ts';
 
 let served: Served;
-const notReady = '';
 beforeAll(async () => {
-  served = await serve({ notReady: () => notReady });
+  served = await serve();
 });
 afterAll(() => served.close());
 const call: Served['call'] = (...args) => served.call(...args);
