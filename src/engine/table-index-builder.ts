@@ -48,7 +48,7 @@ export class IndexBuilder {
       this.firstHi = tokenHi;
       this.firstLo = tokenLo;
       this.firstKeyspace = keyspace;
-      this.firstKey = key === null ? null : key.slice();
+      this.firstKey = key === null ? null : new Uint8Array(key);
     }
     this.#view.setUint32(at, tokenHi, true);
     this.#view.setUint32(at + 4, tokenLo, true);

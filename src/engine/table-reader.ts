@@ -209,7 +209,8 @@ class SortedTableReader implements TableReader {
     lookup.keyspace = from.keyspace;
     lookup.tokenHi = from.tokenHi;
     lookup.tokenLo = from.tokenLo;
-    lookup.key = from.key.slice();
+    // Not slice(): of a Buffer that would be a view.
+    lookup.key = new Uint8Array(from.key);
     lookup.kind = from.kind;
     lookup.position = from.position;
     lookup.length = from.length;

@@ -69,6 +69,8 @@ class Verification {
   #view: DataView = new DataView(this.#chunk.buffer);
   #chunkAt = 0;
   #chunkEnd = 0;
+  /** False from the first bad frame on: pages cannot be compared with what was not read. */
+  #complete = true;
   /** The record before, kept alive as its payload. */
   #last: Payload | null = null;
   readonly #statistics = new TableStatistics();
@@ -120,6 +122,7 @@ class Verification {
     const fault = this.#tryFrame(position, footerAt, footer);
     if (fault === '') return frameBytes(this.#fields.storedBytes);
     this.#add(position, fault);
+    this.#complete = false;
     return 0;
   }
   #tryFrame(position: number, footerAt: number, footer: Footer): string {
@@ -152,11 +155,12 @@ class Verification {
       payloadFault(view, 0, rawBytes, kind, entries);
     if (fault !== '') {
       this.#add(position, fault);
+      this.#complete = false;
       return;
     }
     const payload: Payload = { bytes, view, start: 0, end: rawBytes };
     if (kind === FRAME_DATA) this.#inspectData(position, length, payload, entries, pages);
-    else pages.page(kind, position, length, payload, entries);
+    else if (this.#complete) pages.page(kind, position, length, payload, entries);
   }
 
   #inspectData(position: number, length: number, payload: Payload, entries: number, pages: PageCheck): void {
@@ -171,6 +175,7 @@ class Verification {
         offset === at ? recordFault(view, at, recordsEnd) : `record ${i} at ${offset}, not at ${at}`;
       if (fault !== '') {
         this.#add(position, fault);
+        this.#complete = false;
         return;
       }
       if (before !== null && compareRecordPlaces(before.view, before.bytes, beforeAt, view, bytes, at) >= 0)
@@ -179,7 +184,7 @@ class Verification {
       const expires = (flags & FLAG_EXPIRING) === 0 ? 0 : expiresMsAt(view, at);
       const tombstone = (flags & FLAG_TOMBSTONE) !== 0;
       this.#statistics.add(tokenHiAt(view, at), tokenLoAt(view, at), versionAt(view, at), tombstone, expires);
-      pages.record(payload, at, i === 0, position, length);
+      if (this.#complete) pages.record(payload, at, i === 0, position, length);
       before = payload;
       beforeAt = at;
       at += recordBytesAt(view, at);
