@@ -66,6 +66,8 @@ export interface CompactionState {
   readonly tables: Iterable<TableMeta>;
   /** Numbers of the inputs of compactions that run. */
   readonly busy: ReadonlySet<number>;
+  /** Numbers of tables that shall not be inputs, damaged ones; they count as overlapping all the same. */
+  readonly excluded?: ReadonlySet<number>;
   /** Compactions that run. */
   readonly running: number;
   readonly nowMs: number;
@@ -119,15 +121,16 @@ export function pickCompactions(options: CompactionOptions, state: CompactionSta
   for (const table of tables)
     byLevel[levelOf(table, options.ownership, options.flushBytes, scaling.fanout)]?.push(table);
 
+  const excluded = inputsExcluded(state);
   const due: Due[] = [];
   const levels: LevelStats[] = [];
   byLevel.forEach((members, level) => {
     if (members.length === 0) return;
     const overlap = depthOf(members);
     levels.push({ level, tables: members.length, bytes: bytesOf(members), overlap });
-    // What is not busy overlaps no more than all do.
+    // Those that may be inputs overlap no more than all do.
     if (overlap < scaling.threshold) return;
-    const free = members.filter(({ number }) => !state.busy.has(number));
+    const free = members.filter(({ number }) => !excluded.has(number));
     for (const bucket of formBuckets(free))
       if (bucket.peak.length >= scaling.threshold) due.push({ level, bucket });
   });
@@ -156,7 +159,8 @@ export function planFullCompaction(options: CompactionOptions, state: Compaction
   const tables = sortByFirst(state.tables);
   const all = { ...options, compactionsMax: Number.POSITIVE_INFINITY };
   const builder = new PlanBuilder(all, { ...state, running: 0 }, tables);
-  const free = tables.filter(({ number }) => !state.busy.has(number));
+  const excluded = inputsExcluded(state);
+  const free = tables.filter(({ number }) => !excluded.has(number));
   let group: TableMeta[] = [];
   const add = (): void => {
     if (group.length > 1 || group.some(({ tombstones, expiring }) => tombstones + expiring > 0))
@@ -178,6 +182,9 @@ export function planFullCompaction(options: CompactionOptions, state: Compaction
   };
 }
 
+const inputsExcluded = ({ busy, excluded }: CompactionState): Set<number> =>
+  new Set([...busy, ...(excluded ?? [])]);
+
 class PlanBuilder {
   readonly plans: CompactionPlan[] = [];
   readonly skipped: string[] = [];
@@ -193,7 +200,7 @@ class PlanBuilder {
     this.#options = options;
     this.#state = state;
     this.#tables = tables;
-    this.#taken = new Set(state.busy);
+    this.#taken = inputsExcluded(state);
     // What runs may still write as much as it reads.
     const running = bytesOf(tables.filter(({ number }) => state.busy.has(number)));
     this.#room = state.freeBytes - running - RESERVED_FLUSHES * options.flushBytes;

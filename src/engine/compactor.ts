@@ -26,7 +26,7 @@ import { asError } from './flusher.ts';
 import type { Manifest } from './manifest.ts';
 import type { MemtableList } from './memtable-list.ts';
 import type { TableSet } from './table-set.ts';
-import type { SetTimer } from './write-path.ts';
+import type { SetTimer } from './write-path-parts.ts';
 
 const TOKEN_HALF_MAX = 0xffff_ffff;
 const NO_CHOICE: CompactionChoice = {
@@ -129,7 +129,7 @@ export class Compactor {
   }
 
   async #run(plan: CompactionPlan): Promise<void> {
-    const { jobs, makeJob, takeNumbers, clock } = this.#parts;
+    const { jobs, makeJob, takeNumbers, clock, removeTable } = this.#parts;
     const outputsMax = Math.min(plan.outputsMax, limits.compactionOutputsMax);
     const numbers = plan.inputs.map(({ number }) => number);
     for (const number of numbers) this.#busy.add(number);
@@ -142,7 +142,10 @@ export class Compactor {
       const result = await jobs.run(
         makeJob({ inputs, firstNumber, outputsMax, outputBytesMax, shardBits, outside, nowMs }),
       );
-      if (this.#stopped !== null) throw this.#stopped;
+      if (this.#stopped !== null) {
+        for (const { number } of result.tables) removeTable(number);
+        throw this.#stopped;
+      }
       await this.#install(numbers, result);
       this.#retryMs = limits.jobRetryMsMin;
     } catch (error) {

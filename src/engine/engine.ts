@@ -16,7 +16,7 @@ import { Manifest } from './manifest.ts';
 import { MemtableList } from './memtable-list.ts';
 import type { ReadMode } from './read-policy.ts';
 import { TableAccess } from './table-access.ts';
-import type { SetTimer } from './write-path.ts';
+import type { SetTimer } from './write-path-parts.ts';
 
 /** What tests put something of their own in the place of. */
 export interface EngineParts {

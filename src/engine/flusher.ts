@@ -16,7 +16,7 @@ import type { FlushJob, JobRunner, TableMeta, TableReader } from './contract.ts'
 import type { Manifest } from './manifest.ts';
 import type { Memtable, MemtableList } from './memtable-list.ts';
 import type { TableSet } from './table-set.ts';
-import type { SetTimer } from './write-path.ts';
+import type { SetTimer } from './write-path-parts.ts';
 
 export interface FlusherParts {
   readonly memtables: MemtableList;
@@ -129,7 +129,11 @@ export class Flusher {
   }
 
   #written(flush: Flush, meta: TableMeta | undefined): void {
-    if (this.#stopped !== null) return;
+    if (this.#stopped !== null) {
+      // Nobody will read it: the next start flushes the log again.
+      if (meta !== undefined) this.#parts.removeTable(meta.number);
+      return;
+    }
     if (meta === undefined) {
       this.#fail(new AssertionError('a flush of a memtable with records wrote no table'));
       return;

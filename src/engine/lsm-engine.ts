@@ -43,7 +43,8 @@ import { scanPage } from './scans.ts';
 import { Snapshots } from './snapshots.ts';
 import type { TableSet } from './table-set.ts';
 import { CommitLog } from './wal.ts';
-import { type SetTimer, WritePath } from './write-path.ts';
+import { WritePath } from './write-path.ts';
+import type { SetTimer } from './write-path-parts.ts';
 
 /** What an engine is put together from. */
 export interface EngineBase {

@@ -7,7 +7,8 @@
  *    covers its token has versions at or below its own. Frozen and active memtables are such sources.
  * 2. Sources that come into being while the job runs need not be known: their records come from sources that
  *    are known, or were appended later, and the engine appends only versions above every one that it holds of
- *    the key, the dead record's included, which stays in force until the job's outputs are.
+ *    the key, the dead record's included, which stays in force until the job's outputs are. Whoever brings a
+ *    table into force by another way may do so only while no compaction runs.
  * 3. No deletion is forgotten before other replicas could learn of it: gcGraceMs, as long as repair may take.
  *    A tombstone's age counts from its version. A record that has expired is kept as a tombstone until
  *    gcGraceMs after its expiry, since it may still be live by the clock of another replica. The tombstone it

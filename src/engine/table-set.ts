@@ -117,9 +117,12 @@ export class TableSet {
     }
   }
 
-  /** Closes every file. */
+  /** Closes every file, and deletes those that were kept for a snapshot alone. */
   close(): void {
-    for (const { reader } of this.#open.values()) reader.close();
+    for (const { reader, obsolete } of this.#open.values()) {
+      reader.close();
+      if (obsolete) this.#delete(reader.path);
+    }
   }
 
   #makeVersion(readers: ReadonlyMap<number, TableReader>): TableVersion {

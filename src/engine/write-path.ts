@@ -17,45 +17,10 @@ import { DiskFullError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { type RecordFields, recordBytes } from '../base/record.ts';
 import { Status } from '../base/status.ts';
-import type { EngineListener } from './contract.ts';
 import { type Memtable, type MemtableList, newMemtable } from './memtable-list.ts';
 import type { CommitLog } from './wal.ts';
 import { WAL_GROUP_HEADER_BYTES } from './wal-format.ts';
-
-export type SetTimer = (ms: number, fire: () => void) => void;
-
-/** A run of an arena on its way to the log. */
-interface Group {
-  readonly memtable: Memtable;
-  readonly from: number;
-  readonly to: number;
-  readonly records: number;
-  /** Seq in the slot, and in the engine, of its last record, or of the last one before it. */
-  readonly slotSeq: number;
-  readonly seq: number;
-  readonly closing: boolean;
-}
-
-export interface WritePathParts {
-  readonly memtables: MemtableList;
-  readonly log: CommitLog;
-  readonly listener: EngineListener;
-  readonly setTimer: SetTimer;
-  /** Bytes free on the disk. */
-  readonly freeBytes: () => number;
-  /** What must succeed before the first segment is opened: closing the one recovered last. */
-  readonly prepareLog: () => void;
-  /** A memtable is complete and durable. */
-  readonly onClosed: () => void;
-  /** Why a full memtable cannot be replaced: DISK_FULL where a flush found no room, else OVERLOADED. */
-  readonly stalledStatus: () => number;
-  /** Writing has ended for good. */
-  readonly onReadOnly: (why: string) => void;
-  /** Number of the next segment. */
-  readonly nextSegment: number;
-  /** Seq of the last record that was recovered. */
-  readonly seq: number;
-}
+import type { Group, WritePathParts } from './write-path-parts.ts';
 
 export class WritePath {
   readonly #parts: WritePathParts;

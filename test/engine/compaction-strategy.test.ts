@@ -177,6 +177,21 @@ describe('the choice of a compaction', () => {
     expect(full.overlapMax).toBe(4);
   });
 
+  it('never takes excluded tables, and keeps no room for them', () => {
+    const state = stateOf(
+      [1, 2, 3, 4].map((number) => table(number)),
+      {
+        excluded: new Set([2]),
+        freeBytes: 5 * FLUSH_BYTES,
+      },
+    );
+    const { plans, overlapMax } = pickCompactions(optionsOf(), state);
+    expect(plans.map(({ inputs }) => numbersOf(inputs))).toEqual([[4, 3, 1]]);
+    expect(overlapMax).toBe(4);
+    const full = planFullCompaction(optionsOf(), state).plans;
+    expect(full.map(({ inputs }) => numbersOf(inputs).sort())).toEqual([[1, 3, 4]]);
+  });
+
   it('takes the oldest of a backlog, as many as may be open at a time', () => {
     const tables = Array.from({ length: 100 }, (_, i) => table(100 - i));
     const [plan] = pickCompactions(optionsOf(), stateOf(tables)).plans;

@@ -199,7 +199,7 @@ export class ModelRun {
     const roll = this.#random.below(1000);
     if (roll < 560) await this.#write();
     else if (roll < 760) this.#read();
-    else if (roll < 772) this.#scan();
+    else if (roll < 765) this.#scan();
     else if (roll < 900) await this.#steps();
     else if (roll < 960) this.#engine.commit();
     else if (roll < 990) this.#harness.advance(this.#random.pick([1, 50, 500, 5000]));
@@ -316,10 +316,12 @@ export class ModelRun {
     this.#compareScan(0, this.#durable);
   }
   #compareScan(snapshot: number, state: State): void {
+    // Some tens of pages at most: each seeks in every table.
+    const few = Math.ceil(state.size / 24);
     const pages = {
-      limit: this.#random.pick([1, 10, 1000]),
-      bytesMax: this.#random.pick([500, 5000, 1_000_000]),
-      examinedMax: this.#random.pick([3, 50, 10_000]),
+      limit: this.#random.pick([1 + few, 1000]),
+      bytesMax: this.#random.pick([500 + few * this.#valueBytes, 1_000_000]),
+      examinedMax: this.#random.pick([3 + few, 10_000]),
     };
     const prefix = this.#random.chance(0.2) ? 'key-1' : '';
     const seen = scanAll(this.#engine, snapshot, pages, prefix);

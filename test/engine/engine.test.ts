@@ -163,6 +163,37 @@ describe('opening', () => {
     await harness.close();
   });
 
+  it('with a damaged table serves all but its tokens, and never an older version in its place', async () => {
+    const disk = newDisk();
+    const harness = new EngineHarness(disk, TIERED);
+    await harness.open();
+    put(harness, KEY, 1);
+    put(harness, OTHER, 1);
+    await flush(harness);
+    put(harness, KEY, 2);
+    await flush(harness);
+    await harness.close();
+    const name = disk.readdir('/shard').filter((one) => one.endsWith('.sst'))[1];
+    const path = `/shard/${name}`;
+    disk.flipBit(path, disk.bytesOf(path).length - 20, 3);
+    const engine = await harness.open();
+    expect(harness.events.filter((event) => event.startsWith(`error: ${path}: corrupt`))).toHaveLength(1);
+    let told = '';
+    harness.lookup(KEY, false, ({ error }) => {
+      told = error?.message ?? 'an answer';
+    });
+    expect(told).toContain(path);
+    expect(await versionOf(harness, OTHER)).toBe(1);
+    expect(() => scanAll(engine, 0, { limit: 10, bytesMax: 1e6, examinedMax: 10 })).toThrow(path);
+    put(harness, KEY, 3);
+    engine.commit();
+    await harness.settle();
+    expect(await versionOf(harness, KEY)).toBe(3);
+    await harness.wait(engine.compactAll());
+    expect(disk.exists(path)).toBe(true);
+    await harness.close();
+  });
+
   it('refuses a directory of another shard', async () => {
     const disk = newDisk();
     const harness = new EngineHarness(disk, TIERED);
@@ -173,6 +204,26 @@ describe('opening', () => {
       '/shard belongs to shard 0 of 1 with 16 vnodes, not to shard 1 of 2 with 16',
     );
     expect(disk.openPaths).toEqual([]);
+  });
+});
+
+describe('a write', () => {
+  it('is told durable before a later one is told failed', async () => {
+    const disk = newDisk();
+    const harness = new EngineHarness(disk, TIERED);
+    await harness.open();
+    await harness.settle();
+    const told: string[] = [];
+    harness.onDurableHook = (seq) => told.push(`durable ${seq}`);
+    harness.onFailureHook = (status) => told.push(`failed with ${status}`);
+    disk.inject({ operation: 'sync-directory', after: 1, times: 1, errno: 'ENOSPC' });
+    let seq = 0;
+    for (let version = 1; harness.engine.stats().frozenMemtables === 0; version++)
+      seq = put(harness, KEY, version, 'x'.repeat(9000));
+    harness.engine.commit();
+    await harness.settle();
+    expect(told).toEqual([`durable ${seq - 1}`, `failed with ${Status.DISK_FULL}`]);
+    await harness.close();
   });
 });
 
@@ -201,6 +252,36 @@ describe('a scan', () => {
 });
 
 describe('closing', () => {
+  it('commits what was appended, and leaves a log in which damage to the last record shows', async () => {
+    const disk = newDisk();
+    const harness = new EngineHarness(disk, TIERED);
+    await harness.open();
+    put(harness, OTHER, 1);
+    harness.engine.commit();
+    await harness.settle();
+    put(harness, KEY, 7, 'last');
+    await harness.close();
+    await harness.open();
+    expect(harness.engine.versionMax).toBe(7);
+    expect(await versionOf(harness, KEY)).toBe(7);
+    await harness.close();
+    const again = newDisk();
+    const second = new EngineHarness(again, TIERED);
+    await second.open();
+    put(second, OTHER, 1);
+    second.engine.commit();
+    await second.settle();
+    put(second, KEY, 7, 'last');
+    await second.close();
+    const log = '/shard/wal-0000000001.log';
+    again.flipBit(log, Buffer.from(again.bytesOf(log)).indexOf('last'), 0);
+    await second.open();
+    expect(second.engine.stats().writesRefused).toContain(`${log}: corrupt`);
+    expect(await versionOf(second, OTHER)).toBe(1);
+    expect(put(second, KEY, 8)).toBe(-Status.READ_ONLY);
+    await second.close();
+  });
+
   it('ends lookups in flight with an error and is idempotent', async () => {
     const disk = newDisk();
     const harness = new EngineHarness(disk, TIERED);
