@@ -1,0 +1,294 @@
+/** Clients and one shard on one thread, over real channels, with a clock that stands still. */
+import { ManualClock } from '../../src/base/clock.ts';
+import { hashToken, token } from '../../src/base/token.ts';
+import { ChannelReader, ChannelWriter } from '../../src/ipc/channel.ts';
+import { createDoorbell } from '../../src/ipc/doorbell.ts';
+import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
+import {
+  Condition,
+  Op,
+  type ReplyHandler,
+  type ShardReply,
+  type ShardRequest,
+} from '../../src/shard/contract.ts';
+import { RingShardClient } from '../../src/shard/shard-client.ts';
+import { connectShard, type ShardClientEnds } from '../../src/shard/shard-ends.ts';
+import { ReplyView, writeRequest } from '../../src/shard/shard-protocol.ts';
+import { ShardServer } from '../../src/shard/shard-server.ts';
+import { FakeEngine } from './fake-engine.ts';
+
+export const START_MS = 1_700_000_000_000;
+const EMPTY = new Uint8Array(0);
+const encoder = new TextEncoder();
+export const bytes = (text: string): Uint8Array => encoder.encode(text);
+
+export interface Answer {
+  readonly slot: number;
+  readonly status: number;
+  readonly version: number;
+  readonly expiresMs: number;
+  readonly body: Uint8Array;
+  readonly text: string;
+  readonly done: boolean;
+  readonly place: readonly [number, number, string];
+}
+/** A request, and its answer once there is one. */
+export interface Call {
+  readonly slot: number;
+  answer: Answer | null;
+}
+export type Fields = Partial<Omit<ShardRequest, 'key' | 'value' | 'idempotencyKey'>> & {
+  readonly key?: string | Uint8Array;
+  readonly value?: string | Uint8Array;
+  readonly idempotencyKey?: string;
+};
+const asBytes = (text: string | Uint8Array | undefined): Uint8Array =>
+  text === undefined ? EMPTY : typeof text === 'string' ? bytes(text) : text;
+
+function requestOf(op: number, fields: Fields, nowMs: number): ShardRequest {
+  const key = asBytes(fields.key);
+  hashToken(key);
+  return {
+    op: op as ShardRequest['op'],
+    tokenHi: key.length === 0 ? 0 : token.hi,
+    tokenLo: key.length === 0 ? 0 : token.lo,
+    expiresMs: 0,
+    condition: Condition.NONE,
+    version: 0,
+    deadlineMs: nowMs + 5000,
+    fingerprintHi: 0,
+    fingerprintLo: 0,
+    shard: 0,
+    exclusive: false,
+    limit: 100,
+    withValues: true,
+    snapshot: 0,
+    ...fields,
+    key,
+    value: asBytes(fields.value),
+    idempotencyKey: asBytes(fields.idempotencyKey),
+  };
+}
+
+/** A client that reads its replies only when it is told to. */
+export class SlowClient {
+  readonly #writer: ChannelWriter;
+  readonly #reader: ChannelReader;
+  readonly #reply = new ReplyView();
+  #sent = 0;
+  constructor({ requests, replies }: ShardClientEnds) {
+    this.#writer = new ChannelWriter(requests);
+    this.#reader = new ChannelReader(replies, () => undefined);
+  }
+  /** False where the request ring is full. */
+  send(op: number, fields: Fields = {}): boolean {
+    if (!writeRequest(this.#writer, this.#sent, 0, requestOf(op, fields, START_MS))) return false;
+    this.#sent++;
+    this.#writer.flush();
+    return true;
+  }
+  /** What has come: the number of the request, status and length of the body. */
+  read(): [number, number, number][] {
+    const got: [number, number, number][] = [];
+    while (this.#reader.next()) {
+      const { view, bytes: all, offset, length } = this.#reader;
+      this.#reply.load(view, all, offset, length);
+      got.push([this.#reply.slot, this.#reply.status, this.#reply.length]);
+    }
+    this.#reader.release();
+    return got;
+  }
+  close(): void {
+    this.#writer.close();
+    this.#reader.close();
+  }
+}
+
+export class TestClient implements ReplyHandler {
+  readonly client: RingShardClient;
+  readonly answers: Answer[] = [];
+  /** Runs within `onReply`. */
+  onAnswer: (answer: Answer) => void = () => undefined;
+  readonly #calls = new Map<number, Call>();
+  readonly #clock: ManualClock;
+
+  constructor(client: RingShardClient, clock: ManualClock) {
+    this.client = client;
+    this.#clock = clock;
+    client.setHandler(this);
+  }
+
+  /** Throws where the client refuses. */
+  send(op: number, fields: Fields = {}): Call {
+    const call = this.trySend(op, fields);
+    if (typeof call === 'number') throw new Error(`refused with status ${call}`);
+    return call;
+  }
+  /** The status where the client refuses. */
+  trySend(op: number, fields: Fields): Call | number {
+    const slot = this.submit(op, fields);
+    if (slot < 0) return -slot;
+    const call: Call = { slot, answer: null };
+    if (this.#calls.has(slot)) throw new Error(`slot ${slot} was given twice`);
+    this.#calls.set(slot, call);
+    return call;
+  }
+  submit(op: number, fields: Fields): number {
+    Object.assign(this.client.request, requestOf(op, fields, this.#clock.nowMs()));
+    return this.client.submit();
+  }
+  put(key: string, value: string | Uint8Array, fields: Fields = {}): Call {
+    return this.send(Op.PUT, { key, value, ...fields });
+  }
+  get(key: string, fields: Fields = {}): Call {
+    return this.send(Op.GET, { key, ...fields });
+  }
+  delete(key: string, fields: Fields = {}): Call {
+    return this.send(Op.DELETE, { key, ...fields });
+  }
+
+  onReply(slot: number, reply: ShardReply): void {
+    const call = this.#calls.get(slot);
+    if (call === undefined) throw new Error(`a second reply for slot ${slot}`);
+    this.#calls.delete(slot);
+    const body = reply.bytes.slice(reply.start, reply.start + reply.length);
+    call.answer = {
+      slot,
+      status: reply.status,
+      version: reply.version,
+      expiresMs: reply.expiresMs,
+      body,
+      text: Buffer.from(body).toString(),
+      done: reply.done,
+      place: [reply.tokenHi, reply.tokenLo, Buffer.from(reply.key).toString()],
+    };
+    this.answers.push(call.answer);
+    this.onAnswer(call.answer);
+  }
+}
+
+export interface HarnessOptions {
+  readonly clients?: number;
+  readonly ringBytes?: number;
+  readonly slotsMax?: number;
+  readonly heldMax?: number;
+}
+
+export class Harness {
+  readonly clock = new ManualClock(START_MS);
+  readonly engine: FakeEngine;
+  readonly server: ShardServer;
+  readonly clients: readonly TestClient[];
+  readonly events: string[] = [];
+  readonly #options: HarnessOptions;
+
+  constructor(options: HarnessOptions = {}) {
+    this.#options = options;
+    this.server = this.#newServer();
+    this.engine = new FakeEngine(this.server, () => this.clock.nowMs());
+    this.clients = Array.from({ length: options.clients ?? 1 }, () => {
+      const doorbell = createDoorbell();
+      const { clock } = this;
+      const slots = options.slotsMax === undefined ? {} : { slotsMax: options.slotsMax };
+      const client = new RingShardClient({ shards: 1, vnodes: 16, doorbell, clock, ...slots });
+      this.#doorbells.set(client, doorbell);
+      return new TestClient(client, clock);
+    });
+    for (let index = 0; index < this.clients.length; index++) this.connect(this.server, index);
+    this.server.start(this.engine);
+  }
+  readonly #doorbells = new Map<RingShardClient, ReturnType<typeof createDoorbell>>();
+  #shardDoorbell = createDoorbell();
+  readonly memtables = createMemtableSet({
+    slots: 2,
+    arenaBytes: 64 * 1024,
+    vnodes: 16,
+    shard: 0,
+    shards: 1,
+  });
+
+  get client(): TestClient {
+    return this.clients[0] as TestClient;
+  }
+
+  #newServer(): ShardServer {
+    this.#shardDoorbell = createDoorbell();
+    const { heldMax } = this.#options;
+    return new ShardServer({
+      origin: 9,
+      doorbell: this.#shardDoorbell,
+      clock: this.clock,
+      onEvent: (level, message) => this.events.push(`${level} ${message}`),
+      ...(heldMax === undefined ? {} : { heldMax }),
+    });
+  }
+
+  connect(server: ShardServer, index: number): void {
+    const { client } = this.clients[index] as TestClient;
+    const ends = connectShard({
+      shard: 0,
+      client: index,
+      clientDoorbell: this.#doorbells.get(client) ?? createDoorbell(),
+      shardDoorbell: this.#shardDoorbell,
+      memtables: this.memtables,
+      ringBytes: this.#options.ringBytes ?? 1 << 16,
+    });
+    client.attach(ends.client);
+    server.attach(ends.server);
+  }
+
+  /** One more client; it has the number 50. */
+  slowClient(ringBytes: number): SlowClient {
+    const ends = connectShard({
+      shard: 0,
+      client: 50,
+      clientDoorbell: createDoorbell(),
+      shardDoorbell: this.#shardDoorbell,
+      memtables: this.memtables,
+      ringBytes,
+    });
+    this.server.attach(ends.server);
+    const client = new SlowClient(ends.client);
+    this.#slow.push(client);
+    return client;
+  }
+  readonly #slow: SlowClient[] = [];
+
+  /** A server in the place of one that died, over the same records. */
+  restart(): ShardServer {
+    const server = this.#newServer();
+    this.engine.listener = server;
+    server.start(this.engine);
+    for (let index = 0; index < this.clients.length; index++) this.connect(server, index);
+    return server;
+  }
+
+  async close(): Promise<void> {
+    for (const { client } of this.clients) client.close();
+    for (const client of this.#slow) client.close();
+    await this.server.stop();
+  }
+}
+
+const TURNS_MAX = 20_000;
+/** Lets the event loop turn until `done`. */
+export async function until(done: () => boolean, what = 'the condition'): Promise<void> {
+  for (let turn = 0; !done(); turn++) {
+    if (turn === TURNS_MAX) throw new Error(`${what} did not hold within ${TURNS_MAX} turns`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+export async function answered(...calls: readonly Call[]): Promise<Answer[]> {
+  await until(() => calls.every(({ answer }) => answer !== null), 'an answer');
+  return calls.map(({ answer }) => answer as Answer);
+}
+export async function answerOf(call: Call): Promise<Answer> {
+  return (await answered(call))[0] as Answer;
+}
+/**
+ * Lets everything that can happen happen: the request of one more GET goes all the way, twice over, behind what
+ * was sent before.
+ */
+export async function settled(client: TestClient): Promise<void> {
+  for (let i = 0; i < 2; i++) await answerOf(client.get(`absent-${i}`));
+}
