@@ -18,6 +18,8 @@ export interface FrontOptions {
   readonly node?: FrontNode;
   /** Which front end of its process this is, from 0: a label of its metrics. */
   readonly frontend?: number;
+  /** limits.connectionsMax where absent. */
+  readonly connectionsMax?: number;
 }
 
 export interface FrontNode {

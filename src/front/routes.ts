@@ -123,10 +123,11 @@ function notAllowed(state: FrontState, allow: string): Handler {
 
 /** Closes connections beyond the limit as they come. */
 function boundConnections(app: TemplatedApp, state: FrontState): void {
-  const { metrics } = state;
+  const { metrics, options } = state;
+  const { connectionsMax = limits.connectionsMax } = options;
   const limit = (res: HttpResponse, change: number): void => {
     metrics.connections += change;
-    if (change > 0 && metrics.connections > limits.connectionsMax) {
+    if (change > 0 && metrics.connections > connectionsMax) {
       metrics.connectionsRefused++;
       res.close();
     }

@@ -3,7 +3,6 @@
  * several front ends a scrape is answered by one of them, for itself and all shards: the label `frontend` says which.
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
-import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
@@ -143,7 +142,7 @@ class Exposition {
     this.#add(
       'ringkv_http_connections_refused_total',
       'counter',
-      `Connections closed beyond the limit of ${limits.connectionsMax}.`,
+      'Connections closed as they came, beyond the limit.',
       one(metrics.connectionsRefused),
     );
     this.#add(

@@ -75,9 +75,12 @@ export function send(
   body: string | Uint8Array,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const length = body.length === 0 ? {} : { 'content-length': Buffer.byteLength(body) };
+    const length =
+      body.length === 0 || headers['transfer-encoding'] !== undefined
+        ? {}
+        : { 'content-length': Buffer.byteLength(body) };
     const outgoing = request(
-      { port, host: '127.0.0.1', method, path, headers: { ...length, ...headers } },
+      { port, host: '127.0.0.1', agent: false, method, path, headers: { ...length, ...headers } },
       (res) => {
         const chunks: Buffer[] = [];
         res.on('data', (chunk: Buffer) => chunks.push(chunk));

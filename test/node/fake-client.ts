@@ -104,6 +104,11 @@ export class FakeClient implements ShardClient {
     this.held = null;
     for (const reply of held ?? []) reply();
   }
+  /** Another writer's write. */
+  touch(key: string): void {
+    const item = this.#items.get(key);
+    if (item !== undefined) this.#items.set(key, { ...item, version: ++this.#version });
+  }
   /** What others know of a key. */
   itemOf(key: string): Item | undefined {
     return this.#items.get(key);
