@@ -16,8 +16,14 @@ export async function runShard(data: ShardThreadData): Promise<PlainFailure | nu
   const port = data.jobs === null ? null : new PortJobRunner(data.jobs);
   const jobs = port ?? new LocalJobRunner(fs, tools);
   try {
-    return await runShardThread(data, { fs, jobs, clock: systemClock, plain: plainError });
-  } finally {
+    const outcome = await runShardThread(data, { fs, jobs, clock: systemClock, plain: plainError });
     port?.close();
+    return outcome;
+  } catch (error) {
+    // A broken invariant. The task must not end before its thread: the shard would be started again beside it.
+    setImmediate(() => {
+      throw error;
+    });
+    return new Promise(() => undefined);
   }
 }

@@ -117,6 +117,8 @@ export const limits = {
 
   /** How long requests in flight may take to end when a node closes. */
   closeGraceMs: 10_000,
+  /** How long shards may take to close: one sync and the end of their jobs. */
+  shardCloseMsMax: 60_000,
   backgroundThreadsMax: 4,
   /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
   threadHeapBytesMax: 512 * MiB,

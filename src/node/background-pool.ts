@@ -5,7 +5,7 @@ import type { Job, JobResult, JobRunner } from '../engine/contract.ts';
 import type { Log } from './contract.ts';
 import { type JobOutcome, resultOf } from './job-port.ts';
 import { JobQueue } from './job-queue.ts';
-import { ThreadPool } from './thread-pool.ts';
+import { ThreadPool, workerUrl } from './thread-pool.ts';
 
 export class BackgroundPool implements JobRunner {
   readonly #pool: ThreadPool;
@@ -13,7 +13,7 @@ export class BackgroundPool implements JobRunner {
 
   constructor(threads: number, log: Log) {
     this.#pool = new ThreadPool({
-      entry: 'background',
+      module: workerUrl('background'),
       name: 'runBackgroundJob',
       threads,
       heapBytesMax: limits.threadHeapBytesMax,

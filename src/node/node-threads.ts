@@ -24,7 +24,7 @@ import { EngineSettler } from './settle-shard.ts';
 import { arenaBytesOf, backgroundThreads, shardSettings } from './shard-options.ts';
 import { ShardThread } from './shard-run.ts';
 import { ShardSupervisor } from './shard-supervisor.ts';
-import { ThreadPool } from './thread-pool.ts';
+import { ThreadPool, workerUrl } from './thread-pool.ts';
 
 /** Of a store that exists: whether it keeps what it has, where the configuration says something else. */
 export interface Keep {
@@ -79,7 +79,7 @@ export class NodeThreads {
     this.#peers = peers;
     if (this.#data !== null && this.#data.layout.shards !== config.shards) await this.#reshard(this.#data);
     this.#pool = new ThreadPool({
-      entry: 'shard',
+      module: workerUrl('shard'),
       name: 'runShard',
       threads: config.shards,
       heapBytesMax: limits.threadHeapBytesMax,
@@ -99,7 +99,14 @@ export class NodeThreads {
   }
 
   async #close(): Promise<void> {
-    await Promise.all(this.#supervisors.map((supervisor) => supervisor.close()));
+    const closed = Promise.all(this.#supervisors.map((supervisor) => supervisor.close()));
+    // A shard that hangs is ended the hard way: what it acknowledged is in its log.
+    const timer = setTimeout(() => {
+      this.#log('error', `shards did not close within ${limits.shardCloseMsMax} ms: their threads are ended`);
+      void this.#pool?.close();
+    }, limits.shardCloseMsMax);
+    await closed;
+    clearTimeout(timer);
     await this.#pool?.close();
     await this.#background?.close();
     this.#data?.close();

@@ -31,7 +31,7 @@ export interface ShardRunOptions {
   readonly ownership: Ownership;
   readonly settings: ShardSettings;
   readonly arenaBytes: number;
-  readonly pool: ThreadPool;
+  readonly pool: Pick<ThreadPool, 'run'>;
   /** null: the shard runs its jobs itself. */
   readonly jobs: JobRunner | null;
   readonly peers: readonly ClientPeer[];

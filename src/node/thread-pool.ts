@@ -18,8 +18,8 @@ import { Piscina } from 'piscina';
 import { MiB } from '../base/limits.ts';
 
 export interface ThreadPoolOptions {
-  /** The entry file in workers/, without its ending, and the name of its export. */
-  readonly entry: string;
+  /** The module that the threads load, and the name of the export that runs a task. */
+  readonly module: URL;
   readonly name: string;
   readonly threads: number;
   readonly heapBytesMax: number;
@@ -27,7 +27,7 @@ export interface ThreadPoolOptions {
   readonly onError: (error: Error) => void;
 }
 
-/** The entry files lie beside src/, in the sources and in dist/; threads load the built ones. */
+/** An entry file of workers/, which lies beside src/ in the sources and in dist/; threads load the built ones. */
 export const workerUrl = (entry: string): URL => new URL(`../../workers/${entry}.js`, import.meta.url);
 
 export class ThreadPool {
@@ -35,9 +35,9 @@ export class ThreadPool {
   /** Threads that have not ended, with the promise of their end. */
   readonly #alive = new Map<Worker, Promise<void>>();
 
-  constructor({ entry, name, threads, heapBytesMax, onError }: ThreadPoolOptions) {
+  constructor({ module, name, threads, heapBytesMax, onError }: ThreadPoolOptions) {
     this.#pool = new Piscina({
-      filename: workerUrl(entry).href,
+      filename: module.href,
       name,
       minThreads: threads,
       maxThreads: threads,

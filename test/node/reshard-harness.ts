@@ -14,12 +14,13 @@ import { shardDirectory } from '../../src/node/layout.ts';
 import { reshard } from '../../src/node/reshard.ts';
 import { EngineSettler } from '../../src/node/settle-shard.ts';
 import type { ShardSettings } from '../../src/node/shard-options.ts';
-import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 
 export const VNODES = 16;
 const PATH = '/data';
 const ARENA_BYTES = 64 * 1024;
 const TURNS_MAX = 200_000;
+const CUTS_MAX = 10_000;
 const EMPTY = new Uint8Array(0);
 
 const settings: ShardSettings = {
@@ -208,4 +209,63 @@ export function drawWrites(
     writes[sharded.shardOf(key)]?.set(key, value);
   }
   return writes;
+}
+
+export const sorted = (map: ReadonlyMap<string, string>): [string, string][] => [...map].sort();
+
+export async function writeAll(
+  sharded: ShardedDisk,
+  random: Random,
+  count: number,
+  model: Map<string, string>,
+): Promise<void> {
+  const writes = drawWrites(sharded, random, count, 150, model);
+  for (const [shard, own] of writes.entries()) {
+    const end = random.below(3);
+    await sharded.write(shard, own, (engine) =>
+      end === 0 ? engine.compactAll() : end === 1 ? engine.flush() : Promise.resolve(),
+    );
+  }
+}
+
+/**
+ * Changes 3 shards, with tables that they inherited, into 2, with a power cut at calls first, first + step, ... of the
+ * change, until it gets through. Throws where any of them loses something. Gives the cuts, and the numbers of shards that
+ * the starts after them found.
+ */
+export async function cutEveryReshardCall(
+  random: Random,
+  first: number,
+  step: number,
+): Promise<{ cuts: number; layouts: number[] }> {
+  const model = new Map<string, string>();
+  const before = new ShardedDisk(new SimulatedFileSystem({ seed: random.uint32() }), 2);
+  await writeAll(before, random, 60, model);
+  await before.reshard(3);
+  await writeAll(before, random, 60, model);
+  before.data.close();
+  const expected = JSON.stringify(sorted(model));
+  const layouts = new Set<number>();
+  for (let cuts = 0; cuts < CUTS_MAX; cuts++) {
+    const sharded = new ShardedDisk(before.disk.powerCut(random), 1, before.clock.nowMs());
+    sharded.disk.resetCounts();
+    sharded.disk.crashAtCall(first + cuts * step);
+    let whole = false;
+    try {
+      await sharded.reshard(2);
+      whole = !sharded.disk.crashed;
+    } catch (error) {
+      if (!sharded.disk.crashed) throw error;
+    }
+    const after = new ShardedDisk(sharded.disk.powerCut(random), 1, before.clock.nowMs());
+    const { shards } = after.data.layout;
+    layouts.add(shards);
+    const found = JSON.stringify(sorted(await after.contents()));
+    if (found !== expected)
+      throw new Error(`after call ${first + cuts * step}: ${found} in the place of ${expected}`);
+    if (!whole) continue;
+    if (shards !== 2) throw new Error(`the change is done, and there are ${shards} shards`);
+    return { cuts, layouts: [...layouts].sort() };
+  }
+  throw new Error(`not through after ${CUTS_MAX} cuts`);
 }

@@ -4,11 +4,10 @@ import { open } from '../../dist/src/index.js';
 const { wait, ...options } = JSON.parse(process.argv[2] ?? '{}');
 try {
   const store = await open(options);
+  process.on('SIGUSR2', () => console.log('alive'));
+  const told = new Promise((done) => process.once('SIGTERM', done));
   console.log('opened');
-  if (wait) {
-    process.on('SIGUSR2', () => console.log('alive'));
-    await new Promise((done) => process.once('SIGTERM', done));
-  }
+  if (wait) await told;
   await store.close();
   console.log('closed');
 } catch (error) {

@@ -1,7 +1,19 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { killAll, run } from './node-process.ts';
@@ -173,6 +185,28 @@ describe(`an embedded store on real threads (seed ${seed})`, () => {
     const again = await open({ path: path() });
     expect(text(await again.get('a'))).toBe('1');
     await again.close();
+  });
+
+  it('works as a package that another one has installed', async () => {
+    const house = resolve(import.meta.dirname, '../..');
+    const installed = join(root, 'app', 'node_modules', 'ringkv');
+    mkdirSync(installed, { recursive: true });
+    cpSync(join(house, 'package.json'), join(installed, 'package.json'));
+    cpSync(join(house, 'dist'), join(installed, 'dist'), { recursive: true });
+    for (const name of readdirSync(join(house, 'node_modules')))
+      symlinkSync(realpathSync(join(house, 'node_modules', name)), join(root, 'app', 'node_modules', name));
+    writeFileSync(join(root, 'app', 'package.json'), '{"type":"module"}');
+    writeFileSync(
+      join(root, 'app', 'main.js'),
+      `import { open, LockedError } from 'ringkv';
+      const store = await open({ path: './db', shards: 2 });
+      await store.put('a', 'b');
+      await store.flush();
+      console.log(new TextDecoder().decode(await store.get('a')), typeof LockedError);
+      await store.close();`,
+    );
+    const { stdout } = await promisify(execFile)(process.execPath, ['main.js'], { cwd: join(root, 'app') });
+    expect(stdout).toBe('b function\n');
   });
 
   it('keeps nothing in memory mode', async () => {
