@@ -15,7 +15,7 @@ import { messageOf } from './failure.ts';
 import { createLog } from './log.ts';
 import { Output } from './output.ts';
 import { runProgram } from './program.ts';
-import { type WatchedSignals, watchSignals } from './signals.ts';
+import { npmParent, type WatchedSignals, watchSignals } from './signals.ts';
 
 const COLUMNS_DEFAULT = 80;
 const ARGUMENTS_START = 2;
@@ -43,7 +43,12 @@ function processContext(): Context {
     fileSystem: realFileSystem,
     tables: new Sstables(systemClock),
     get interrupted(): AbortSignal {
-      signals ??= watchSignals(process, systemClock, (exitCode) => process.exit(exitCode));
+      signals ??= watchSignals(
+        process,
+        systemClock,
+        (exitCode) => process.exit(exitCode),
+        npmParent(process.env),
+      );
       return signals.interrupted;
     },
     connect,

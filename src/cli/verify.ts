@@ -5,7 +5,7 @@
  */
 import type { Command } from 'commander';
 import { CorruptionError } from '../base/errors.ts';
-import { formatSizeBytes } from '../base/units.ts';
+import { MiB } from '../base/limits.ts';
 import { type ShardVerification, verifyShard } from '../engine/verify-shard.ts';
 import { type Layout, shardDirectory } from '../node/layout.ts';
 import type { Context, Run } from './context.ts';
@@ -106,7 +106,7 @@ async function print(
     await stdout.line(`damaged: ${shownText(one.file)} at byte ${one.offset}: ${one.what}`);
   for (const { shard, tables, segments, bytes, records, foreign } of shards) {
     await stdout.line(
-      `shard ${shard}: ${records} records in ${tables} tables and ${segments} log segments, ${formatSizeBytes(bytes)}`,
+      `shard ${shard}: ${records} records in ${tables} tables and ${segments} log segments, ${(bytes / MiB).toFixed(1)} MiB`,
     );
     for (const name of foreign) await stdout.line(`shard ${shard}: not a file of RingKV: ${shownText(name)}`);
   }

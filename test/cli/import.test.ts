@@ -183,13 +183,26 @@ describe('import', () => {
         server.tricks.push(...Array.from({ length: 100 }, () => refusal(503, 'OVERLOADED')));
       return Promise.resolve();
     };
-    const arguments_ = ['import', '-', '--json', '--in-flight', '2', '--retry-for', '200ms', ...toServer()];
+    const arguments_ = [
+      'import',
+      '-',
+      '--json',
+      '--in-flight',
+      '2',
+      '--retry-for',
+      '200ms',
+      '--ack-log',
+      world.path('log'),
+      ...toServer(),
+    ];
     const given = await world.run(arguments_, { stdin: many(50).join('') });
     expect(given.code).toBe(3);
     expect(given.err).toMatch(/^ringkv: standard input:[0-9]+: OVERLOADED\n$/);
     const { acknowledged, failed } = reportOf(given) as { acknowledged: number; failed: number };
     expect(acknowledged).toBe(server.items.size);
     expect(failed).toBeGreaterThan(0);
+    const logged = sorted(readFileSync(world.path('log'), 'utf8'));
+    expect(logged).toEqual([...server.items.keys()].map((key) => JSON.stringify({ key })).sort());
   });
 
   const pumpOf = (options: Partial<ImportOptions>): ImportPump =>

@@ -12,7 +12,7 @@ import {
 } from '../../src/base/errors.ts';
 import { createLog } from '../../src/cli/log.ts';
 import { Output } from '../../src/cli/output.ts';
-import { REPEAT_MS, watchSignals } from '../../src/cli/signals.ts';
+import { npmParent, REPEAT_MS, watchSignals } from '../../src/cli/signals.ts';
 import type { Log, NodeConfig, RunningNode } from '../../src/node/contract.ts';
 import { packageVersion } from '../../src/node/package-version.ts';
 import { Collected, World } from './harness.ts';
@@ -184,6 +184,27 @@ describe('signals', () => {
     expect(forced).toEqual([130, 143]);
     stop();
     expect(source.eventNames()).toEqual([]);
+  });
+});
+
+describe('a process that npm has started', () => {
+  it('ends with its parent, and no other does', async () => {
+    expect(npmParent({})).toBeNull();
+    expect(npmParent({ npm_lifecycle_event: 'test' })).toBeNull();
+    expect(npmParent({ npm_lifecycle_event: 'start' })?.()).toBe(process.ppid);
+    let parent = 7;
+    const watched = watchSignals(
+      new EventEmitter(),
+      new ManualClock(0),
+      () => undefined,
+      () => parent,
+    );
+    const other = watchSignals(new EventEmitter(), new ManualClock(0), () => undefined);
+    parent = 1;
+    await expect.poll(() => watched.interrupted.aborted, { timeout: 10_000 }).toBe(true);
+    expect(other.interrupted.aborted).toBe(false);
+    watched.stop();
+    other.stop();
   });
 });
 
