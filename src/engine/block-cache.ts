@@ -288,6 +288,7 @@ export class BlockCache {
     let before = 0;
     let at = this.#buckets[bucket] as number;
     while (at !== node) {
+      assert(at !== 0, 'block cache: an entry that is in no bucket');
       before = at;
       at = this.#next[at] as number;
     }
