@@ -37,7 +37,8 @@ export const limits = {
   blockBytesDefault: 16 * KiB,
   /** A group of the commit log is closed when it has grown to this. */
   walGroupBytesMax: 4 * MiB,
-  walSpareSegmentsMax: 1,
+  /** Live and spare segments together are as many as there are memtables, once they are all in use. */
+  walSpareSegmentsMax: 2,
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
   walPrepareChunkBytes: MiB,
   walReadChunkBytes: MiB,
@@ -75,6 +76,8 @@ export const limits = {
   /** A footer of any version: what is read from the end of a table at its opening. */
   tableFooterBytesMax: 4 * KiB,
   tableWriteChunkBytes: 256 * KiB,
+  /** A table in the making is synced so often: a group commit waits behind no more than this in the disk's queue. */
+  tableSyncBytes: 4 * MiB,
   /** A cursor reads this much at first, and twice as much each time up to the maximum. */
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,

@@ -64,7 +64,8 @@ export class Flusher {
   #retryMs: number = limits.jobRetryMsMin;
   #backingOff = false;
   /** The last attempt found no room. */
-  #full = false;
+  /** What the disk said when the last flush found no room, '' where it found some. */
+  #full = '';
   #running = 0;
   #onQuiet: (() => void)[] = [];
 
@@ -77,7 +78,11 @@ export class Flusher {
   }
   /** Why a memtable is not free yet. */
   get stalledStatus(): number {
-    return this.#full ? Status.DISK_FULL : Status.OVERLOADED;
+    return this.#full === '' ? Status.OVERLOADED : Status.DISK_FULL;
+  }
+  /** Why flushes stand still for lack of room, '' where they do not. */
+  get full(): string {
+    return this.#full;
   }
 
   /** Looks for work: memtables were closed, or a timer fired. */
@@ -175,7 +180,7 @@ export class Flusher {
     retireSegment(flush.memtable.segment);
     this.#count++;
     this.#retryMs = limits.jobRetryMsMin;
-    this.#full = false;
+    this.#full = '';
     this.#wake();
     onFlushed();
     this.poke();
@@ -192,8 +197,8 @@ export class Flusher {
   }
 
   #backOff(error: Error): void {
-    this.#full = error instanceof DiskFullError;
-    if (this.#full) this.#rejectWaiters(error);
+    this.#full = error instanceof DiskFullError ? error.message : '';
+    if (error instanceof DiskFullError) this.#rejectWaiters(error);
     if (this.#backingOff) return;
     this.#backingOff = true;
     const ms = this.#retryMs;

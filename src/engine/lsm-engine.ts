@@ -324,8 +324,14 @@ export class LsmEngine implements ShardEngine {
       compactionBytesWritten: this.#compactor.bytesWritten,
       compactionsPending: this.#compactor.pending,
       snapshots: this.#snapshots.count,
-      writesRefused: this.#writePath.refused,
+      writesRefused: this.#refused,
     };
+  }
+
+  /** Flushes without room stop writes when every memtable is full; until then they are no reason. */
+  get #refused(): string {
+    const { refused } = this.#writePath;
+    return refused === '' && this.#base.memtables.freeSlots === 0 ? this.#flusher.full : refused;
   }
 
   #checkOpen(): void {

@@ -22,6 +22,7 @@ export class TableOutput {
   #view: DataView;
   #used = 0;
   #written = 0;
+  #synced = 0;
   readonly #fields: FrameFields = { kind: 0, compression: 0, storedBytes: 0, rawBytes: 0, entries: 0 };
 
   constructor(file: File, salt: number) {
@@ -72,6 +73,9 @@ export class TableOutput {
     if (this.#used > 0) this.#file.writeSync(this.#buffer, 0, this.#used, this.#written);
     this.#written += this.#used;
     this.#used = 0;
+    if (this.#written - this.#synced < limits.tableSyncBytes) return;
+    this.#file.syncSync();
+    this.#synced = this.#written;
   }
 
   #room(bytes: number): void {

@@ -112,17 +112,13 @@ export class TableSet {
       table.references--;
       if (table.references > 0) continue;
       this.#open.delete(meta.number);
-      table.reader.close();
-      if (table.obsolete) this.#delete(table.reader.path);
+      retire(table, this.#delete);
     }
   }
 
   /** Closes every file, and deletes those that were kept for a snapshot alone. */
   close(): void {
-    for (const { reader, obsolete } of this.#open.values()) {
-      reader.close();
-      if (obsolete) this.#delete(reader.path);
-    }
+    for (const table of this.#open.values()) retire(table, this.#delete);
   }
 
   #makeVersion(readers: ReadonlyMap<number, TableReader>): TableVersion {
@@ -141,6 +137,12 @@ export class TableSet {
     }
     return version;
   }
+}
+
+/** Deletes first: the blocks of a file are given back with its last descriptor, which is closed in the background. */
+function retire({ reader, obsolete }: OpenTable, remove: (path: string) => void): void {
+  if (obsolete) remove(reader.path);
+  reader.close();
 }
 
 const NO_BYTES = new Uint8Array(0);

@@ -207,8 +207,9 @@ export class CommitLog {
     if (this.#closed || this.#failed !== null) return;
     this.#spares.prepare(done);
   }
-  get spareReady(): boolean {
-    return this.#spares.ready > 0;
+  /** Spare segments that are ready. */
+  get spares(): number {
+    return this.#spares.ready;
   }
 
   /**

@@ -219,6 +219,9 @@ export class WritePath {
       return false;
     }
     this.#markedEnd = 0;
+    // Segments go round: once there are as many as memtables, each that retires is the spare of the next.
+    const segments = this.#memtables.items.length + this.#log.spares;
+    if (segments >= this.#memtables.memory.options.slots) return true;
     this.#log.prepareSpare((error) => {
       if (error !== null)
         this.#parts.listener.onEvent('warn', `no spare log segment was prepared: ${error.message}`);

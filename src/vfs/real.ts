@@ -55,7 +55,7 @@ export const realFileSystem: FileSystem = {
       fs.closeSync(descriptor);
       throw failureOf(error, operation, path);
     }
-    return new RealFile(path, descriptor);
+    return new RealFile(path, descriptor, mode === 'read');
   },
 
   rename(from: string, to: string): void {

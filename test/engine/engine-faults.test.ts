@@ -45,7 +45,8 @@ describe('a full disk', () => {
         });
     await harness.settle();
     const key = keys[0] as Uint8Array;
-    expect(engine.append(fieldsOf({ key, version: ++ledger.version }), null)).toBe(-Status.DISK_FULL);
+    const refused = fieldsOf({ key, value: Buffer.alloc(2000), version: ++ledger.version });
+    expect(engine.append(refused, null)).toBe(-Status.DISK_FULL);
     disk.capacityBytes = 10_000_000;
     for (let i = 0; i < 100; i++) {
       harness.advance(1000);

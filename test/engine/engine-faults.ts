@@ -3,7 +3,8 @@ import { Random } from '../../src/base/random.ts';
 import { isDeadAt, versionAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { FRAME_HEADER_BYTES } from '../../src/engine/manifest-format.ts';
-import { WAL_GROUP_HEADER_BYTES } from '../../src/engine/wal-format.ts';
+import { segmentOfName, WAL_GROUP_HEADER_BYTES } from '../../src/engine/wal-format.ts';
+import { recoverSegment } from '../../src/engine/wal-recovery.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import type { Fault, Operation } from '../../src/vfs/simulated-faults.ts';
 import { newDisk } from './disk.ts';
@@ -121,6 +122,13 @@ export async function builtDisk(seed: number): Promise<{ disk: SimulatedFileSyst
   return { disk, ledger: run.ledger };
 }
 
+function endOfGroups(disk: SimulatedFileSystem, name: string, number: number): number {
+  const path = `${DIRECTORY}/${name}`;
+  const bytes = new Uint8Array(disk.bytesOf(path).length);
+  const view = new DataView(bytes.buffer);
+  return recoverSegment(disk, path, { number, newest: true, bytes, view }, () => undefined).end;
+}
+
 /**
  * Bytes of a file in which a flipped bit must be found. Not the zeros at the end of a preallocated segment, and not
  * what vouches for the frame or group before it and carries nothing itself: it passes for torn.
@@ -129,6 +137,9 @@ export function countedBytes(disk: SimulatedFileSystem, name: string): number {
   const bytes = disk.bytesOf(`${DIRECTORY}/${name}`);
   let size = bytes.length;
   while (size > 0 && bytes[size - 1] === 0) size--;
+  const segment = segmentOfName(name);
+  // Behind the groups of a segment there may be stale bytes of the one whose file it was.
+  if (segment >= 0) size = endOfGroups(disk, name, segment);
   const logs = disk.readdir(DIRECTORY).filter((other) => /^wal-\d/.test(other));
   if (name === logs.at(-1)) return size - WAL_GROUP_HEADER_BYTES;
   return name.startsWith('MANIFEST') ? size - FRAME_HEADER_BYTES : size;

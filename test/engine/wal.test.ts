@@ -313,7 +313,8 @@ describe('spare segments', () => {
   it('are kept from retired segments up to the limit, and taken over at the next start', async () => {
     const disk = newDisk();
     const harness = new LogHarness(disk);
-    for (let segment = 1; segment <= 3; segment++) {
+    const last = limits.walSpareSegmentsMax + 2;
+    for (let segment = 1; segment <= last; segment++) {
       harness.log.prepareSpare();
       await disk.settle();
       harness.open(segment);
@@ -321,16 +322,15 @@ describe('spare segments', () => {
       await harness.commit();
       await harness.closeSegment();
     }
-    harness.log.retire(1);
-    harness.log.retire(2);
+    for (let segment = 1; segment < last; segment++) harness.log.retire(segment);
     expect(disk.readdir('/shard').filter((name) => name.includes('spare'))).toHaveLength(
       limits.walSpareSegmentsMax,
     );
-    expect(disk.readdir('/shard')).toContain(segmentName(3));
+    expect(disk.readdir('/shard')).toContain(segmentName(last));
     const next = new LogHarness(disk);
-    expect(next.log.spareReady).toBe(true);
-    next.open(4);
-    expect(disk.log.at(-2)).toBe(`rename ${segmentName(4)}`);
+    expect(next.log.spares).toBe(limits.walSpareSegmentsMax);
+    next.open(last + 1);
+    expect(disk.log.at(-2)).toBe(`rename ${segmentName(last + 1)}`);
   });
 
   it('leave no file where the disk is full, and the log goes on without', async () => {
@@ -370,7 +370,7 @@ describe('spare segments', () => {
     large.log.prepareSpare();
     await disk.settle();
     const small = new LogHarness(disk);
-    expect(small.log.spareReady).toBe(false);
+    expect(small.log.spares).toBe(0);
     expect(disk.readdir('/shard')).toEqual([]);
   });
 });
