@@ -50,7 +50,9 @@ export async function startRingkv(directory, flags = []) {
   const port = await freePort();
   const main = join(root, 'dist/src/cli/main.js');
   const args = [main, 'serve', '--port', String(port), '--data', join(directory, 'ringkv-http')];
-  return await start('ringkv', process.execPath, [...args, '--log-level', 'warn', ...flags], port);
+  const server = await start('ringkv', process.execPath, [...args, '--log-level', 'warn', ...flags], port);
+  await run('curl', ['--silent', '--retry', '20', '--retry-all-errors', '--fail', `${server.url}/readyz`]);
+  return server;
 }
 export async function startBare() {
   const port = await freePort();

@@ -223,6 +223,7 @@ export class BlockCache {
     const at = ring.tail;
     const node = this.#words[at / 4] as number;
     const size = this.#words[at / 4 + 1] as number;
+    assert(size > 0, 'block cache: an entry of no size');
     if (node !== 0 && (this.#pins[node] as number) > 0) {
       this.#fillGap(ring);
       ring.head = at + size;
@@ -287,6 +288,7 @@ export class BlockCache {
     let before = 0;
     let at = this.#buckets[bucket] as number;
     while (at !== node) {
+      assert(at !== 0, 'block cache: an entry that is in no bucket');
       before = at;
       at = this.#next[at] as number;
     }

@@ -14,6 +14,7 @@ import { type BatchOp, type BatchResult, encodeResults, parseBatch, parseOp } fr
 import { bodyTooLarge } from './bodies.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
+import { Kind } from './kv.ts';
 import { CBOR_TYPE, checkEncoding, JSON_TYPE, mediaTypeOf, negotiate } from './media.ts';
 import { Metric } from './metrics.ts';
 import { httpOfError, outcomeOf } from './outcome.ts';
@@ -23,7 +24,6 @@ import { messageOf } from './requests.ts';
 import { Run } from './run.ts';
 
 const BODIES = [JSON_TYPE, CBOR_TYPE];
-export const BATCH_KIND = 4;
 
 export class Batches {
   readonly #state: FrontState;
@@ -46,7 +46,7 @@ export class Batches {
       checkEncoding(heads.contentEncoding);
       const limit = limits.batchBodyBytesMax;
       if (heads.contentLength > limit) throw bodyTooLarge(heads.contentLength, limit);
-      const exchange = state.begin(res, BATCH_KIND, Metric.BATCH, startMs, false);
+      const exchange = state.begin(res, Kind.BATCH, Metric.BATCH, startMs, false);
       if (exchange === null) return;
       try {
         readTimeout(heads.timeout, exchange.options);

@@ -3,7 +3,7 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { ShardReply } from '../shard/contract.ts';
-import { BATCH_KIND, Batches } from './batch.ts';
+import { Batches } from './batch.ts';
 import { describeCluster, describeRing, KeyPlaces } from './cluster-routes.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
@@ -31,7 +31,7 @@ export function addRoutes(app: TemplatedApp, state: FrontState, port: () => numb
   const places = new KeyPlaces(state);
   state.setRoutes({
     takeBody: (exchange) =>
-      exchange.kind === BATCH_KIND ? batches.takeBody(exchange) : kv.takeBody(exchange),
+      exchange.kind === Kind.BATCH ? batches.takeBody(exchange) : kv.takeBody(exchange),
     takeReply: (exchange: Exchange, reply: ShardReply) => {
       if (exchange.kind !== Kind.GET) return kv.answerWrite(exchange, reply);
       kv.answerRead(exchange, reply);

@@ -21,11 +21,14 @@ export function encodeMessage(message: string): Uint8Array {
 
 export class Replies {
   readonly #held: HeldRequests;
+  readonly #onFull: () => void;
   /** For `send`: whoever fills it in sets every field but slot and generation. */
   readonly head: ReplyHead = newReplyHead();
 
-  constructor(held: HeldRequests) {
+  /** `onFull`: a reply found no room, and waits for `retry`. */
+  constructor(held: HeldRequests, onFull: () => void) {
     this.#held = held;
+    this.#onFull = onFull;
   }
 
   /** Answers with a status and a message or other body, '' for none. */
@@ -135,6 +138,7 @@ export class Replies {
     if (link.closed) return true;
     if (!writeReply(link.out, this.head, bytes, start, length)) {
       link.refusals++;
+      this.#onFull();
       return false;
     }
     link.dirty = true;

@@ -77,7 +77,9 @@ export class ShardServer implements EngineListener {
     this.#options = options;
     this.#sleeper = new DoorbellSleeper(options.doorbell);
     this.#held = new HeldRequests(options.heldMax);
-    this.#replies = new Replies(this.#held);
+    this.#replies = new Replies(this.#held, () => {
+      this.#retryTimer ??= setTimeout(this.#onRetryDue, limits.replyRetryMs);
+    });
   }
 
   get requestsHeld(): number {
@@ -202,8 +204,6 @@ export class ShardServer implements EngineListener {
       link.flush();
       link.release();
     }
-    if (this.#links.some((link) => link.blocked))
-      this.#retryTimer ??= setTimeout(this.#onRetryDue, limits.replyRetryMs);
     if (!this.#stopping && !this.#turnDue && !this.#sleeper.sleep(this.#pending)) this.#schedule();
   }
 

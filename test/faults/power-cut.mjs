@@ -104,7 +104,8 @@ function start(data) {
     'inject=fdatasync,fsync:retval=0',
   ];
   const [command, ...args] = flags.lying ? [...lying, ...server] : server;
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  // A group of its own: a signal must reach the server behind strace too.
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], detached: true });
   return new Promise((resolve, reject) => {
     child.on('exit', (code) => reject(new Error(`the server ended with ${code}`)));
     child.stdout.on('data', (text) => {
@@ -190,7 +191,7 @@ try {
   if (server !== null) {
     server.child.removeAllListeners('exit');
     const ended = new Promise((resolve) => server.child.on('exit', resolve));
-    server.child.kill('SIGTERM');
+    process.kill(-server.child.pid, 'SIGTERM');
     await ended;
   }
   for (const at of [...mounted].reverse()) sh('umount', at);

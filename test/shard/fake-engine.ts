@@ -57,6 +57,8 @@ export class FakeEngine implements ShardEngine {
   readonly nowMs: () => number;
   /** Which lookups wait. */
   pends: (keyspace: number, key: Uint8Array) => boolean = () => false;
+  /** Lookups that need not be the latest show records that are not durable, and say so: the contract permits it. */
+  eager = false;
   /** Thrown by every lookup and scan. */
   error: Error | null = null;
   /** `append` refuses with this status, where it is not 0. */
@@ -72,6 +74,8 @@ export class FakeEngine implements ShardEngine {
   readonly #records = new Map<string, Stored[]>();
   #seq = 0;
   #committedSeq = 0;
+  /** Seqs at which appends end that are not durable. */
+  readonly #ends: number[] = [];
   #snapshot = 0;
 
   constructor(listener: EngineListener, nowMs: () => number) {
@@ -79,6 +83,9 @@ export class FakeEngine implements ShardEngine {
     this.nowMs = nowMs;
   }
 
+  get committedSeq(): number {
+    return this.#committedSeq;
+  }
   get lastSeq(): number {
     return this.#seq;
   }
@@ -92,6 +99,7 @@ export class FakeEngine implements ShardEngine {
     this.appends++;
     this.#put(record);
     if (also !== null) this.#put(also);
+    this.#ends.push(this.#seq);
     return this.#seq;
   }
   #put(record: RecordFields): void {
@@ -124,8 +132,10 @@ export class FakeEngine implements ShardEngine {
     this.#committedSeq = this.#seq;
     if (this.automatic) setImmediate(() => this.sync());
   }
-  /** What was committed becomes durable, up to `seq`. */
-  sync(seq = this.#committedSeq): void {
+  /** What was committed becomes durable, up to `seq`: whole appends, a record and what goes with it. */
+  sync(limit = this.#committedSeq): void {
+    const count = this.#ends.findIndex((end) => end > limit);
+    const seq = this.#ends.splice(0, count < 0 ? this.#ends.length : count).at(-1) ?? 0;
     if (this.durableSeq >= seq) return;
     this.durableSeq = seq;
     this.listener.onDurable(seq);
@@ -137,6 +147,7 @@ export class FakeEngine implements ShardEngine {
       if (kept.length > 0) this.#records.set(name, kept);
       else this.#records.delete(name);
     }
+    this.#ends.length = 0;
     this.listener.onWriteFailure(status, error);
   }
 
@@ -155,7 +166,9 @@ export class FakeEngine implements ShardEngine {
     return LOOKUP_PENDING;
   }
   #find(name: string, latest: boolean): EngineLookup {
-    const stored = this.#records.get(name)?.findLast(({ seq }) => latest || seq <= this.durableSeq);
+    const stored = this.#records
+      .get(name)
+      ?.findLast(({ seq }) => latest || this.eager || seq <= this.durableSeq);
     // What was there before must not be read: the contract lets it go with the next call.
     this.found.seq = -1;
     if (stored === undefined) return LOOKUP_ABSENT;

@@ -144,6 +144,23 @@ describe('a full reply ring', () => {
     );
     expect(server.requestsHeld).toBe(0);
   });
+  it('is looked at again though nothing else happens on the shard', async () => {
+    const one = harness();
+    const { engine } = one;
+    const slow = one.slowClient(1 << 12);
+    engine.automatic = false;
+    for (let round = 1; round <= 3; round++) {
+      for (let i = 0; i < 40; i++) expect(slow.send(Op.PUT, { key: `w${i}`, value: 'v' })).toBe(true);
+      await until(() => engine.appends === round * 40);
+      await turns(5);
+      engine.sync();
+    }
+    let got = 0;
+    await until(() => {
+      got += slow.read().length;
+      return got === 120;
+    });
+  });
   it('of a client that goes away is forgotten', async () => {
     const one = harness();
     const { client, engine, server } = one;
