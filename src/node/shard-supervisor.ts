@@ -60,6 +60,7 @@ export class ShardSupervisor {
     try {
       await run.ready;
     } catch (error) {
+      run.close();
       await run.ended;
       throw error;
     }
@@ -108,6 +109,8 @@ export class ShardSupervisor {
       if (this.#reason !== '') this.#options.log('info', `shard ${this.#options.shard} serves again`);
       this.#say('');
     } catch (error) {
+      // It may be open and yet of no use: a client could not be attached.
+      run.close();
       await run.ended;
       return error as Error;
     }

@@ -145,6 +145,8 @@ describe('the supervisor of a shard', () => {
     await harness.pass(limits.shardRestartDelayMs);
     const damage = new CorruptionError('/data/layout-1/shard-3/wal-0000000002.log', 512, 'checksum');
     harness.run.refuse(damage);
+    await settle();
+    expect(harness.run.closed).toBe(true);
     harness.run.end(damage);
     await settle();
     await harness.pass(limits.shardRestartWindowMs);
@@ -164,6 +166,7 @@ describe('the supervisor of a shard', () => {
     harness.run.refuse(damage);
     await settle();
     expect(rejected).toBeNull();
+    expect(harness.run.closed).toBe(true);
     harness.run.end(damage);
     await expect(start).rejects.toBe(damage);
     expect(harness.runs).toHaveLength(1);
