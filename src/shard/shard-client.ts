@@ -4,8 +4,10 @@
  *
  * 1. `onReply` is called once for each slot that `submit` gave: by the shard's reply, or with TIMEOUT, SHARD_DOWN
  *    or UNAVAILABLE by the client itself. What comes later for that slot is dropped by its generation.
- * 2. Requests go out with the next flush, which the client schedules for the end of the turn: one store and at
- *    most one message to each shard, however many requests the turn brought.
+ * 2. Requests go out with the next flush, which the client schedules for the end of the turn (setImmediate): one store
+ *    and at most one message to each shard, however many requests the turn brought. Against a microtask, with PUTs of
+ *    2 KB that each come in a callback of their own, medians of 5 on two cores: 256 in flight 405k/s against 324k/s,
+ *    16 in flight 271k/s against 249k/s, 1 in flight 15 us against 14 us. Polling for 8 turns before sleep gained nothing.
  * 3. A shard that died loses nothing that it had answered: its replies are handed out before the others fail.
  *    Those fail as what they were: reads and the like with SHARD_DOWN, writes with UNAVAILABLE, because they
  *    may be in the log. So OVERLOADED, SHARD_DOWN, READ_ONLY and DISK_FULL always say that nothing was done,

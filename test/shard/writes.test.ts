@@ -217,6 +217,22 @@ describe('a conditional write', () => {
     engine.sync();
     expect(await answerOf(refused)).toMatchObject({ status: Status.VERSION_MISMATCH });
   });
+  it('is refused as soon as the record that it met is durable, whatever was appended since', async () => {
+    const { engine, client } = harness();
+    engine.automatic = false;
+    const met = client.put('k', '1');
+    const later = client.put('j', '1');
+    const refused = client.put('k', '2', version(0));
+    await settled(client);
+    engine.sync(1);
+    expect((await answered(met, refused)).map(({ status }) => status)).toEqual([
+      Status.OK,
+      Status.VERSION_MISMATCH,
+    ]);
+    expect(later.answer).toBeNull();
+    engine.sync();
+    await answerOf(later);
+  });
   it('keeps its place before a later write to the key while it waits for a lookup', async () => {
     const { engine, client } = harness();
     engine.pends = (_, key) => Buffer.from(key).toString() === 'k';
