@@ -3,7 +3,6 @@
  * operation and nothing else that waits: a reply resolves it straight from the client's handler. Requests in
  * flight are bounded by the client's slots; beyond them an operation fails at once with an OverloadedError.
  */
-
 import {
   BadRequestError,
   ClosedError,
