@@ -82,7 +82,7 @@ describe('a node', () => {
   it.each([1, 2])(
     'opens its port, with %i front ends, only when every shard takes requests',
     async (frontends) => {
-        const port = await freePort();
+      const port = await freePort();
       const url = `http://127.0.0.1:${port}`;
       const child = serve({ port, frontends, shards: 4 });
       let refusals = 0;
@@ -102,7 +102,6 @@ describe('a node', () => {
       expect((await fetch(`${url}/readyz`)).status).toBe(200);
       await ready(child);
       await close(child);
-    }
     },
   );
 
