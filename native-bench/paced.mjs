@@ -2,7 +2,7 @@
 // First a closed loop of 64 connections finds the maximum; then an open loop sends at a share of it, whatever the
 // answers do, and counts each from when it was due (no coordinated omission). Figures: docs/performance.md.
 //
-//   npm run build && node native-bench/paced.mjs [--seconds 60] [--warm-up 20] [--share 0.7] [--connections 64]
+//   npm run build && npm run bench:paced -- [--seconds 60] [--warm-up 20] [--share 0.7] [--connections 64]
 //                                                 [--memtable 8MiB] [--shards N] [--frontends N] [--keys 100000]
 //                                                 [--rate N] [--seed 7] [--json FILE]
 //

@@ -10,7 +10,7 @@
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { UnavailableError } from '../base/errors.ts';
-import { limits, MiB } from '../base/limits.ts';
+import { limits } from '../base/limits.ts';
 import { probePort } from '../front/front.ts';
 import { setHeadLimit } from '../front/http-head-limit.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
@@ -19,7 +19,7 @@ import type { ClientPeer } from './client-peer.ts';
 import type { NodeConfig } from './contract.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { errorOfPlain } from './job-port.ts';
-import { workerUrl } from './thread-pool.ts';
+import { heapLimits, workerUrl } from './thread-pool.ts';
 
 export interface FrontThreadsOptions {
   readonly config: NodeConfig;
@@ -103,7 +103,7 @@ export class FrontThread implements ClientPeer {
       name: `front-${index}`,
       workerData: data,
       transferList: [port2],
-      resourceLimits: { maxOldGenerationSizeMb: limits.threadHeapBytesMax / MiB },
+      resourceLimits: heapLimits(limits.threadHeapBytesMax),
     });
     let cause: Error | null = null;
     worker.on('error', (error: Error) => {
