@@ -112,7 +112,7 @@ function row(name, { latency, answers, seconds, failures, late }) {
   const others = Object.keys(failures).length === 0 ? 'none' : JSON.stringify(failures);
   console.log(
     `${name}: ${rate}/s, ms: p50 ${ms(50)}, p99 ${ms(99)}, p99.9 ${ms(99.9)}, max ${rounded(latency.maxValue)}; ` +
-      `not 2xx: ${others}; sent over 1 ms late by the generator: ${late}`,
+      `not 2xx: ${others}; sent over 1 ms after they were due: ${late}`,
   );
   return { rate, p50: ms(50), p99: ms(99), p999: ms(99.9), max: rounded(latency.maxValue), failures, late };
 }

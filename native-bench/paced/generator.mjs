@@ -203,7 +203,7 @@ class Open extends Phase {
   #sendDue() {
     const now = nowUs();
     while (this.#dueUs <= now && this.#dueUs < this.#endUs && this.#idle.length > 0) {
-      // With an idle connection at hand since before, this is the generator's own delay, and counts all the same.
+      // No connection was idle, or this thread had no time: it counts all the same.
       if (now - this.#dueUs > LATE_US) this.late++;
       this.send(this.#idle.pop(), mixed(), this.#dueUs);
       this.#dueUs += this.#everyUs;
