@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
-const NOT_SUITES = new Set(['run', 'peers', 'table-data']);
+const NOT_SUITES = new Set(['run', 'peers', 'paced', 'table-data']);
 const names = readdirSync(here)
   .filter((name) => name.endsWith('.mjs'))
   .map((name) => name.slice(0, -'.mjs'.length))

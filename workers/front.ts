@@ -3,4 +3,4 @@ import { workerData } from 'node:worker_threads';
 import type { FrontThreadData } from '../src/node/front-protocol.ts';
 import { runFrontThread } from '../src/node/front-thread.ts';
 
-await runFrontThread(workerData as FrontThreadData);
+runFrontThread(workerData as FrontThreadData);

@@ -127,6 +127,11 @@ export const limits = {
   backgroundThreadsMax: 4,
   /** Old generation of the heap of a worker thread; buffers and shared memory are outside of it. */
   threadHeapBytesMax: 512 * MiB,
+  /**
+   * Young generation of the heap of a worker thread, three semi-spaces. V8's own choice of 48 MiB holds that much garbage
+   * in each thread, and buffers outside of the heap live until the next scavenge.
+   */
+  threadYoungBytesMax: 6 * MiB,
   bloomBitsPerKey: 10,
   /** Tables over one token beyond which writes wait for compaction. */
   tablesOverlapMax: 48,

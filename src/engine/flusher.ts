@@ -63,9 +63,10 @@ export class Flusher {
   #count = 0;
   #retryMs: number = limits.jobRetryMsMin;
   #backingOff = false;
-  /** The last attempt found no room. */
   /** What the disk said when the last flush found no room, '' where it found some. */
   #full = '';
+  /** Writes were refused for it. */
+  #stalled = false;
   #running = 0;
   #onQuiet: (() => void)[] = [];
 
@@ -76,9 +77,12 @@ export class Flusher {
   get count(): number {
     return this.#count;
   }
-  /** Why a memtable is not free yet. */
-  get stalledStatus(): number {
-    return this.#full === '' ? Status.OVERLOADED : Status.DISK_FULL;
+  /** A write finds no memtable free: the status to refuse it with. */
+  refuseWrite(): number {
+    if (this.#full === '') return Status.OVERLOADED;
+    if (!this.#stalled) this.#parts.onEvent('error', `writes are refused: ${this.#full}`);
+    this.#stalled = true;
+    return Status.DISK_FULL;
   }
   /** Why flushes stand still for lack of room, '' where they do not. */
   get full(): string {
@@ -180,10 +184,17 @@ export class Flusher {
     retireSegment(flush.memtable.segment);
     this.#count++;
     this.#retryMs = limits.jobRetryMsMin;
-    this.#full = '';
+    this.#foundRoom();
     this.#wake();
     onFlushed();
     this.poke();
+  }
+
+  #foundRoom(): void {
+    const wasFull = this.#full !== '';
+    this.#full = '';
+    this.#stalled = false;
+    if (wasFull) this.#parts.onEvent('info', 'there is room on the disk again: memtables are flushed');
   }
 
   #retry(flush: Flush, error: Error): void {

@@ -149,7 +149,7 @@ export class LsmEngine implements ShardEngine {
       freeBytes: () => fs.freeBytes(directory),
       prepareLog: () => recovery.closeNewest?.(),
       onClosed: () => this.#flusher.poke(),
-      stalledStatus: () => this.#flusher.stalledStatus,
+      refuseWrite: () => this.#flusher.refuseWrite(),
       onReadOnly: (why) => this.#endBackground(why),
       nextSegment: recovery.nextSegment,
       seq: recovery.seq,

@@ -28,8 +28,8 @@ export interface WritePathParts {
   readonly prepareLog: () => void;
   /** A memtable is complete and durable. */
   readonly onClosed: () => void;
-  /** Why a full memtable cannot be replaced: DISK_FULL where a flush found no room, else OVERLOADED. */
-  readonly stalledStatus: () => number;
+  /** A full memtable cannot be replaced: DISK_FULL where a flush found no room, else OVERLOADED. */
+  readonly refuseWrite: () => number;
   /** Writing has ended for good. */
   readonly onReadOnly: (why: string) => void;
   /** Number of the next segment. */

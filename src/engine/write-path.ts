@@ -140,7 +140,7 @@ export class WritePath {
   #rotateFor(size: number): number {
     if (size + 2 * WAL_GROUP_HEADER_BYTES > this.#memtables.memory.options.arenaBytes)
       return Status.VALUE_TOO_LARGE;
-    if (!this.rotate()) return this.#parts.stalledStatus();
+    if (!this.rotate()) return this.#parts.refuseWrite();
     return this.#memtables.writer.fits(size, this.#overhead()) ? 0 : Status.VALUE_TOO_LARGE;
   }
 

@@ -7,7 +7,6 @@ import type { PlainError } from './job-port.ts';
 export interface FrontThreadData {
   readonly port: MessagePort;
   readonly host: string;
-  readonly listenPort: number;
   readonly sharedPort: boolean;
   readonly maxKeyBytes: number;
   readonly maxValueBytes: number;
@@ -27,6 +26,8 @@ export type FrontCommand =
   | { readonly kind: 'detach'; readonly shard: number }
   /** For /readyz; '' while the node serves. */
   | { readonly kind: 'not-ready'; readonly reason: string }
+  /** Once, when every shard is attached. */
+  | { readonly kind: 'listen'; readonly port: number }
   | { readonly kind: 'close'; readonly graceMs: number };
 
 export type FrontEvent =

@@ -3,7 +3,7 @@
  *
  * A thread that ends while uWebSockets.js is open in it aborts the whole process. So it ends in this order, always:
  * the front end is closed, then the client, then the port is told and closed; the event loop is empty then, and the
- * thread ends by itself. Where the start fails the same happens, after `failed`.
+ * thread ends by itself. Where it cannot listen the same happens, after `failed`.
  */
 import { systemClock } from '../base/clock.ts';
 import { startFront } from '../front/front.ts';
@@ -14,20 +14,9 @@ import { plainError } from './job-port.ts';
 /** The default of a setting that this version does not have. */
 const CLUSTER_NAME = 'ringkv';
 
-export async function runFrontThread(data: FrontThreadData): Promise<void> {
-  const {
-    port,
-    host,
-    listenPort,
-    sharedPort,
-    maxKeyBytes,
-    maxValueBytes,
-    shards,
-    vnodes,
-    doorbell,
-    nodeId,
-    index,
-  } = data;
+export function runFrontThread(data: FrontThreadData): void {
+  const { port, host, sharedPort, maxKeyBytes, maxValueBytes, shards, vnodes, doorbell, nodeId, index } =
+    data;
   const tell = (event: FrontEvent): void => port.postMessage(event);
   const client = new RingShardClient({ shards, vnodes, doorbell, clock: systemClock });
   let reason = 'the node is starting';
@@ -38,6 +27,27 @@ export async function runFrontThread(data: FrontThreadData): Promise<void> {
     client.close();
     tell({ kind: 'closed' });
     port.close();
+  };
+  const listen = async (listenPort: number): Promise<void> => {
+    try {
+      const front = await startFront({
+        client,
+        clock: systemClock,
+        host,
+        port: listenPort,
+        sharedPort,
+        maxKeyBytes,
+        maxValueBytes,
+        notReady: () => reason,
+        node: { nodeId, clusterName: CLUSTER_NAME },
+        frontend: index,
+      });
+      closeFront = (graceMs) => front.close(graceMs);
+      tell({ kind: 'listening', port: front.port });
+    } catch (error) {
+      tell({ kind: 'failed', error: plainError(error) });
+      await end(0);
+    }
   };
   const obey = (command: FrontCommand): void => {
     switch (command.kind) {
@@ -51,29 +61,12 @@ export async function runFrontThread(data: FrontThreadData): Promise<void> {
       case 'not-ready':
         reason = command.reason;
         return;
+      case 'listen':
+        void listen(command.port);
+        return;
       case 'close':
         void end(command.graceMs);
     }
   };
   port.on('message', obey);
-
-  try {
-    const front = await startFront({
-      client,
-      clock: systemClock,
-      host,
-      port: listenPort,
-      sharedPort,
-      maxKeyBytes,
-      maxValueBytes,
-      notReady: () => reason,
-      node: { nodeId, clusterName: CLUSTER_NAME },
-      frontend: index,
-    });
-    closeFront = (graceMs) => front.close(graceMs);
-    tell({ kind: 'listening', port: front.port });
-  } catch (error) {
-    tell({ kind: 'failed', error: plainError(error) });
-    await end(0);
-  }
 }

@@ -1,14 +1,16 @@
 /**
- * The front-end threads of a node, as the main thread sees them: started on one port, told of shards that come and go
- * and of what makes the node not ready, closed in order.
+ * The front-end threads of a node, as the main thread sees them: started, told of shards that come and go and of what
+ * makes the node not ready, told to listen on one port, closed in order.
  *
- * Several front ends listen on one port by SO_REUSEPORT, and the kernel shares the connections out. It would let a
- * second server share the port just as silently: so the port is first taken exclusively and given up again, which also
- * finds the free one where port 0 is asked for.
+ * They listen only when every shard is attached to every one of them: else the first requests after the port opens would
+ * be refused. But a port that is taken must be found out before anything on disk is changed. So it is first taken
+ * exclusively and given up again. That serves two more ends where several front ends listen on one port by SO_REUSEPORT:
+ * it finds the free port where port 0 is asked for, and it refuses a port of another server, which the kernel would
+ * silently share out between both.
  */
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { UnavailableError } from '../base/errors.ts';
-import { limits, MiB } from '../base/limits.ts';
+import { limits } from '../base/limits.ts';
 import { probePort } from '../front/front.ts';
 import { setHeadLimit } from '../front/http-head-limit.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
@@ -17,7 +19,7 @@ import type { ClientPeer } from './client-peer.ts';
 import type { NodeConfig } from './contract.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { errorOfPlain } from './job-port.ts';
-import { workerUrl } from './thread-pool.ts';
+import { heapLimits, workerUrl } from './thread-pool.ts';
 
 export interface FrontThreadsOptions {
   readonly config: NodeConfig;
@@ -26,38 +28,39 @@ export interface FrontThreadsOptions {
   readonly onDeath: (error: Error) => void;
 }
 
-/** Started, not yet listening: it takes part as a client first, so that shards can be attached to it. */
 export class FrontThreads {
   readonly peers: readonly FrontThread[];
   readonly #config: NodeConfig;
-  readonly port: number;
+  #port: number;
 
   private constructor(config: NodeConfig, port: number, peers: readonly FrontThread[]) {
     this.#config = config;
-    this.port = port;
+    this.#port = port;
     this.peers = peers;
   }
 
-  /** Rejects with a ListenError that names host and port. */
+  /** Starts the threads: clients of the shards, not listening yet. Rejects with a ListenError that names host and port. */
   static async start(options: FrontThreadsOptions): Promise<FrontThreads> {
     const { config } = options;
     setHeadLimit(config.maxKeyBytes);
-    const sharedPort = config.frontends > 1;
-    const port = sharedPort ? await probePort(config.host, config.port) : config.port;
-    const threads = Array.from(
-      { length: config.frontends },
-      (_, index) => new FrontThread(index, options, port, sharedPort),
-    );
-    const outcomes = await Promise.allSettled(threads.map((thread) => thread.listening));
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (failed !== undefined) {
-      await Promise.all(threads.map((thread) => thread.close(0)));
-      throw failed.reason;
-    }
-    const taken = outcomes[0]?.status === 'fulfilled' ? outcomes[0].value : port;
-    return new FrontThreads(config, taken, threads);
+    const shared = config.frontends > 1;
+    const port = shared || config.port !== 0 ? await probePort(config.host, config.port) : 0;
+    const threads = Array.from({ length: config.frontends }, (_, index) => new FrontThread(index, options));
+    return new FrontThreads(config, port, threads);
   }
 
+  /** Opens the port to clients: every shard is attached. Rejects with a ListenError; `close` must follow then. */
+  async listen(): Promise<void> {
+    const outcomes = await Promise.allSettled(this.peers.map((peer) => peer.listen(this.#port)));
+    for (const outcome of outcomes)
+      if (outcome.status === 'rejected') throw outcome.reason;
+      else this.#port = outcome.value;
+  }
+
+  /** Where it listens. */
+  get port(): number {
+    return this.#port;
+  }
   get url(): string {
     const { host } = this.#config;
     return `http://${host.includes(':') ? `[${host}]` : host}:${this.port}`;
@@ -72,15 +75,14 @@ export class FrontThreads {
 
 export class FrontThread implements ClientPeer {
   readonly doorbell: DoorbellMemory = createDoorbell();
-  /** The port that it listens on; rejects where it cannot. */
-  readonly listening: Promise<number>;
+  readonly #listening: Promise<number>;
   readonly #port: MessagePort;
   readonly #exited: Promise<void>;
   /** By shard: who waits to hear that the thread has attached it. */
   readonly #attaching = new Map<number, () => void>();
   #closing = false;
 
-  constructor(index: number, options: FrontThreadsOptions, listenPort: number, sharedPort: boolean) {
+  constructor(index: number, options: FrontThreadsOptions) {
     const { config, nodeId, onDeath } = options;
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
@@ -88,8 +90,7 @@ export class FrontThread implements ClientPeer {
     const data: FrontThreadData = {
       port: port2,
       host,
-      listenPort,
-      sharedPort,
+      sharedPort: config.frontends > 1,
       maxKeyBytes,
       maxValueBytes,
       nodeId,
@@ -102,7 +103,7 @@ export class FrontThread implements ClientPeer {
       name: `front-${index}`,
       workerData: data,
       transferList: [port2],
-      resourceLimits: { maxOldGenerationSizeMb: limits.threadHeapBytesMax / MiB },
+      resourceLimits: heapLimits(limits.threadHeapBytesMax),
     });
     let cause: Error | null = null;
     worker.on('error', (error: Error) => {
@@ -116,7 +117,7 @@ export class FrontThread implements ClientPeer {
         onDeath(new UnavailableError(`front end ${index} ended: ${why}`, { cause }));
       });
     });
-    this.listening = new Promise((resolve, reject) => {
+    this.#listening = new Promise((resolve, reject) => {
       port1.on('message', (event: FrontEvent) => {
         if (event.kind === 'listening') resolve(event.port);
         else if (event.kind === 'attached') this.#attaching.get(event.shard)?.();
@@ -127,6 +128,8 @@ export class FrontThread implements ClientPeer {
       });
       void this.#exited.then(() => reject(cause ?? new UnavailableError(`front end ${index} ended`)));
     });
+    // A thread may end before it was to listen.
+    this.#listening.catch(() => undefined);
   }
 
   async attach(ends: ShardClientEnds): Promise<void> {
@@ -142,6 +145,12 @@ export class FrontThread implements ClientPeer {
   }
   setNotReady(reason: string): void {
     this.#tell({ kind: 'not-ready', reason });
+  }
+
+  /** Resolves with the port that it listens on; rejects where it cannot. */
+  listen(port: number): Promise<number> {
+    this.#tell({ kind: 'listen', port });
+    return this.#listening;
   }
 
   /** Resolves when the thread has ended. */

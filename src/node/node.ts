@@ -28,11 +28,13 @@ export async function startNode(config: NodeConfig, log: Log): Promise<RunningNo
   try {
     const { config: effective, nodeId } = threads;
     fronts = await FrontThreads.start({ config: effective, nodeId, onDeath: (error) => fail(error) });
-    const { port, url } = fronts;
     const tellFronts = (reason: string): void => fronts?.setNotReady(reason);
     await threads.start(fronts.peers);
     threads.onNotReady = tellFronts;
     tellFronts(threads.notReady);
+    // Not before: who reaches the port reaches every shard.
+    await fronts.listen();
+    const { port, url } = fronts;
     return { url, config: { ...effective, port }, nodeId, failed, close };
   } catch (error) {
     await close();

@@ -13,9 +13,9 @@
  *
  * `atomics` is off: an idle worker that blocks in Atomics.wait would stall its own asynchronous I/O.
  */
-import type { Transferable, Worker } from 'node:worker_threads';
+import type { ResourceLimits, Transferable, Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
-import { MiB } from '../base/limits.ts';
+import { limits, MiB } from '../base/limits.ts';
 
 export interface ThreadPoolOptions {
   /** The module that the threads load, and the name of the export that runs a task. */
@@ -29,6 +29,12 @@ export interface ThreadPoolOptions {
 
 /** An entry file of workers/, which lies beside src/ in the sources and in dist/; threads load the built ones. */
 export const workerUrl = (entry: string): URL => new URL(`../../workers/${entry}.js`, import.meta.url);
+
+/** Bounds of the heap of a worker thread, for `resourceLimits`. */
+export const heapLimits = (oldBytesMax: number): ResourceLimits => ({
+  maxOldGenerationSizeMb: Math.ceil(oldBytesMax / MiB),
+  maxYoungGenerationSizeMb: Math.ceil(limits.threadYoungBytesMax / MiB),
+});
 
 export class ThreadPool {
   readonly #pool: Piscina;
@@ -45,7 +51,7 @@ export class ThreadPool {
       idleTimeout: Number.POSITIVE_INFINITY,
       atomics: 'disabled',
       recordTiming: false,
-      resourceLimits: { maxOldGenerationSizeMb: Math.ceil(heapBytesMax / MiB) },
+      resourceLimits: heapLimits(heapBytesMax),
     });
     this.#pool.on('error', onError);
     this.#pool.on('workerCreate', () => this.#watch());

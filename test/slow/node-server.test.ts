@@ -79,6 +79,32 @@ describe('a node', () => {
     await close(third);
   });
 
+  it.each([1, 2])(
+    'opens its port, with %i front ends, only when every shard takes requests',
+    async (frontends) => {
+      const port = await freePort();
+      const url = `http://127.0.0.1:${port}`;
+      const child = serve({ port, frontends, shards: 4 });
+      let refusals = 0;
+      const first = async (key: string): Promise<number> => {
+        for (let endMs = Date.now() + 30_000; Date.now() < endMs; refusals++)
+          try {
+            return (await put(url, key, 'v')).status;
+          } catch {
+            await new Promise((done) => setImmediate(done));
+          }
+        return 0;
+      };
+      // Keys of all shards, each on a connection that knocks until it is let in.
+      const statuses = await Promise.all(Array.from({ length: 32 }, (_, i) => first(`key-${i}`)));
+      expect(refusals).toBeGreaterThan(0);
+      expect(statuses.filter((status) => status !== 204)).toEqual([]);
+      expect((await fetch(`${url}/readyz`)).status).toBe(200);
+      await ready(child);
+      await close(child);
+    },
+  );
+
   it('listens with several front ends on one free port, and all of them see all writes', async () => {
     const child = serve({ frontends: 3 });
     const { url } = await ready(child);

@@ -1,0 +1,186 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { MiB } from '../../src/base/limits.ts';
+import { Workplace } from './cli-process.ts';
+
+const DISK_BYTES = 64 * MiB;
+const BALLAST_BYTES = 24 * MiB;
+/** The longest that a flush waits before it looks again is 10 s (limits.jobRetryMsMax); then it must run. */
+const RESUME_MS_MAX = 20_000;
+const LANES = 16;
+
+const mountPoint = mkdtempSync(join(tmpdir(), 'ringkv-disk-full-'));
+const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'ringkv-test', mountPoint], {
+  encoding: 'utf8',
+});
+const isMounted = mount.status === 0;
+if (!isMounted)
+  process.stderr.write(`disk-full.test.ts: no tmpfs to fill, its tests are skipped: ${mount.stderr}\n`);
+
+let place = new Workplace();
+afterEach(async () => {
+  await place.remove();
+  for (const name of isMounted ? readdirSync(mountPoint) : [])
+    rmSync(join(mountPoint, name), { recursive: true });
+  place = new Workplace();
+});
+afterAll(async () => {
+  await place.remove();
+  if (isMounted) expect(spawnSync('umount', ['-l', mountPoint]).status).toBe(0);
+  rmSync(mountPoint, { recursive: true, force: true });
+});
+
+const RAW = 'application/octet-stream';
+/** A value that says whose it is and does not compress. */
+const contentOf = (key: number, round: number): string => {
+  let state = (key * 2_654_435_761 + round) >>> 0;
+  let text = `${key}/${round}/`;
+  while (text.length < 4000) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    text += state.toString(36);
+  }
+  return text;
+};
+
+class Client {
+  readonly url: string;
+  constructor(url: string) {
+    this.url = url;
+  }
+  put(key: number, value: string): Promise<Response> {
+    return fetch(`${this.url}/v1/kv/key-${key}`, {
+      method: 'PUT',
+      body: value,
+      headers: { 'content-type': RAW },
+    });
+  }
+  async get(key: number): Promise<string> {
+    const answer = await fetch(`${this.url}/v1/kv/key-${key}`, { headers: { accept: RAW } });
+    const text = await answer.text();
+    return answer.status === 200 ? text : `status ${answer.status}`;
+  }
+  async readiness(): Promise<{ readonly status: number; readonly text: string }> {
+    const answer = await fetch(`${this.url}/readyz`);
+    return { status: answer.status, text: await answer.text() };
+  }
+}
+
+/** What each key holds by the last acknowledgement, and what was refused. */
+class Ledger {
+  readonly acknowledged = new Map<number, string>();
+  readonly refused = new Set<number>();
+  readonly messages = new Set<string>();
+  /** Statuses that are neither 204 nor 507, with the number of each. */
+  readonly others = new Map<number, number>();
+  #next = 0;
+
+  /** Puts new keys in lanes until `enough`, or `max` are asked for. */
+  async fill(client: Client, max: number, enough: () => boolean): Promise<void> {
+    const end = this.#next + max;
+    const lane = async (): Promise<void> => {
+      while (this.#next < end && !enough()) await this.#one(client, this.#next++);
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+  }
+
+  async #one(client: Client, key: number): Promise<void> {
+    const value = contentOf(key, 0);
+    const answer = await client.put(key, value);
+    if (answer.status === 204) this.acknowledged.set(key, value);
+    else if (answer.status === 507) {
+      const { error } = (await answer.json()) as { error: { code: string; message: string } };
+      expect(error.code).toBe('DISK_FULL');
+      this.messages.add(error.message);
+      this.refused.add(key);
+    } else {
+      await answer.text();
+      this.others.set(answer.status, (this.others.get(answer.status) ?? 0) + 1);
+      // A status that says that nothing was done: this key is refused too.
+      expect(answer.status).toBe(503);
+      this.refused.add(key);
+    }
+  }
+
+  /** Keys that a node holds differently: lost, or there though they were refused. */
+  async wrong(client: Client): Promise<string[]> {
+    const wrong: string[] = [];
+    const keys = [...this.acknowledged.keys(), ...this.refused].values();
+    const lane = async (): Promise<void> => {
+      for (const key of keys) {
+        const expected = this.acknowledged.get(key) ?? 'status 404';
+        if ((await client.get(key)) !== expected) wrong.push(`key-${key}`);
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+    return wrong;
+  }
+}
+
+const freeBytes = (): number => {
+  const { bavail, bsize } = statfsSync(mountPoint);
+  return bavail * bsize;
+};
+
+describe.runIf(isMounted)('a node whose disk is full', () => {
+  // Small memtables: the flushes find no room first. A large one: the commit log does.
+  it.each([
+    ['2MiB', '2'],
+    ['32MiB', '1'],
+  ])(
+    'refuses writes with 507 and says why, reads on, and writes again when there is room (memtables of %s)',
+    async (memtableBytes, shards) => {
+      const ballast = join(mountPoint, 'ballast');
+      writeFileSync(ballast, Buffer.alloc(BALLAST_BYTES, 1));
+      const flags = [
+        '--data',
+        join(mountPoint, 'data'),
+        '--memtable-bytes',
+        memtableBytes,
+        '--shards',
+        shards,
+      ];
+      const first = await place.serve(...flags);
+      const client = new Client(first.url);
+      const ledger = new Ledger();
+
+      // 16 in flight: more than one group is refused, and writes before and after it come to the same end.
+      const fillsDisk = Math.ceil((2 * DISK_BYTES) / 4000);
+      await ledger.fill(client, fillsDisk, () => ledger.refused.size >= 500);
+      expect(ledger.messages.size).toBeGreaterThan(0);
+      for (const message of ledger.messages) expect(message).toMatch(/nothing was (written|done)/);
+      expect(ledger.acknowledged.size * 4000).toBeGreaterThan(BALLAST_BYTES / 3);
+      const readiness = await client.readiness();
+      expect(readiness.status).toBe(503);
+      expect(readiness.text).toMatch(/takes no writes: .*ENOSPC/);
+      expect(await ledger.wrong(client)).toEqual([]);
+
+      // Refused still: waiting alone makes no room.
+      const before = ledger.acknowledged.size;
+      await ledger.fill(client, LANES, () => false);
+      expect(ledger.acknowledged.size - before).toBeLessThan(LANES);
+
+      rmSync(ballast);
+      const startMs = Date.now();
+      let resumed = false;
+      while (!resumed && Date.now() - startMs < RESUME_MS_MAX) {
+        resumed = (await client.readiness()).status === 200;
+        if (!resumed) await new Promise((done) => setTimeout(done, 50));
+      }
+      expect(resumed).toBe(true);
+      const { refused } = ledger;
+      const refusedBefore = refused.size;
+      await ledger.fill(client, 500, () => false);
+      expect(refused.size).toBe(refusedBefore);
+      expect(freeBytes()).toBeGreaterThan(0);
+      expect(first.server.running).toBe(true);
+
+      first.server.kill('SIGTERM');
+      expect((await first.server.ended).code).toBe(0);
+      const second = await place.serve(...flags);
+      expect(await ledger.wrong(new Client(second.url))).toEqual([]);
+    },
+  );
+});
