@@ -8,6 +8,7 @@ import { systemPause } from '../src/engine/job-tools.ts';
 import { runJob } from '../src/engine/run-job.ts';
 import { Sstables } from '../src/engine/sstables.ts';
 import { type JobOutcome, plainError } from '../src/node/job-port.ts';
+import { lowerThreadPriority } from '../src/node/thread-priority.ts';
 import { fileSystemOf } from '../src/vfs/open.ts';
 
 const tools = { tables: new Sstables(systemClock), clock: systemClock, pause: systemPause };
@@ -18,4 +19,12 @@ export async function runBackgroundJob(job: Job): Promise<JobOutcome> {
   } catch (error) {
     return { result: null, error: plainError(error) };
   }
+}
+
+let lowered = false;
+/** The same on a thread that gives way to all others from its first job on. */
+export function runLowPriorityJob(job: Job): Promise<JobOutcome> {
+  if (!lowered) lowerThreadPriority();
+  lowered = true;
+  return runBackgroundJob(job);
 }

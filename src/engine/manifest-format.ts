@@ -13,7 +13,7 @@
  *       16    4 payload bytes after the header, a multiple of 8
  *       20    4 durable watermark: the file was durable up to here when this frame was sealed
  *       24    8 reserved, 0
- *       32    8 XXH3-64 of the payload, seeded with the number of the manifest
+ *       32    8 XXH3-64 of the payload, seeded (src/base/checksum.ts) with the manifest's number
  *       40    8 XXH3-64 of bytes 0 to 39, seeded with the same
  *
  *   offset size field of the payload

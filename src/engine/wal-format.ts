@@ -18,7 +18,7 @@
  *       28    4 durable watermark: the segment was durable up to here when this group was sealed
  *       32    4 salt: random, the same in all groups of a segment
  *       36   12 reserved, 0
- *       48    8 XXH3-64 of the payload, seeded with the segment number
+ *       48    8 XXH3-64 of the payload, seeded (src/base/checksum.ts) with the segment number
  *       56    8 XXH3-64 of bytes 0 to 55, seeded with the segment number
  *
  * Bytes of a recycled file carry another segment number and seed, so they never pass. A value that holds

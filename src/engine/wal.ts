@@ -207,7 +207,6 @@ export class CommitLog {
     if (this.#closed || this.#failed !== null) return;
     this.#spares.prepare(done);
   }
-  /** Spare segments that are ready. */
   get spares(): number {
     return this.#spares.ready;
   }

@@ -10,6 +10,7 @@
 import { availableParallelism } from 'node:os';
 import { limits } from '../base/limits.ts';
 import type { EngineOptions, TableOptions } from '../engine/contract.ts';
+import type { BackgroundThreads } from './background-pool.ts';
 import type { NodeConfig } from './contract.ts';
 
 /** Arenas and segments are multiples of this: of a page, and so of what the commit log asks for. */
@@ -21,9 +22,12 @@ export type ShardSettings = Omit<EngineOptions, 'directory' | 'ownership' | 'mem
 export const arenaBytesOf = ({ memtableBytes }: NodeConfig): number =>
   memtableBytes - (memtableBytes % ARENA_STEP_BYTES);
 
-/** Threads for flushes and compactions: half the cores, and at least one of each. */
-export const backgroundThreads = (): number =>
-  Math.min(limits.backgroundThreadsMax, Math.max(2, Math.ceil(availableParallelism() / 2)));
+/** Threads for flushes, and for compactions and verifications: together half the cores, and at least one of each. */
+export function backgroundThreads(): BackgroundThreads {
+  const threads = Math.min(limits.backgroundThreadsMax, Math.max(2, Math.ceil(availableParallelism() / 2)));
+  const flushes = Math.floor(threads / 2);
+  return { flushes, others: threads - flushes };
+}
 
 export const tableOptionsOf = ({ blockBytes, compression }: NodeConfig): TableOptions => ({
   blockBytes,
@@ -43,7 +47,7 @@ export function shardSettings(config: NodeConfig, shards: number, nodeId: string
     compactionDial,
     // 0 is unlimited: a small budget must not become that.
     compactionBytesPerSecond: Math.ceil(compactionBytesPerSecond / shards),
-    compactionsMax: Math.max(1, Math.ceil((backgroundThreads() - 1) / shards)),
+    compactionsMax: Math.max(1, Math.ceil(backgroundThreads().others / shards)),
     tablesMax: limits.tablesOverlapMax,
     tableTargetBytes: limits.tableTargetMemtables * arenaBytesOf(config),
     gcGraceMs,

@@ -1,5 +1,5 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { platform, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Piscina } from 'piscina';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -27,6 +27,14 @@ const ENTRY = resolve(import.meta.dirname, '../../dist/workers/background.js');
 const seed = systemSeed();
 const ownership = { vnodes: 64, shards: 1, shard: 0 };
 const RECORDS = 4000;
+
+/** Threads of this process with a nice value: field 19 of proc_pid_stat(5), the 17th behind the command's name. */
+function threadsOfNice(nice: number): number {
+  const stats = readdirSync('/proc/self/task').map((task) =>
+    readFileSync(`/proc/self/task/${task}/stat`, 'utf8'),
+  );
+  return stats.filter((stat) => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]) === nice).length;
+}
 
 describe(`a background thread (seed ${seed})`, () => {
   const tables = new Sstables(systemClock);
@@ -144,6 +152,16 @@ describe(`a background thread (seed ${seed})`, () => {
     await rejected;
     expect(readdirSync(directory)).toEqual(before);
   });
+
+  it.runIf(platform() === 'linux')(
+    'gives way to all others where it was asked for low priority',
+    async () => {
+      expect(threadsOfNice(10)).toBe(0);
+      const job: VerifyJob = { ...context(), kind: 'verify', tables: flushed };
+      resultOf((await pool.run(job, { name: 'runLowPriorityJob' })) as JobOutcome);
+      expect(threadsOfNice(10)).toBe(1);
+    },
+  );
 
   it('returns errors of the same class, and goes on working', async () => {
     const missing = { ...(flushed[0] as TableMeta), number: 999 };
