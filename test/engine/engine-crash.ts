@@ -64,10 +64,14 @@ export class CrashRun {
     this.#keys = ownKeys(24, shape);
   }
 
-  /** Writes, deletes, flushes and compacts; whether it came to its end before the crash. */
-  async run(writes: number): Promise<boolean> {
+  /**
+   * Writes, deletes, flushes and compacts; whether it came to its end before the crash. Over a disk of an earlier
+   * life it compares first: what is in doubt from there must be settled before new writes take the same numbers.
+   */
+  async run(writes: number, earlier = ''): Promise<boolean> {
     try {
       await this.harness.open();
+      if (earlier !== '') await this.check(earlier);
       await this.work(writes);
       await this.harness.close();
       return true;
@@ -189,7 +193,7 @@ export async function crashAt(change: number, seed: number, writes: number, cuts
       after.crashAtChange(random.below(12));
       const second = new CrashRun(after, seed + 1, ledger);
       // Where the start needs fewer calls than that, it goes on to write: its crash is as good as any.
-      await second.run(6);
+      await second.run(6, `${label}, in the life between`);
       after = after.powerCut(random);
     }
     const life = new CrashRun(after, seed + 2, ledger);
