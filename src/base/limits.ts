@@ -39,6 +39,8 @@ export const limits = {
   walGroupBytesMax: 4 * MiB,
   /** Live and spare segments together are as many as there are memtables, once they are all in use. */
   walSpareSegmentsMax: 2,
+  /** Groups are written and synced on the shard's thread while they take less than this on average, microseconds. */
+  walInlineUsMax: 1000,
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
   walPrepareChunkBytes: MiB,
   walReadChunkBytes: MiB,

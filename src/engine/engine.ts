@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import { ConfigurationError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import type { MemtableSetMemory } from '../ipc/contract.ts';
 import { SharedMemtableWriter } from '../ipc/memtable-writer.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
@@ -23,6 +24,10 @@ export interface EngineParts {
   readonly setTimer: SetTimer;
   /** How blocks of tables are read: 'adaptive' where it is missing. */
   readonly readMode: ReadMode;
+  /** As GroupPace; where it is missing, limits.walInlineUsMax on the real file system, and never on others. */
+  readonly inlineUsMax: number;
+  /** As CommitLogOptions. */
+  readonly defer: (run: () => void) => void;
 }
 const setUnreferencedTimer: SetTimer = (ms, fire) => {
   setTimeout(fire, ms).unref();
@@ -58,6 +63,8 @@ export async function openEngine(
         clock,
         listener,
         setTimer,
+        defer: parts.defer ?? queueMicrotask,
+        inlineUsMax: parts.inlineUsMax ?? (options.fileSystem.kind === 'real' ? limits.walInlineUsMax : 0),
         manifest,
         files,
         tables,

@@ -102,7 +102,7 @@ export class Lookups implements TableLookupListener {
     pending.keyspace = keyspace;
     pending.tokenHi = tokenHi;
     pending.tokenLo = tokenLo;
-    pending.key = key.slice();
+    pending.key = new Uint8Array(key);
     pending.latest = latest;
     pending.version = this.#tables.acquire();
     pending.flushes = this.#tables.flushes;

@@ -54,6 +54,8 @@ export interface EngineBase {
   readonly clock: Clock;
   readonly listener: EngineListener;
   readonly setTimer: SetTimer;
+  readonly inlineUsMax: number;
+  readonly defer: (run: () => void) => void;
   readonly manifest: Manifest;
   readonly files: EngineTables;
   readonly tables: TableSet;
@@ -94,6 +96,8 @@ export class LsmEngine implements ShardEngine {
       segmentBytes: options.memory.options.arenaBytes,
       clock,
       setTimer,
+      inlineUsMax: base.inlineUsMax,
+      defer: base.defer,
       onFailure: (error) => this.#writePath.logFailed(error),
     });
     const onFailed = (why: string): void => this.#writePath.makeReadOnly(why);

@@ -100,7 +100,7 @@ class LastPlace {
   constructor(from: SeekTarget) {
     this.#hi = from.tokenHi;
     this.#lo = from.tokenLo;
-    this.#key = from.key.slice();
+    this.#key = new Uint8Array(from.key);
     this.#keyLength = from.key.length;
   }
 

@@ -15,33 +15,14 @@
  *    at the same offset again.
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
 import { ClosedError, DiskFullError, IoError } from '../base/errors.ts';
 import { Random, systemSeed } from '../base/random.ts';
-import type { File, FileSystem, IoCallback } from '../vfs/file-system.ts';
-import type { Durability } from './contract.ts';
+import type { File, IoCallback } from '../vfs/file-system.ts';
 import { GROUP_CLOSING, type GroupFields, sealGroup, WAL_GROUP_HEADER_BYTES } from './wal-format.ts';
+import { attempted, type CommitLogOptions, type LogCallback, setUnreferencedTimer } from './wal-options.ts';
+import { GroupPace } from './wal-pace.ts';
 import { segmentPath } from './wal-recovery.ts';
 import { type SpareCallback, SpareSegments } from './wal-spares.ts';
-
-export type LogCallback = (error: Error | null) => void;
-
-export interface CommitLogOptions {
-  readonly fs: FileSystem;
-  readonly directory: string;
-  readonly durability: Durability;
-  /** Mode `interval`: ms between syncs. */
-  readonly syncIntervalMs: number;
-  /** Bytes of a segment: those of a memtable arena. */
-  readonly segmentBytes: number;
-  readonly clock: Clock;
-  /** Fires once after `ms`; by default an unreferenced timer. */
-  readonly setTimer?: (ms: number, fire: () => void) => void;
-  /** Hears of a background sync that failed, when no group is there to report it. */
-  readonly onFailure?: (error: Error) => void;
-  /** Draws the salts of segments. */
-  readonly random?: Random;
-}
 
 const PHASE_IDLE = 0;
 /** A closing group waits for a sync of what stands before it, so that its watermark covers it. */
@@ -53,6 +34,7 @@ export class CommitLog {
   readonly #options: CommitLogOptions;
   readonly #spares: SpareSegments;
   readonly #random: Random;
+  readonly #pace: GroupPace;
   #failed: Error | null = null;
   #closed = false;
 
@@ -74,6 +56,8 @@ export class CommitLog {
   #to = 0;
   #done: LogCallback | null = null;
   #syncing = false;
+  /** Whether the group in flight is written and synced on this thread. */
+  #inline = false;
   #syncingTo = 0;
   #timerSet = false;
   #unsyncedSinceMs = 0;
@@ -87,6 +71,7 @@ export class CommitLog {
     assert(options.segmentBytes % 8 === 0, 'CommitLog: segmentBytes is not a multiple of 8');
     this.#options = options;
     this.#random = options.random ?? new Random(systemSeed());
+    this.#pace = new GroupPace(options.clock, options.inlineUsMax ?? 0);
     this.#spares = new SpareSegments(options.fs, options.directory, options.segmentBytes);
   }
 
@@ -284,7 +269,16 @@ export class CommitLog {
     this.#fields.group = this.#groups + 1;
     this.#fields.watermark = this.#durable;
     sealGroup(this.#bytes, this.#view, this.#from, this.#to, this.#fields);
-    this.#file.write(this.#bytes, this.#from, this.#to - this.#from, this.#from, this.#onWritten);
+    const length = this.#to - this.#from;
+    this.#inline = this.#pace.start() && !this.#syncing;
+    if (!this.#inline) {
+      this.#file.write(this.#bytes, this.#from, length, this.#from, this.#onWritten);
+      return;
+    }
+    const file = this.#file;
+    const failure = attempted(() => file.writeSync(this.#bytes, this.#from, length, this.#from));
+    // The caller hears of it after its call has returned, as ever.
+    (this.#options.defer ?? queueMicrotask)(() => this.#groupWritten(failure));
   }
 
   #groupWritten(error: Error | null): void {
@@ -322,7 +316,9 @@ export class CommitLog {
     assert(this.#file !== null, 'CommitLog: no segment is open');
     this.#syncing = true;
     this.#syncingTo = this.#written;
-    this.#file.sync(this.#onSynced);
+    const file = this.#file;
+    if (this.#inline) this.#synced(attempted(() => file.syncSync()));
+    else file.sync(this.#onSynced);
   }
 
   #synced(error: Error | null): void {
@@ -353,6 +349,8 @@ export class CommitLog {
 
   #finish(error: Error | null): void {
     const done = this.#done;
+    this.#pace.end();
+    this.#inline = false;
     this.#done = null;
     this.#phase = PHASE_IDLE;
     if (error === null && this.#closing) {
@@ -393,8 +391,4 @@ export class CommitLog {
     this.#file = null;
     done?.(this.#failed);
   }
-}
-
-function setUnreferencedTimer(ms: number, fire: () => void): void {
-  setTimeout(fire, ms).unref();
 }

@@ -59,7 +59,7 @@ export class KeyPlaces {
       this.#options.reset();
       readTimeout(req.getHeader('x-ringkv-timeout'), this.#options);
       const key = state.keys.decode(req.getUrl(), KEY_PATH.length);
-      new KeyRun(state, startMs, head, this.#options.timeoutMs, key.slice()).begin(res);
+      new KeyRun(state, startMs, head, this.#options.timeoutMs, new Uint8Array(key)).begin(res);
     } catch (error) {
       state.refuse(res, error, Metric.OTHER, startMs, head);
     }

@@ -251,7 +251,7 @@ export class KeyValue {
       return;
     }
     // The body's bytes are gone after this turn.
-    if (severalSteps) exchange.value = exchange.value.slice();
+    if (severalSteps) exchange.value = new Uint8Array(exchange.value);
     const { key } = exchange;
     hashToken(key);
     if (condition.refused.length > 0) this.#sendRead(exchange, key);

