@@ -69,15 +69,20 @@ export class ListenError extends RingKvError {
   readonly code = 'LISTEN';
 }
 
-/** Bytes on disk that are not what was written. Never retried, never served. Names file and offset. */
+/**
+ * Bytes on disk that are not what was written. Never retried, never served. Names file and offset; where the error
+ * came as a status and a message, `file` is '' and `what` the whole message, which names them.
+ */
 export class CorruptionError extends RingKvError {
   readonly code = 'CORRUPTION';
   readonly file: string;
   readonly offset: number;
+  readonly what: string;
   constructor(file: string, offset: number, what: string, options?: ErrorOptions) {
-    super(`${file}: corrupt at byte ${offset}: ${what}`, options);
+    super(file === '' ? what : `${file}: corrupt at byte ${offset}: ${what}`, options);
     this.file = file;
     this.offset = offset;
+    this.what = what;
   }
 }
 
@@ -120,6 +125,8 @@ export function errorOfStatus(status: number, message: string, version = 0): Rin
       return new OverloadedError(message);
     case Status.DISK_FULL:
       return new DiskFullError(message);
+    case Status.CORRUPTION:
+      return new CorruptionError('', 0, message);
     case Status.READ_ONLY:
       return new ReadOnlyError(message);
     case Status.SHARD_DOWN:

@@ -8,7 +8,7 @@
  * it finds the free port where port 0 is asked for, and it refuses a port of another server, which the kernel would
  * silently share out between both.
  */
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { probePort } from '../front/front.ts';
@@ -109,24 +109,30 @@ export class FrontThread implements ClientPeer {
     worker.on('error', (error: Error) => {
       cause = error;
     });
+    let settle: { resolve: (port: number) => void; reject: (error: Error) => void } | null = null;
+    this.#listening = new Promise((resolve, reject) => {
+      settle = { resolve, reject };
+    });
+    const onEvent = (event: FrontEvent): void => {
+      if (event.kind === 'listening') settle?.resolve(event.port);
+      else if (event.kind === 'attached') this.#attaching.get(event.shard)?.();
+      else if (event.kind === 'failed') {
+        this.#closing = true;
+        settle?.reject(errorOfPlain(event.error));
+      }
+    };
+    port1.on('message', onEvent);
     this.#exited = new Promise((resolve) => {
       worker.once('exit', () => {
+        // The end of a thread may overtake what it said last.
+        for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1))
+          onEvent(last.message as FrontEvent);
+        settle?.reject(cause ?? new UnavailableError(`front end ${index} ended`));
         resolve();
         if (this.#closing) return;
         const why = cause?.message ?? 'without an error';
         onDeath(new UnavailableError(`front end ${index} ended: ${why}`, { cause }));
       });
-    });
-    this.#listening = new Promise((resolve, reject) => {
-      port1.on('message', (event: FrontEvent) => {
-        if (event.kind === 'listening') resolve(event.port);
-        else if (event.kind === 'attached') this.#attaching.get(event.shard)?.();
-        else if (event.kind === 'failed') {
-          this.#closing = true;
-          reject(errorOfPlain(event.error));
-        }
-      });
-      void this.#exited.then(() => reject(cause ?? new UnavailableError(`front end ${index} ended`)));
     });
     // A thread may end before it was to listen.
     this.#listening.catch(() => undefined);

@@ -41,9 +41,8 @@ interface JobReply extends JobOutcome {
 export function plainError(error: unknown): PlainError {
   const { message, code } =
     error instanceof Error ? (error as Error & { code?: unknown }) : { message: String(error), code: '' };
-  const corrupt = error instanceof CorruptionError ? error : null;
-  const { file, offset } = corrupt ?? { file: '', offset: 0 };
-  const what = corrupt === null ? message : message.slice(`${file}: corrupt at byte ${offset}: `.length);
+  const { file, offset, what } =
+    error instanceof CorruptionError ? error : { file: '', offset: 0, what: message };
   const errno = error instanceof IoError ? error.errno : '';
   return { code: typeof code === 'string' ? code : '', message: what, file, offset, errno };
 }

@@ -3,7 +3,7 @@ import xxhash from 'xxhash-addon';
 import { assert } from '../../src/base/assert.ts';
 import { checksumMatches, writeChecksum } from '../../src/base/checksum.ts';
 import { HybridClock, ManualClock, systemClock } from '../../src/base/clock.ts';
-import { errorOfStatus, RingKvError } from '../../src/base/errors.ts';
+import { CorruptionError, errorOfStatus, RingKvError, UnavailableError } from '../../src/base/errors.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { Status, statusName } from '../../src/base/status.ts';
 import { hashToken, shardOf, token, vnodeOf } from '../../src/base/token.ts';
@@ -111,11 +111,22 @@ describe('errors', () => {
       const error = errorOfStatus(code, 'what', 7);
       expect(error).toBeInstanceOf(RingKvError);
       expect(error.message).toBe('what');
+      // The class of what has no other: a status without a class of its own would hide here.
+      const unavailable =
+        code === Status.UNAVAILABLE || code === Status.READ_ONLY || code === Status.SHARD_DOWN;
+      expect(error instanceof UnavailableError, name).toBe(unavailable);
     }
     expect(errorOfStatus(Status.VERSION_MISMATCH, '', 7)).toMatchObject({
       version: 7,
       code: 'VERSION_MISMATCH',
     });
+  });
+  it('of damaged bytes name file and offset, also where only the message came over', () => {
+    const told = new CorruptionError('/data/sst-4', 512, 'checksum of a block');
+    expect(told.message).toBe('/data/sst-4: corrupt at byte 512: checksum of a block');
+    const again = errorOfStatus(Status.CORRUPTION, told.message);
+    expect(again).toBeInstanceOf(CorruptionError);
+    expect(again).toMatchObject({ code: 'CORRUPTION', message: told.message, what: told.message, file: '' });
   });
   it('of a broken invariant stop the thread', () => {
     expect(() => assert(false, () => 'why')).toThrow('why');

@@ -324,28 +324,39 @@ export interface Seen {
   readonly value: string;
   readonly version: number;
 }
-/** All live records, page by page. */
-export function scanAll(
+export interface Pages {
+  readonly limit: number;
+  readonly bytesMax: number;
+  readonly examinedMax: number;
+}
+/** Visits all live records, page by page. */
+export function visitAll(
   engine: ShardEngine,
   snapshot: number,
-  pages: { limit: number; bytesMax: number; examinedMax: number },
-  prefix = '',
-): Seen[] {
-  const out: Seen[] = [];
+  pages: Pages,
+  prefix: string,
+  visit: (view: DataView, bytes: Uint8Array, offset: number) => void,
+): void {
   let from: SeekTarget = { tokenHi: 0, tokenLo: 0, keyspace: KEYSPACE_USER, key: new Uint8Array(0) };
   for (let exclusive = false; ; exclusive = true) {
     const end = engine.scan(
       { from, exclusive, prefix: Buffer.from(prefix), keyspace: KEYSPACE_USER, ...pages },
       snapshot,
-      (view, bytes, offset) => {
-        out.push({
-          key: Buffer.from(keyAt(view, bytes, offset)).toString(),
-          value: Buffer.from(valueAt(view, bytes, offset)).toString('latin1'),
-          version: versionAt(view, offset),
-        });
-      },
+      visit,
     );
-    if (end.done) return out;
+    if (end.done) return;
     from = { tokenHi: end.tokenHi, tokenLo: end.tokenLo, keyspace: KEYSPACE_USER, key: end.key };
   }
+}
+/** All live records, page by page. */
+export function scanAll(engine: ShardEngine, snapshot: number, pages: Pages, prefix = ''): Seen[] {
+  const out: Seen[] = [];
+  visitAll(engine, snapshot, pages, prefix, (view, bytes, offset) => {
+    out.push({
+      key: Buffer.from(keyAt(view, bytes, offset)).toString(),
+      value: Buffer.from(valueAt(view, bytes, offset)).toString('latin1'),
+      version: versionAt(view, offset),
+    });
+  });
+  return out;
 }

@@ -1,6 +1,6 @@
 import { ManualClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
-import { isDeadAt, valueAt, versionAt } from '../../src/base/record.ts';
+import { isDeadAt, keyAt, valueAt, versionAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import type { ShardEngine } from '../../src/engine/contract.ts';
@@ -12,22 +12,26 @@ import {
   ownKeys,
   type Put,
   randomShape,
-  type Seen,
   type Shape,
-  scanAll,
+  visitAll,
 } from './engine-harness.ts';
 
+/** A key with its name in the states. */
+interface Key {
+  readonly bytes: Uint8Array;
+  readonly name: string;
+}
 interface Entry {
   readonly seq: number;
   readonly version: number;
-  readonly value: string;
+  readonly value: Uint8Array;
   readonly deleted: boolean;
   /** 0: never. */
   readonly expiresMs: number;
 }
 type State = Map<string, Entry>;
 interface Written {
-  readonly key: string;
+  readonly key: Key;
   readonly entry: Entry;
 }
 interface Snapshot {
@@ -36,6 +40,9 @@ interface Snapshot {
 }
 
 const SNAPSHOTS_MAX = 3;
+/** Pages of a scan, about: each seeks in every table. */
+const PAGES = 12;
+const NO_BYTES = new Uint8Array(0);
 /** Versions of different keys are not in the order of writing: replicas take them from many clocks. */
 const SKEW_US = 5_000_000;
 
@@ -48,7 +55,8 @@ export class ModelRun {
   readonly #random: Random;
   readonly #clock = new ManualClock(1_700_000_000_000);
   #harness: EngineHarness;
-  #keys: Uint8Array[];
+  /** In the order of a scan. */
+  readonly #keys: readonly Key[];
   #durable: State = new Map();
   #latest: State = new Map();
   /** Appended and not known to be durable, with pairs in one entry. */
@@ -65,7 +73,7 @@ export class ModelRun {
     this.#label = `seed ${seed}`;
     const shape = randomShape(this.#random);
     // From all in one memtable to many times as much.
-    this.#keys = ownKeys(this.#random.pick([20, 400, 1500]), shape);
+    this.#keys = inScanOrder(ownKeys(this.#random.pick([20, 400, 1500]), shape));
     this.#valueBytes = this.#random.pick([20, 200, 1000]);
     this.#harness = this.#newHarness(newDisk({ seed: this.#random.uint32() }), shape);
   }
@@ -145,12 +153,10 @@ export class ModelRun {
 
   async #checkAll(): Promise<void> {
     await this.#open();
-    for (const key of this.#keys) {
-      const name = Buffer.from(key).toString();
-      this.#harness.lookup(key, false, (answer) =>
+    for (const { bytes, name } of this.#keys)
+      this.#harness.lookup(bytes, false, (answer) =>
         this.#compare(name, answer, this.#durable, 'after a start'),
       );
-    }
     await this.#drain();
     this.#scan();
     await this.#harness.close();
@@ -158,11 +164,11 @@ export class ModelRun {
 
   /** Finds out which of the writes in doubt survived: a prefix, by pairs. */
   async #settleAfterCut(): Promise<void> {
-    const found = new Map<string, number>();
+    const found = new Map<Key, number>();
     for (const { key } of this.#pending.flat()) {
       if (found.has(key)) continue;
       found.set(key, 0);
-      this.#harness.lookup(Buffer.from(key), false, ({ outcome, error }) => {
+      this.#harness.lookup(key.bytes, false, ({ outcome, error }) => {
         if (error !== null) this.#fail(`lookup after a cut: ${error.message}`);
         if (outcome === 1) found.set(key, versionAt(this.#engine.found.view, this.#engine.found.offset));
       });
@@ -172,14 +178,14 @@ export class ModelRun {
     this.#pending.forEach((group, index) => {
       if (group.some(({ key, entry }) => found.get(key) === entry.version)) survived = index + 1;
     });
-    for (const { key, entry } of this.#pending.slice(0, survived).flat()) this.#durable.set(key, entry);
+    for (const { key, entry } of this.#pending.slice(0, survived).flat()) this.#durable.set(key.name, entry);
     this.#count(survived === this.#pending.length ? 'kept all in doubt' : 'lost some in doubt');
     this.#pending = [];
     this.#latest = new Map(this.#durable);
     // The versions tell apart what survived; that all the rest is as in the model is checked key by key.
-    for (const key of found.keys())
-      this.#harness.lookup(Buffer.from(key), true, (answer) =>
-        this.#compare(key, answer, this.#durable, `after a power cut that kept ${survived} groups`),
+    for (const { bytes, name } of found.keys())
+      this.#harness.lookup(bytes, true, (answer) =>
+        this.#compare(name, answer, this.#durable, `after a power cut that kept ${survived} groups`),
       );
     await this.#drain();
     this.#scan();
@@ -189,7 +195,7 @@ export class ModelRun {
     let done = 0;
     for (const group of this.#pending) {
       if ((group.at(-1)?.entry.seq ?? 0) > seq) break;
-      for (const { key, entry } of group) this.#durable.set(key, entry);
+      for (const { key, entry } of group) this.#durable.set(key.name, entry);
       done++;
     }
     this.#pending.splice(0, done);
@@ -222,9 +228,9 @@ export class ModelRun {
     if (this.#harness.lookupsPending > 0) this.#fail('lookups did not come back');
   }
 
-  #newPut(): Put {
-    const key = this.#random.pick(this.#keys);
-    const before = this.#latest.get(Buffer.from(key).toString())?.version ?? 0;
+  #newPut(of: Key): Put {
+    const key = of.bytes;
+    const before = this.#latest.get(of.name)?.version ?? 0;
     const version = Math.max(before + 1, this.#clock.nowUs() - this.#random.below(SKEW_US));
     if (this.#random.chance(0.15)) return { key, version, deleted: true };
     const length = this.#random.chance(0.02)
@@ -237,19 +243,23 @@ export class ModelRun {
   }
 
   async #write(): Promise<void> {
-    const put = this.#newPut();
-    let also = this.#random.chance(0.1) ? this.#newPut() : null;
+    const key = this.#random.pick(this.#keys);
+    const put = this.#newPut(key);
+    const alsoKey = this.#random.chance(0.1) ? this.#random.pick(this.#keys) : null;
+    let also = alsoKey === null ? null : this.#newPut(alsoKey);
     if (also !== null && also.key === put.key)
       also = { ...also, version: Math.max(also.version, put.version + 1) };
     // A conditional write: what the engine shows as latest must be what the model has.
-    if (this.#random.chance(0.1)) {
-      const name = Buffer.from(put.key).toString();
-      this.#harness.lookup(put.key, true, (answer) => this.#compare(name, answer, this.#latest, 'latest'));
-    }
+    if (this.#random.chance(0.1))
+      this.#harness.lookup(key.bytes, true, (answer) =>
+        this.#compare(key.name, answer, this.#latest, 'latest'),
+      );
     for (let attempt = 0; ; attempt++) {
       const seq = this.#engine.append(fieldsOf(put), also === null ? null : fieldsOf(also));
       if (seq > 0) {
-        this.#note(put, also, seq);
+        const group: Written[] = [{ key, entry: entryOf(put, also === null ? seq : seq - 1) }];
+        if (alsoKey !== null && also !== null) group.push({ key: alsoKey, entry: entryOf(also, seq) });
+        this.#note(group);
         break;
       }
       if (seq !== -Status.OVERLOADED) this.#fail(`append gave ${seq}`);
@@ -260,29 +270,16 @@ export class ModelRun {
     if (this.#random.chance(0.1)) this.#engine.commit();
   }
 
-  #note(put: Put, also: Put | null, seq: number): void {
-    const group: Written[] = [];
-    for (const one of also === null ? [put] : [put, also]) {
-      const entry = {
-        seq: one === also || also === null ? seq : seq - 1,
-        version: one.version,
-        value: Buffer.from(one.value ?? '').toString('latin1'),
-        deleted: one.deleted ?? false,
-        expiresMs: one.expiresMs ?? 0,
-      };
-      const key = Buffer.from(one.key).toString();
-      this.#latest.set(key, entry);
-      group.push({ key, entry });
-    }
+  #note(group: Written[]): void {
+    for (const { key, entry } of group) this.#latest.set(key.name, entry);
     this.#pending.push(group);
   }
 
   #read(): void {
-    const key = this.#random.pick(this.#keys);
-    const name = Buffer.from(key).toString();
+    const { bytes, name } = this.#random.pick(this.#keys);
     const latest = this.#random.chance(0.3);
     this.#count('lookup');
-    this.#harness.lookup(key, latest, (answer) =>
+    this.#harness.lookup(bytes, latest, (answer) =>
       this.#compare(name, answer, latest ? this.#latest : this.#durable, latest ? 'latest' : 'durable'),
     );
   }
@@ -304,7 +301,7 @@ export class ModelRun {
       this.#fail(`${what} lookup of ${name}: version ${version}, and the model has ${expected?.version}`);
     if (isDeadAt(view, offset, nowMs) !== (live === undefined))
       this.#fail(`${what} lookup of ${name}: dead in one, live in the other`);
-    if (live !== undefined && Buffer.from(valueAt(view, bytes, offset)).toString('latin1') !== live.value)
+    if (live !== undefined && Buffer.compare(valueAt(view, bytes, offset), live.value) !== 0)
       this.#fail(`${what} lookup of ${name}: another value`);
     const durable = this.#durable.get(name)?.version === version;
     if ((seq === 0) !== durable || (seq > 0 && seq !== expected.seq))
@@ -316,24 +313,40 @@ export class ModelRun {
     this.#compareScan(0, this.#durable);
   }
   #compareScan(snapshot: number, state: State): void {
-    // Some tens of pages at most: each seeks in every table.
-    const few = Math.ceil(state.size / 24);
+    const few = Math.ceil(state.size / PAGES);
     const pages = {
       limit: this.#random.pick([1 + few, 1000]),
       bytesMax: this.#random.pick([500 + few * this.#valueBytes, 1_000_000]),
       examinedMax: this.#random.pick([3 + few, 10_000]),
     };
     const prefix = this.#random.chance(0.2) ? 'key-1' : '';
-    const seen = scanAll(this.#engine, snapshot, pages, prefix);
-    const expected = liveInOrder(state, this.#clock.nowMs(), prefix);
-    for (let i = 0; i < Math.max(seen.length, expected.length); i++) {
-      const a = seen[i];
-      const b = expected[i];
-      if (a?.key !== b?.key || a?.version !== b?.version || a?.value !== b?.value)
-        this.#fail(
-          `scan of snapshot ${snapshot}: record ${i} is ${a?.key} ${a?.version}, and the model has ${b?.key} ${b?.version}`,
-        );
-    }
+    const nowMs = this.#clock.nowMs();
+    const isExpected = ({ name }: Key): boolean => name.startsWith(prefix) && isLive(state.get(name), nowMs);
+    let at = 0;
+    const next = (): Key | undefined => {
+      for (; at < this.#keys.length; at++) {
+        const key = this.#keys[at];
+        if (key !== undefined && isExpected(key)) return this.#keys[at++];
+      }
+      return undefined;
+    };
+    const differs = (seen: string, key: Key | undefined): never =>
+      this.#fail(
+        `scan of snapshot ${snapshot}: ${seen}, and the model has ${key?.name} ${key && state.get(key.name)?.version}`,
+      );
+    visitAll(this.#engine, snapshot, pages, prefix, (view, bytes, offset) => {
+      const key = next();
+      const entry = key && state.get(key.name);
+      if (
+        key === undefined ||
+        versionAt(view, offset) !== entry?.version ||
+        Buffer.compare(keyAt(view, bytes, offset), key.bytes) !== 0 ||
+        Buffer.compare(valueAt(view, bytes, offset), entry.value) !== 0
+      )
+        differs(`${Buffer.from(keyAt(view, bytes, offset))} ${versionAt(view, offset)}`, key);
+    });
+    const missing = next();
+    if (missing !== undefined) differs('it ended', missing);
   }
 
   async #snapshot(): Promise<void> {
@@ -368,14 +381,15 @@ export class ModelRun {
 const isLive = (entry: Entry | undefined, nowMs: number): entry is Entry =>
   entry !== undefined && !entry.deleted && (entry.expiresMs === 0 || entry.expiresMs > nowMs);
 
-function liveInOrder(state: State, nowMs: number, prefix: string): Seen[] {
-  const rows: (Seen & { hi: number; lo: number })[] = [];
-  for (const [key, entry] of state) {
-    if (!isLive(entry, nowMs) || !key.startsWith(prefix)) continue;
-    hashToken(Buffer.from(key));
-    rows.push({ key, value: entry.value, version: entry.version, hi: token.hi, lo: token.lo });
-  }
-  return rows.sort(
-    (a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(Buffer.from(a.key), Buffer.from(b.key)),
-  );
+function entryOf({ version, value, deleted, expiresMs }: Put, seq: number): Entry {
+  return { seq, version, value: value ?? NO_BYTES, deleted: deleted ?? false, expiresMs: expiresMs ?? 0 };
+}
+
+function inScanOrder(keys: readonly Uint8Array[]): Key[] {
+  const rows = keys.map((bytes) => {
+    hashToken(bytes);
+    return { key: { bytes, name: Buffer.from(bytes).toString() }, hi: token.hi, lo: token.lo };
+  });
+  rows.sort((a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(a.key.bytes, b.key.bytes));
+  return rows.map(({ key }) => key);
 }

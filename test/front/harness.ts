@@ -105,7 +105,7 @@ function parsed(text: string): Json {
   }
 }
 
-const TALK_MS = 30_000;
+const TALK_MS = 60_000;
 function talk(
   port: number,
   parts: readonly (string | Uint8Array | number)[],

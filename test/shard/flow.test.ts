@@ -272,7 +272,7 @@ describe('the client', () => {
     await until(() => engine.appends === 1);
     clock.advanceMs(50);
     const waited = performance.now();
-    while (late.answer === null && performance.now() - waited < 5000) await turns(1);
+    while (late.answer === null && performance.now() - waited < 60_000) await turns(1);
     expect(late.answer).toMatchObject({ status: Status.TIMEOUT });
   });
   it('can send again from within the handler', async () => {

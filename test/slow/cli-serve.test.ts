@@ -118,6 +118,7 @@ describe('ringkv serve', () => {
     await until(() => shell.out.includes('ready '), 60_000);
     const url = /http:\S+/.exec(shell.out)?.[0] ?? '';
     expect((await place.run('put', 'key', 'value', '--url', url)).code).toBe(0);
+    await until(() => /kill ([0-9]+)/.test(shell.err), 60_000);
     const pid = Number(/kill ([0-9]+)/.exec(shell.err)?.[1]);
     process.kill(pid, 'SIGINT');
     expect((await shell.ended).code).toBe(0);

@@ -1,7 +1,9 @@
 /** Child processes that run the build, for tests: their lines, their end, and that none outlives its test. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer, type Server } from 'node:net';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
+import { Random, systemSeed } from '../../src/base/random.ts';
 
 const children = new Set<ChildProcess>();
 
@@ -56,6 +58,25 @@ export function run(script: string, argument: unknown): Child {
       return Promise.race([found, lost]);
     },
   };
+}
+
+const PORT_MIN = 10_000;
+/** Above it, at the latest, the system takes ports for connections of whatever runs beside the tests. */
+const PORT_MAX = 30_000;
+const PORT_TRIES_MAX = 1000;
+/** A server on a port that stays free when the server has gone, until it is asked for by its number. */
+export async function takePort(): Promise<{ readonly server: Server; readonly port: number }> {
+  const random = new Random(systemSeed());
+  for (let tries = 0; tries < PORT_TRIES_MAX; tries++) {
+    const port = random.between(PORT_MIN, PORT_MAX);
+    const server = createServer();
+    const isTaken = await new Promise<boolean>((done) => {
+      server.once('error', () => done(false));
+      server.listen(port, '127.0.0.1', () => done(true));
+    });
+    if (isTaken) return { server, port };
+  }
+  throw new Error(`none of ${PORT_TRIES_MAX} ports from ${PORT_MIN} to ${PORT_MAX} is free`);
 }
 
 /** For afterEach. */

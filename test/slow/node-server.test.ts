@@ -1,9 +1,8 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Child, killAll, run } from './node-process.ts';
+import { type Child, killAll, run, takePort } from './node-process.ts';
 
 let root = '';
 beforeEach(() => {
@@ -44,9 +43,7 @@ const refusal = async (child: Child): Promise<{ code: string; message: string }>
   return JSON.parse(line.slice('error '.length)) as { code: string; message: string };
 };
 async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as { port: number };
+  const { server, port } = await takePort();
   await new Promise((done) => server.close(done));
   return port;
 }
@@ -136,9 +133,7 @@ describe('a node', () => {
   });
 
   it.each([1, 2])('says which port is taken, with %i front ends, and ends', async (frontends) => {
-    const server = createServer();
-    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-    const { port } = server.address() as { port: number };
+    const { server, port } = await takePort();
     expect(await refusal(serve({ port, frontends }))).toMatchObject({
       code: 'LISTEN',
       message: expect.stringContaining(`127.0.0.1:${port}`),

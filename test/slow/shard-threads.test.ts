@@ -230,7 +230,7 @@ class FileShard {
   }
   async opened(): Promise<void> {
     for (let wait = 0; !this.events.some(({ kind }) => kind === 'open'); wait++) {
-      if (wait > 5000) throw new Error(`no open: ${JSON.stringify(this.events)}`);
+      if (wait > 60_000) throw new Error(`no open: ${JSON.stringify(this.events)}`);
       await new Promise((done) => setTimeout(done, 1));
     }
   }

@@ -74,11 +74,12 @@ describe('a process that may open no more files', () => {
         } catch (error) {
           errno = error.errno;
         }
-      files.pop().close();
+      // Node's own threads open files too, now and then: one free descriptor may be gone again.
+      for (const file of files.slice(-50)) file.close();
       fs.open('/dev/null', 'read').close();
       console.log(JSON.stringify({ errno, opened: files.length > 10 && files.length < 200 }));`;
     const node = `ulimit -n 200 && exec "${process.execPath}" --input-type=module -e "$1"`;
-    const { stdout } = spawnSync('sh', ['-c', node, 'sh', script], { encoding: 'utf8' });
-    expect(stdout.trim()).toBe('{"errno":"EMFILE","opened":true}');
+    const { stdout, stderr } = spawnSync('sh', ['-c', node, 'sh', script], { encoding: 'utf8' });
+    expect(stdout.trim(), stderr).toBe('{"errno":"EMFILE","opened":true}');
   });
 });
