@@ -15,7 +15,9 @@ import {
   readFields,
 } from './request-options.ts';
 
-const cbor = new Encoder({ useRecords: false, mapsAsObjects: true, tagUint8Array: false });
+/** Integers of 64 bits are how other libraries write versions; cbor-x would read them as BigInt. Its types lack the name. */
+const CBOR_OPTIONS = { useRecords: false, mapsAsObjects: true, tagUint8Array: false, int64AsNumber: true };
+const cbor = new Encoder(CBOR_OPTIONS);
 const EMPTY = new Uint8Array(0);
 
 export interface BatchOp {
@@ -106,5 +108,20 @@ function valueOfField(field: unknown, inCbor: boolean, valueBytesMax: number): U
 }
 
 export function encodeResults(results: readonly BatchResult[], mediaType: string): Uint8Array {
-  return mediaType === CBOR_TYPE ? cbor.encode({ results }) : Buffer.from(JSON.stringify({ results }));
+  return mediaType === CBOR_TYPE
+    ? cbor.encode({ results: results.map(withIntegers) })
+    : Buffer.from(JSON.stringify({ results }));
+}
+
+/** cbor-x writes a number above 32 bits as a floating-point one, which readers with types refuse for an integer. */
+function withIntegers({ version, error, ...rest }: BatchResult): unknown {
+  return {
+    ...rest,
+    ...(version === undefined ? {} : { version: BigInt(version) }),
+    ...(error === undefined ? {} : { error: errorWithInteger(error) }),
+  };
+}
+
+function errorWithInteger({ version, ...rest }: NonNullable<BatchResult['error']>): unknown {
+  return version === undefined ? rest : { ...rest, version: BigInt(version) };
 }
