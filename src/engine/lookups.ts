@@ -8,6 +8,9 @@
  * 3. A lookup in flight holds the version of the table set that it walks. At its end it asks the memtables again,
  *    and walks anew where a memtable became a table meanwhile. So its answer is the newest at that moment.
  * 4. An error of one table is the lookup's error: an older record of another table is never served in its place.
+ * 5. Where a part of the commit log is damaged, nobody knows whether a key that is not found was in it: the lookup
+ *    ends with the error that names file and offset, never with ABSENT. What is found is whole, and is served; a
+ *    newer version of it may have been lost.
  */
 import { assert } from '../base/assert.ts';
 import { ClosedError } from '../base/errors.ts';
@@ -53,6 +56,7 @@ export class Lookups implements TableLookupListener {
   readonly #tables: TableSet;
   readonly #listener: EngineListener;
   readonly #onError: (error: Error) => void;
+  readonly #damage: Error | null;
   readonly #pending: PendingLookup[] = [];
   readonly #free: number[] = [];
   #closed = false;
@@ -64,11 +68,13 @@ export class Lookups implements TableLookupListener {
     tables: TableSet,
     listener: EngineListener,
     onError: (error: Error) => void,
+    damage: Error | null,
   ) {
     this.#memtables = memtables;
     this.#tables = tables;
     this.#listener = listener;
     this.#onError = onError;
+    this.#damage = damage;
   }
 
   get inFlight(): number {
@@ -86,7 +92,7 @@ export class Lookups implements TableLookupListener {
   ): EngineLookup {
     if (this.#inMemory(keyspace, tokenHi, tokenLo, key, latest)) return LOOKUP_FOUND;
     const version = this.#tables.current;
-    if (version.tables.length === 0) return LOOKUP_ABSENT;
+    if (version.tables.length === 0) return this.#absent();
     this.#best = null;
     const id = this.#reserve();
     let pendingAt = -1;
@@ -199,9 +205,14 @@ export class Lookups implements TableLookupListener {
 
   #bestFound(): EngineLookup {
     const best = this.#best;
-    if (best === null) return LOOKUP_ABSENT;
+    if (best === null) return this.#absent();
     this.#show(best.bytes, best.view, best.offset, 0);
     return LOOKUP_FOUND;
+  }
+
+  #absent(): EngineLookup {
+    if (this.#damage !== null) throw this.#damage;
+    return LOOKUP_ABSENT;
   }
 
   #inMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, latest: boolean): boolean {

@@ -154,7 +154,8 @@ export class LsmEngine implements ShardEngine {
       nextSegment: recovery.nextSegment,
       seq: recovery.seq,
     });
-    this.#lookups = new Lookups(memtables, tables, listener, (error) => files.report(error));
+    const report = (error: Error): void => files.report(error);
+    this.#lookups = new Lookups(memtables, tables, listener, report, recovery.damage);
     this.#snapshots = new Snapshots(tables);
     if (recovery.damage === null) this.#start();
     else this.#writePath.makeReadOnly(recovery.damage.message);

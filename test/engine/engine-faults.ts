@@ -173,7 +173,8 @@ export async function flipIn(
       const expected = ledger.acknowledged.get(key.toString());
       const damagedLog = engine.stats().writesRefused !== '';
       if (outcome !== 1) {
-        if (expected !== undefined && !expected.deleted && !damagedLog)
+        // Where the log is damaged, nobody knows what is not there: that takes an error.
+        if (damagedLog || (expected !== undefined && !expected.deleted))
           throw new Error(`${key} is not there`);
         return;
       }
