@@ -21,7 +21,7 @@ async function ringkv() {
     get: (key) => db.get(key),
     // The memtable answers on the calling thread; what it does not hold would be `undefined`.
     getSync: (key) => db.getSync(key),
-    toTables: () => db.flush(),
+    toTables: () => db.compact(),
     close: () => db.close(),
   };
 }

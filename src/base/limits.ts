@@ -84,9 +84,9 @@ export const limits = {
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,
   /** Synchronous reads of a shard's thread in one turn of its event loop take this long at most together. */
-  tableReadTurnUs: 1000,
+  tableReadTurnUs: 2000,
   /** Average of recent synchronous reads, microseconds, above which reads go to the thread pool. */
-  tableReadSlowUs: 50,
+  tableReadSlowUs: 200,
   /** One read in so many milliseconds tries whether synchronous ones became fast again. */
   tableReadProbeMsMin: 100,
   tableReadProbeMsMax: 10_000,
