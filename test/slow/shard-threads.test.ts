@@ -117,7 +117,6 @@ describe(`a shard in a thread of its own (seed ${seed})`, () => {
     await startMemoryShard(caller);
     const random = new Random(seed);
     const written = new Map<string, string>();
-    const began = systemClock.monotonicMs();
     const count = 100_000;
     const lanes = 200;
     let beside = 0;
@@ -141,8 +140,6 @@ describe(`a shard in a thread of its own (seed ${seed})`, () => {
     };
     await Promise.all(Array.from({ length: lanes }, (_, number) => lane(number)));
     expect(beside).toBeGreaterThan(5);
-    const perSecond = count / ((systemClock.monotonicMs() - began) / 1000);
-    expect(perSecond).toBeGreaterThan(2000);
   });
 
   it('leaves clear errors behind when it is terminated, and a new one takes its place', async () => {
