@@ -42,6 +42,7 @@
  */
 import { checksumMatches, writeChecksum } from '../base/checksum.ts';
 import { FormatVersionError } from '../base/errors.ts';
+import { readInteger, writeInteger } from '../base/integers.ts';
 import type { Ownership, TableMeta } from './contract.ts';
 
 export const FRAME_HEADER_BYTES = 48;
@@ -55,7 +56,6 @@ const HEADER_CHECKSUM_AT = 40;
 const PAYLOAD_FIXED_BYTES = 40;
 const ROW_BYTES = 96;
 const REMOVED_BYTES = 8;
-const TWO_32 = 0x1_0000_0000;
 
 export interface FrameFields {
   kind: number;
@@ -233,14 +233,6 @@ function readRow(view: DataView, at: number): TableMeta {
     expiresMsMax: readInteger(view, at + 80),
     tombstoneVersionMin: readInteger(view, at + 88),
   };
-}
-
-function writeInteger(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % TWO_32, true);
-  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
-}
-function readInteger(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
 }
 
 const MANIFEST_NAME = /^MANIFEST-([0-9]{10})$/;

@@ -54,6 +54,7 @@
  */
 import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from '../base/checksum.ts';
 import { CorruptionError, FormatVersionError } from '../base/errors.ts';
+import { readInteger, writeInteger } from '../base/integers.ts';
 import { limits } from '../base/limits.ts';
 import type { TableMeta } from './contract.ts';
 
@@ -282,14 +283,6 @@ function footerFault(view: DataView, at: number, { meta, shape }: Footer, size: 
     return `a filter root that ends at ${shape.filterRootAt + shape.filterRootBytes}, the index root starts at ${shape.indexRootAt}`;
   if (meta.records === 0 || shape.dataFrames === 0) return 'a table without records';
   return '';
-}
-
-function writeInteger(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % TWO_32, true);
-  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
-}
-function readInteger(view: DataView, at: number): number {
-  return view.getUint32(at + 4, true) * TWO_32 + view.getUint32(at, true);
 }
 
 const TABLE_NAME = /^table-([0-9]{10,16})\.sst$/;
