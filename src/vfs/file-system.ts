@@ -33,7 +33,7 @@ export interface File {
   sync(done: IoCallback): void;
   truncate(length: number): void;
   size(): number;
-  /** Idempotent. A close never makes data durable. */
+  /** Idempotent. A close never makes data durable. A file opened with `read` gives its descriptor back a little later. */
   close(): void;
 }
 
