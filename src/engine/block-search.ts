@@ -3,6 +3,7 @@
  * passed their checksum. Tokens are uniform, so a place is first guessed by interpolation, a few times, and
  * then bisected: equal or crafted tokens cost no more than a binary search.
  */
+import { readInteger } from '../base/integers.ts';
 import { comparePlace, tokenHiAt, tokenLoAt } from '../base/record.ts';
 
 export const INDEX_ENTRY_BYTES = 24;
@@ -169,7 +170,7 @@ function compareEntry(
 /** Offset in the file of the frame that entry `index` of the payload at `start` names. */
 export function entryPosition(view: DataView, start: number, index: number): number {
   const at = start + index * INDEX_ENTRY_BYTES;
-  return view.getUint32(at + 12, true) * TWO_32 + view.getUint32(at + 8, true);
+  return readInteger(view, at + 8);
 }
 /** Its bytes. */
 export function entryBytes(view: DataView, start: number, index: number): number {

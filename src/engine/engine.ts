@@ -17,6 +17,7 @@ import { Manifest } from './manifest.ts';
 import { MemtableList } from './memtable-list.ts';
 import type { ReadMode } from './read-policy.ts';
 import { TableAccess } from './table-access.ts';
+import { setUnreferencedTimer } from './wal-options.ts';
 import type { SetTimer } from './write-path-parts.ts';
 
 /** What tests put something of their own in the place of. */
@@ -29,9 +30,6 @@ export interface EngineParts {
   /** As CommitLogOptions. */
   readonly defer: (run: () => void) => void;
 }
-const setUnreferencedTimer: SetTimer = (ms, fire) => {
-  setTimeout(fire, ms).unref();
-};
 
 /**
  * Opens a shard, a new one where the directory is empty. With damage in the commit log or in tables it opens

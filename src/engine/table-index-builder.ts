@@ -1,8 +1,8 @@
 /** Collects the entries of one index payload (table-format.ts) at a time, for a page or a root. */
+import { writeInteger } from '../base/integers.ts';
 import { INDEX_ENTRY_BYTES, INDEX_KEY_HEADER_BYTES } from './block-search.ts';
 
 const BYTES_START = 4096;
-const TWO_32 = 0x1_0000_0000;
 
 function grown(bytes: Uint8Array<ArrayBuffer>, used: number, more: number): Uint8Array<ArrayBuffer> {
   if (used + more <= bytes.length) return bytes;
@@ -52,8 +52,7 @@ export class IndexBuilder {
     }
     this.#view.setUint32(at, tokenHi, true);
     this.#view.setUint32(at + 4, tokenLo, true);
-    this.#view.setUint32(at + 8, position % TWO_32, true);
-    this.#view.setUint32(at + 12, Math.floor(position / TWO_32), true);
+    writeInteger(this.#view, at + 8, position);
     this.#view.setUint32(at + 16, length, true);
     // Where the keys start is known when the payload is written: 1 + the place among the keys until then.
     this.#view.setUint32(at + 20, key === null ? 0 : this.#keyBytes + 1, true);

@@ -3,6 +3,7 @@
  * Pure; any thread.
  */
 import { limits } from '../base/limits.ts';
+import { shardOf } from '../base/token.ts';
 import type { Ownership, TokenRange } from './contract.ts';
 
 const TWO_32 = 0x1_0000_0000;
@@ -56,8 +57,7 @@ export function ownShare(ownership: Ownership, range: TokenRange): number {
 
 /** Whether the vnode of a token belongs to the shard. */
 export function owns(ownership: Ownership, hi: number): boolean {
-  const width = TWO_32 / ownership.vnodes;
-  return Math.floor(hi / width) % ownership.shards === ownership.shard;
+  return shardOf(hi, ownership.vnodes, ownership.shards) === ownership.shard;
 }
 
 /** Finest cut of a shard's tokens: one part for each of the most vnodes there can be. */
