@@ -6,7 +6,7 @@
  *        0    4 valueLength
  *        4    2 keyLength
  *        6    1 flags: 1 tombstone, 2 expiring
- *        7    1 keyspace: 0 user data, 1 idempotency outcomes
+ *        7    1 keyspace: 0 user data, 1 idempotency outcomes of a node alone, 2 promises, 3 outcomes at SERIAL
  *        8    4 tokenHi: upper 32 bits of the XXH64 of the user key
  *       12    4 tokenLo
  *       16    4 versionLo: version modulo 2^32
@@ -26,6 +26,10 @@ export const FLAG_EXPIRING = 2;
 export const FLAGS_KNOWN = FLAG_TOMBSTONE | FLAG_EXPIRING;
 export const KEYSPACE_USER = 0;
 export const KEYSPACE_IDEMPOTENCY = 1;
+/** What a replica promised for a key: the record's version and origin are the ballot, its value is empty. */
+export const KEYSPACE_PROMISES = 2;
+/** Outcomes of idempotency keys for a key, accepted with its record at SERIAL (src/cluster/outcomes.ts). */
+export const KEYSPACE_OUTCOMES = 3;
 
 const TWO_32 = 0x1_0000_0000;
 

@@ -20,6 +20,14 @@ export const Status = {
   SHARD_DOWN: 14,
 } as const;
 
+/** Outcomes that stay between coordinators and replicas. Numbers never meet those of Status. */
+export const PeerStatus = {
+  /** A replica holds or promised a version at or above the one that came. */
+  STALE_VERSION: 64,
+  /** The sender's ring is older than the receiver's. */
+  STALE_RING: 65,
+} as const;
+
 export type StatusCode = (typeof Status)[keyof typeof Status];
 export type StatusName = keyof typeof Status;
 

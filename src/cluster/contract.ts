@@ -1,0 +1,339 @@
+/**
+ * What the parts of the cluster say to each other. Everything in src/cluster takes messages, time and chance from
+ * outside and gives back messages and storage requests: it opens no file or socket, reads no clock, draws no
+ * randomness. The same code runs on sockets (src/peer) and in the simulator (test/sim).
+ * Why it is so: docs/decisions/0009-replication.md.
+ *
+ * 1. A callback `done` is called exactly once, never before the call has returned.
+ * 2. Bytes passed in belong to the callee from then on; bytes passed to `done` to the receiver.
+ */
+import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
+import type { RingMap } from './ring-map.ts';
+
+/** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
+export type NodeNumber = number;
+
+export const Consistency = { ONE: 1, QUORUM: 2, ALL: 3, SERIAL: 4 } as const;
+export type ConsistencyCode = (typeof Consistency)[keyof typeof Consistency];
+
+/** A round of Paxos for one key, ordered by (version, origin). What it accepts has exactly this version and origin. */
+export interface Ballot {
+  readonly version: number;
+  readonly origin: NodeNumber;
+}
+
+// ---------------------------------------------------------------------------------------------- one replica
+
+export const WriteMode = {
+  /**
+   * A write of a coordinator, plain or the second round of Paxos. Taken where its version is above the one held and
+   * above what was promised, or equal to a promise of the same origin; the very record that is held is OK again.
+   */
+  FRESH: 1,
+  /**
+   * A copy of what another replica took: repair, hint, stream. Taken where it is newer in the order of
+   * compareRecordAge than what is held and not below a promise; OK without effect where it is not newer.
+   */
+  MERGE: 2,
+} as const;
+export type WriteModeCode = (typeof WriteMode)[keyof typeof WriteMode];
+
+export interface ReplicaWrite {
+  /** One encoded record (src/base/record.ts), any keyspace: token, key, version and origin are inside. */
+  readonly record: Uint8Array;
+  /** A second record of the same token that becomes durable with it or not at all; null for none. */
+  readonly also: Uint8Array | null;
+  readonly mode: WriteModeCode;
+  /** Milliseconds since 1970 by this node's clock; work is dropped with TIMEOUT after it. */
+  readonly deadlineMs: number;
+}
+
+export interface WriteAnswer {
+  /** OK: durable. STALE_VERSION: nothing was written, see `beat`; STALE_RING. Others: Status and PeerStatus of src/base/status.ts. */
+  readonly status: number;
+  /** STALE_VERSION: the highest version held or promised. Otherwise 0. */
+  readonly beat: number;
+  /** STALE_VERSION: refused because of a promise alone, not because of a newer record. */
+  readonly barred: boolean;
+  /**
+   * MERGE, OK: what this replica holds where that is newer than what came, for the sender to take in turn; a tombstone
+   * of the same version where the record was refused as a resurrection. Otherwise null.
+   */
+  readonly newer: Uint8Array | null;
+  readonly message: string;
+}
+
+export interface ReplicaRead {
+  readonly tokenHi: number;
+  readonly tokenLo: number;
+  readonly keyspace: number;
+  readonly key: Uint8Array;
+  /** The record with an empty value: to compare versions. */
+  readonly headOnly: boolean;
+  readonly deadlineMs: number;
+}
+
+export interface ReadAnswer {
+  /** OK also where nothing is held. */
+  readonly status: number;
+  /** The encoded record, tombstones and expired ones included; null where nothing is held. */
+  readonly record: Uint8Array | null;
+  readonly message: string;
+}
+
+export interface ReplicaPrepare {
+  readonly tokenHi: number;
+  readonly tokenLo: number;
+  readonly key: Uint8Array;
+  readonly ballot: Ballot;
+  readonly deadlineMs: number;
+}
+
+export interface PrepareAnswer {
+  /** OK: promised, durably: nothing below the ballot is taken any more. STALE_VERSION: see `beat`. */
+  readonly status: number;
+  readonly beat: number;
+  /** The user record held at the moment of the promise, or null. */
+  readonly record: Uint8Array | null;
+  /** The record of KEYSPACE_OUTCOMES held for the key, or null. */
+  readonly outcomes: Uint8Array | null;
+  readonly message: string;
+}
+
+/** Records of all states in order (token, keyspace, key), from one replica, from (tokenHi, tokenLo, keyspace, key). */
+export interface ReplicaPage {
+  /** Ends of the token range, inclusive. */
+  readonly firstHi: number;
+  readonly firstLo: number;
+  readonly lastHi: number;
+  readonly lastLo: number;
+  /** Go on after this place; null from the start of the range. */
+  readonly after: PagePlace | null;
+  /** KEYSPACE_USER only, or all. */
+  readonly userOnly: boolean;
+  /** Only user keys that start with these bytes; empty for all. */
+  readonly prefix: Uint8Array;
+  readonly headOnly: boolean;
+  readonly recordsMax: number;
+  readonly bytesMax: number;
+  readonly deadlineMs: number;
+}
+export interface PagePlace {
+  readonly tokenHi: number;
+  readonly tokenLo: number;
+  readonly keyspace: number;
+  readonly key: Uint8Array;
+}
+export interface PageAnswer {
+  readonly status: number;
+  /** Encoded records one after another. */
+  readonly records: Uint8Array;
+  /** Where to go on; null at the end of the range. A page may be empty and not the last. */
+  readonly next: PagePlace | null;
+  readonly message: string;
+}
+
+/**
+ * A hash tree over each vnode asked for, built from a snapshot and kept under `session` until `endTree`, or until the
+ * replica needs the room (limits.treeSessionsMax). Levels have 1, 16, 256 and 4096 nodes; a node covers an equal part
+ * of the vnode's tokens, and its hash is the sum modulo 2^64 of XXH64 over (keyspace, key, version, origin, flags) of
+ * its records. Dead records (tombstone, expired) that died before `ignoreDeadBeforeMs` do not count.
+ */
+export interface ReplicaTree {
+  readonly session: number;
+  readonly vnodes: readonly number[];
+  readonly ignoreDeadBeforeMs: number;
+  readonly deadlineMs: number;
+}
+export interface TreeAnswer {
+  readonly status: number;
+  /** Records counted. */
+  readonly records: number;
+  readonly message: string;
+}
+export interface ReplicaTreeNodes {
+  readonly session: number;
+  readonly vnode: number;
+  /** 0 to 3. */
+  readonly level: number;
+  /** Ascending, within the level. */
+  readonly indexes: readonly number[];
+}
+export interface TreeNodesAnswer {
+  /** NOT_FOUND: the session is not kept (any more). */
+  readonly status: number;
+  /** 8 bytes, little-endian, for each index. */
+  readonly hashes: Uint8Array;
+  readonly message: string;
+}
+
+/** One replica of this or of another node: both look the same to a coordinator. */
+export interface Replica {
+  write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void;
+  read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void;
+  prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void;
+  page(request: ReplicaPage, done: (answer: PageAnswer) => void): void;
+  tree(request: ReplicaTree, done: (answer: TreeAnswer) => void): void;
+  treeNodes(request: ReplicaTreeNodes, done: (answer: TreeNodesAnswer) => void): void;
+  endTree(session: number): void;
+  /** Keeps a write for `target`, durably: OK, OVERLOADED where hints for it are at their bound, DISK_FULL. */
+  hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void;
+}
+
+// ------------------------------------------------------------------------------------------------ hints
+
+export interface HintBatch {
+  readonly target: NodeNumber;
+  /** Names the batch for `discard`. */
+  readonly position: number;
+  readonly writes: readonly { readonly record: Uint8Array; readonly also: Uint8Array | null }[];
+}
+
+/** Hints on this node's disk, oldest first for each target. Bounds: limits.hintBytesMax, limits.hintAgeMsMax. */
+export interface HintStore {
+  add(target: NodeNumber, write: ReplicaWrite, done: (answer: WriteAnswer) => void): void;
+  /** Targets with hints, and their bytes. */
+  targets(): ReadonlyMap<NodeNumber, number>;
+  /** The oldest hints for a target that were not discarded; null where there are none. */
+  next(
+    target: NodeNumber,
+    bytesMax: number,
+    done: (batch: HintBatch | null, error: Error | null) => void,
+  ): void;
+  /** They were delivered: they never come back, also not after a crash (where they do, delivery is idempotent). */
+  discard(batch: HintBatch, done: (error: Error | null) => void): void;
+  /** Drops what is older than limits.hintAgeMsMax, or all of a target that was removed; tells what was lost. */
+  expire(nowMs: number): readonly { readonly target: NodeNumber; readonly hints: number }[];
+  drop(target: NodeNumber): void;
+}
+
+// ---------------------------------------------------------------------------------- what the outside gives
+
+/** Messages to other nodes: unreliable, unordered, bounded. */
+export interface Network {
+  /** False: refused at once (no address, not connected, queue full), nothing will arrive. */
+  send(to: NodeNumber, message: Uint8Array): boolean;
+  /** To whoever listens there: the way to a seed whose number is not known. */
+  sendTo(address: string, message: Uint8Array): boolean;
+  /** Tells where a node listens: host:port of its peer listener. */
+  setAddress(node: NodeNumber, address: string): void;
+  forget(node: NodeNumber): void;
+}
+
+export interface Timers {
+  /** Calls `run` once after about `ms`; the result takes it back. */
+  after(ms: number, run: () => void): () => void;
+}
+
+/** Small documents of this node that survive a crash once `done` is called: generation, ring, acceptor, progress. */
+export interface Documents {
+  /** As of the start; null where it was never saved. */
+  load(name: string): Uint8Array | null;
+  /** Replaces it atomically. Saves of one name take effect in order. */
+  save(name: string, bytes: Uint8Array, done: (error: Error | null) => void): void;
+}
+
+export interface ClusterWorld {
+  readonly self: NodeNumber;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly timers: Timers;
+  readonly network: Network;
+  readonly documents: Documents;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string) => void;
+}
+
+// ------------------------------------------------------------------------- what a coordinator must know
+
+/** Ring and liveness as this node sees them now. */
+export interface ClusterView {
+  readonly self: NodeNumber;
+  readonly ring: RingMap;
+  /** Whether it is worth asking; this node is always up. */
+  isUp(node: NodeNumber): boolean;
+  /** The replica at a node: the local one for self. */
+  replica(node: NodeNumber): Replica;
+}
+
+/** What a client asks for. */
+export interface ClientWrite {
+  readonly tokenHi: number;
+  readonly tokenLo: number;
+  readonly key: Uint8Array;
+  /** null deletes. */
+  readonly value: Uint8Array | null;
+  /** Milliseconds since 1970 at which it expires; 0 never. */
+  readonly expiresMs: number;
+  readonly consistency: ConsistencyCode;
+  /** undefined: as the level has it (true for ONE and QUORUM, false for ALL and SERIAL). */
+  readonly sloppy: boolean | undefined;
+  /** NONE, VERSION or EXISTS of src/shard/contract.ts; not NONE: the write runs at SERIAL. */
+  readonly condition: number;
+  readonly version: number;
+  /** Empty: none. With one the write runs at SERIAL. */
+  readonly idempotencyKey: Uint8Array;
+  readonly fingerprintHi: number;
+  readonly fingerprintLo: number;
+  readonly deadlineMs: number;
+}
+export interface ClientWriteAnswer {
+  /** OK, VERSION_MISMATCH, UNAVAILABLE, TIMEOUT, OVERLOADED, DISK_FULL, BAD_REQUEST. */
+  readonly status: number;
+  /** OK: of the record. VERSION_MISMATCH: the current one, 0 where absent. */
+  readonly version: number;
+  /** Acknowledged with the help of stand-ins. */
+  readonly sloppy: boolean;
+  /** UNAVAILABLE and TIMEOUT: replicas needed, up and answered, and whether anything may have been written. */
+  readonly message: string;
+}
+
+export interface ClientRead {
+  readonly tokenHi: number;
+  readonly tokenLo: number;
+  readonly key: Uint8Array;
+  readonly consistency: ConsistencyCode;
+  readonly deadlineMs: number;
+}
+export interface ClientReadAnswer {
+  readonly status: number;
+  /** OK: the encoded live record. NOT_FOUND: null. */
+  readonly record: Uint8Array | null;
+  readonly message: string;
+}
+
+/** A page of live user records in token order, over all vnodes from `after` on. */
+export interface ClientScan {
+  readonly after: PagePlace | null;
+  readonly prefix: Uint8Array;
+  readonly headOnly: boolean;
+  readonly recordsMax: number;
+  readonly bytesMax: number;
+  readonly consistency: ConsistencyCode;
+  readonly deadlineMs: number;
+}
+export interface ClientScanAnswer {
+  readonly status: number;
+  readonly records: Uint8Array;
+  readonly next: PagePlace | null;
+  readonly message: string;
+}
+
+// ------------------------------------------------------------------------------------------- membership
+
+export type Liveness = 'up' | 'suspect' | 'down' | 'left';
+
+/** What gossip knows of a node. A restart raises `generation`: news of an older one never counts. */
+export interface MemberState {
+  readonly number: NodeNumber;
+  readonly generation: number;
+  readonly address: string;
+  readonly liveness: Liveness;
+  /** Small facts that the node tells of itself (src/cluster/facts.ts), e.g. its ring, its progress, its url. */
+  readonly facts: ReadonlyMap<string, string | number>;
+}
+
+export interface MembershipListener {
+  onLiveness(node: NodeNumber, liveness: Liveness): void;
+  onFacts(node: NodeNumber): void;
+}
