@@ -170,6 +170,13 @@ export const limits = {
   /** Scans that one front end has in flight: each holds a page of every shard. */
   scansInFlightMax: 64,
 
+  // node
+  /** JSON of a change of the cluster that an operator asks for. */
+  clusterChangeBytesMax: 64 * KiB,
+  replicasMax: 9,
+  /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
+  clusterDocumentBytesMax: 4 * MiB,
+
   /** Connections of one front end; further ones are closed as they come. */
   connectionsMax: 10_000,
   /** Bytes of a request's head besides its key, which takes three characters a byte at worst. */

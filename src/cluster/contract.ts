@@ -8,14 +8,14 @@
  * 2. Bytes passed in belong to the callee from then on; bytes passed to `done` to the receiver.
  */
 import type { Clock } from '../base/clock.ts';
+import type { ConsistencyCode } from '../base/consistency.ts';
 import type { Random } from '../base/random.ts';
 import type { RingMap } from './ring-map.ts';
 
 /** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
 export type NodeNumber = number;
 
-export const Consistency = { ONE: 1, QUORUM: 2, ALL: 3, SERIAL: 4 } as const;
-export type ConsistencyCode = (typeof Consistency)[keyof typeof Consistency];
+export { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 
 /** A round of Paxos for one key, ordered by (version, origin). What it accepts has exactly this version and origin. */
 export interface Ballot {

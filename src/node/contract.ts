@@ -22,6 +22,23 @@ export interface NodeConfig {
   readonly maxValueBytes: number;
   readonly maxKeyBytes: number;
   readonly vnodes: number;
+  readonly clusterName: string;
+  /** 32 hexadecimal digits; '' where the data directory decides. */
+  readonly nodeId: string;
+  /** '': that of `host`. */
+  readonly peerHost: string;
+  readonly peerPort: number;
+  /** host:port of peer listeners, separated by commas; '' for none. */
+  readonly seeds: string;
+  readonly replicas: number;
+  /** RACK or ZONE/RACK. */
+  readonly rack: string;
+  /** 0: never. */
+  readonly repairIntervalMs: number;
+  /** Paths of PEM files; all three or none. */
+  readonly peerTlsCert: string;
+  readonly peerTlsKey: string;
+  readonly peerTlsCa: string;
   readonly gcGraceMs: number;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   readonly insecureBind: boolean;

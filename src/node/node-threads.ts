@@ -60,8 +60,13 @@ export class NodeThreads {
     const vnodes = this.#data?.vnodes ?? config.vnodes;
     const shards = keep.shards && this.#data !== null ? this.#data.layout.shards : config.shards;
     this.config = { ...config, data: this.#data?.path ?? config.data, vnodes, shards };
-    this.nodeId = this.#data?.nodeId ?? newNodeId();
+    this.nodeId = this.#data?.nodeId ?? nodeIdOf(config);
     this.#writesRefused = new Array<string>(shards).fill('');
+  }
+
+  /** The data directory; null for a node in memory. */
+  get directory(): string | null {
+    return this.#data?.path ?? null;
   }
 
   /** '' while every shard serves and takes writes; otherwise what is wrong, for /readyz. */
@@ -171,19 +176,24 @@ export class NodeThreads {
 }
 
 function openData(config: NodeConfig, keep: Keep): DataDirectory {
-  const { data, vnodes, shards } = config;
+  const { data, nodeId, vnodes, shards } = config;
   return DataDirectory.open(realFileSystem, {
     path: resolve(data),
     vnodes,
     keepVnodes: keep.vnodes,
     shards,
-    newNodeId,
+    nodeId,
+    newNodeId: () => nodeIdOf(config),
   });
 }
 
 /** Of a shard in its own file system in memory. */
 const MEMORY_DIRECTORY = '/';
 
-/** 128 bits of the system's randomness. */
-const newNodeId = (): string =>
-  Array.from({ length: 4 }, () => systemSeed().toString(16).padStart(8, '0')).join('');
+/** The id that the configuration gives, or 128 bits of the system's randomness. The first 32 are never 0: nobody's number. */
+function nodeIdOf({ nodeId }: NodeConfig): string {
+  if (nodeId !== '') return nodeId;
+  const words = Array.from({ length: 4 }, () => systemSeed());
+  words[0] = Math.max(1, words[0] as number);
+  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
+}

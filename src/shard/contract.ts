@@ -15,6 +15,8 @@ export const Op = {
   FLUSH: 8,
   COMPACT: 9,
   VERIFY: 10,
+  /** To the coordinator alone: a question about the cluster or a change of it; `value` is JSON, and so is the answer. */
+  CLUSTER: 40,
 } as const;
 export type OpCode = (typeof Op)[keyof typeof Op];
 
@@ -27,6 +29,9 @@ export const Condition = {
   EXISTS: 2,
 } as const;
 export type ConditionCode = (typeof Condition)[keyof typeof Condition];
+
+export const Sloppy = { UNSAID: 0, YES: 1, NO: 2 } as const;
+export type SloppyCode = (typeof Sloppy)[keyof typeof Sloppy];
 
 /** One object per client, filled in and passed to `submit`, which copies everything before it returns. */
 export interface ShardRequest {
@@ -53,6 +58,10 @@ export interface ShardRequest {
   limit: number;
   withValues: boolean;
   snapshot: number;
+  /** To a coordinator: Consistency of src/base/consistency.ts, 0 the default. Shards take no notice. */
+  consistency: number;
+  /** To a coordinator: whether stand-ins may count. */
+  sloppy: SloppyCode;
 }
 
 /** A reply as a flyweight: valid only inside `onReply`. */
@@ -69,6 +78,8 @@ export interface ShardReply {
   bytes: Uint8Array;
   start: number;
   length: number;
+  /** A write was acknowledged with the help of stand-ins. */
+  sloppy: boolean;
   /** SCAN: no more after this page; otherwise go on after (tokenHi, tokenLo, key). */
   done: boolean;
   tokenHi: number;
@@ -91,6 +102,8 @@ export interface LocalRecord {
 
 export interface ShardClient {
   readonly shards: number;
+  /** A scan asks each of these, SCAN by `shard`, and merges: the shards, or a coordinator, which has merged already. */
+  readonly scanSources: number;
   readonly vnodes: number;
   /** Highest number of requests in flight, and so of slots: slots are 0 .. slotsMax - 1. */
   readonly slotsMax: number;

@@ -63,6 +63,8 @@ function requestOf(op: number, fields: Fields, nowMs: number): ShardRequest {
     limit: 100,
     withValues: true,
     snapshot: 0,
+    consistency: 0,
+    sloppy: 0,
     ...fields,
     key,
     value: asBytes(fields.value),
