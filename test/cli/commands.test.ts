@@ -192,7 +192,7 @@ describe('wrong use', () => {
     ['import', 'file', '--in-flight', '0'],
     ['export', '--json'],
     ['config', '--port', 'http'],
-    ['config', '--seeds', 'a:1'],
+    ['config', '--admin-port', '1'],
     ['config', '--prot', '1'],
     ['serve', 'now'],
     ['serve', '--host', '0.0.0.0'],
@@ -301,8 +301,8 @@ describe('config', () => {
   });
 
   it('names a setting that a later version has', async () => {
-    expect((await world.run(['config', '--seeds', 'a:1'])).err).toBe(
-      'ringkv: seeds (flag --seeds): not supported by this version of RingKV\n',
+    expect((await world.run(['config', '--admin-port', '1'])).err).toBe(
+      'ringkv: admin-port (flag --admin-port): not supported by this version of RingKV\n',
     );
   });
 });
