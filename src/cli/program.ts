@@ -19,6 +19,7 @@ import { addExport } from './export.ts';
 import { exitCodeOf, messageOf } from './failure.ts';
 import { addGet } from './get.ts';
 import { addImport } from './import.ts';
+import { addLocalCluster } from './local-cluster.ts';
 import { addPut } from './put.ts';
 import { addScan } from './scan.ts';
 import { addServe } from './serve.ts';
@@ -73,7 +74,8 @@ function programOf({ columns, stderr, stdout }: Context, run: Run): Command {
       getErrHelpWidth: () => columns,
     })
     .addHelpText('after', HELP);
-  for (const one of [addServe, addGet, addPut, addDelete, addScan, addImport, addExport]) one(program, run);
+  for (const one of [addServe, addLocalCluster, addGet, addPut, addDelete, addScan, addImport, addExport])
+    one(program, run);
   for (const one of [addStatus, addRing, addKey, addJoin, addDecommission, addReplace]) one(program, run);
   for (const one of [addReweigh, addRepair, addDrain, addUndo, addVerify, addConfig]) one(program, run);
   return program;
