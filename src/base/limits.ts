@@ -188,6 +188,44 @@ export const limits = {
   /** Entity tags in one If-Match or If-None-Match, and attempts to meet such a condition. */
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
+
+  // ring
+  /** Members of one ring, and of the one to come. */
+  ringMembersMax: 2048,
+  /** A member's weight is a multiple of 1 / ringWeightUnits from 0 to ringWeightMax. */
+  ringWeightMax: 100,
+  ringWeightUnits: 1000,
+  ringReplicasMax: 16,
+  /** UTF-8 of an address, url, rack, zone or cluster name in a ring. */
+  ringNameBytesMax: 256,
+  /** An encoded ring: 65,536 vnodes twice, and the longest members twice, are 6 MiB. */
+  ringMapBytesMax: 8 * MiB,
+  /** Nodes that may keep hints for one vnode. */
+  standInsMax: 16,
+  /** Vnodes looked at for each one that is moved, to choose well spread ones. */
+  ringPlacementTries: 24,
+  /** Time for one round trip of the agreement on a ring, its sync included; then it is tried again with a new ballot. */
+  ringRoundMs: 2000,
+  /** Ballots that one proposal tries before it gives up. */
+  ringBallotsMax: 12,
+  /** Before a further ballot: a random part of this, doubled with each ballot up to the maximum. */
+  ringBackoffMsMin: 100,
+  ringBackoffMsMax: 4000,
+  /** How often a node looks whether a change of the ring can go on, and asks for a ring that it lacks. */
+  topologyTickMs: 1000,
+  /** The live member of rank i waits i times this long before it proposes the next step in the place of those before it. */
+  topologyTakeoverMs: 5000,
+  /** Vnodes that one node pulls at a time. */
+  pullsInFlightMax: 4,
+  /** Before a failed pull is tried again. */
+  pullRetryMsMin: 500,
+  pullRetryMsMax: 30_000,
+  /** Before a node that is no member asks again to be joined. */
+  joinRetryMsMin: 1000,
+  joinRetryMsMax: 15_000,
+  /** Requests for changes that one node asked of others and that are not answered. */
+  topologyRequestsMax: 16,
+  topologyRequestMs: 10_000,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
@@ -223,4 +261,11 @@ assert(
 assert(
   limits.keyBytesCeiling + limits.idempotencyKeyBytesMax < 65_536,
   'limits: an idempotency record has both keys in its key',
+);
+// ring
+assert(limits.ringMembersMax < 65_536, 'limits: owners of a ring are 16-bit indexes');
+assert(
+  limits.vnodesMax * limits.ringWeightMax * limits.ringWeightUnits * limits.ringMembersMax <
+    Number.MAX_SAFE_INTEGER,
+  'limits: shares of a ring are computed in safe integers',
 );
