@@ -233,6 +233,50 @@ export const limits = {
   /** Requests for changes that one node asked of others and that are not answered. */
   topologyRequestsMax: 16,
   topologyRequestMs: 10_000,
+
+  // coordinator
+  /** How often a coordinator looks at the time limits of its operations. */
+  coordinatorTickMs: 5,
+  /** Operations that one coordinator has in flight: beyond it new ones get OVERLOADED. */
+  coordinatorOperationsMax: 16_384,
+  /**
+   * How far a version of another node may lie ahead of this node's clock, microseconds. Above clockDriftUsMax: two nodes
+   * that are both off by what is allowed must still be able to write over each other's records.
+   */
+  peerClockDriftUsMax: 3_600_000_000,
+  /** Attempts of one plain write: each is above all versions that the last one met. */
+  writeAttemptsMax: 16,
+  /** A home replica that is silent for so long gets a hint. */
+  writeStandInMs: 100,
+  /** A replica that does not answer a read is helped out by the next after this, or after a few of its usual delays. */
+  readSpeculationMsMin: 10,
+  readSpeculationMsMax: 500,
+  /** Share of reads that look at the replicas that they did not need, per mille. */
+  readRepairPerMille: 20,
+  /** How long repairs behind an answer, and hints, may take. */
+  behindMs: 5000,
+  /** Nodes tried for one hint before its vnode is marked for repair. */
+  hintAttemptsMax: 3,
+  /** Before an attempt is repeated for which this node does not have the newer ring yet. */
+  ringWaitMs: 20,
+  /** How long SERIAL waits for further promises where those of a quorum disagree, before it proposes anew. */
+  serialWaitMs: 50,
+  /** Rounds of one SERIAL operation, and the bounds of the random wait between them. */
+  serialAttemptsMax: 64,
+  serialBackoffMsMin: 5,
+  serialBackoffMsMax: 500,
+  /** Outcomes of idempotency keys kept for one key; the oldest go first. */
+  outcomesPerKeyMax: 256,
+  /** Earlier versions by which a record that was proposed again still meets a condition. */
+  formerVersionsMax: 16,
+  /** Pages of replicas that one page of a cluster scan may take before it answers with a cursor. */
+  coordinatorScanPagesMax: 64,
+  hintReplayBytesPerSecond: 4 * MiB,
+  hintReplayBatchBytes: 256 * KiB,
+  hintReplayTickMs: 1000,
+  /** Writes of one batch of hints that are in flight at a time. */
+  hintReplayInFlightMax: 16,
+  hintReplayRetryMsMax: 30_000,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
@@ -276,3 +320,9 @@ assert(
     Number.MAX_SAFE_INTEGER,
   'limits: shares of a ring are computed in safe integers',
 );
+// coordinator
+assert(
+  limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
+  'limits: two clocks that are off to both sides must still beat each other',
+);
+assert(limits.outcomesPerKeyMax * 40 + 512 <= limits.valueBytesMax, 'limits: outcomes fit in a record');
