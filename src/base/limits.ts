@@ -196,24 +196,35 @@ export const limits = {
   probeTimeoutMs: 400,
   /** Members that are asked to probe for this node. */
   probeHelpersMax: 3,
-  /** Suspicion lasts this many gossip intervals times log10 of the members, at least once. */
-  suspicionRounds: 4,
-  /** A suspicion without anybody else's confirmation lasts this many times as long. */
-  suspicionStretch: 2,
+  /** How long a suspected member has to refute, once accusersMax others confirm it; longer while they do not. */
+  suspicionMsMin: 3000,
+  suspicionMsMax: 6000,
+  /** Members whose suspicion of one other is remembered. */
+  accusersMax: 3,
+  /** Members that probe a suspected one at once, on average, when they hear of it. */
+  confirmersMax: 5,
   /** The local health multiplier goes from 1 to this: a node that misses its own deadlines waits longer (Lifeguard). */
   healthMultiplierMax: 8,
-  /** Members that one round of gossip talks to. */
-  gossipFanout: 3,
-  /** UTF-8 and CBOR of one message of gossip. */
+  /** A timer that fires so much too late tells of a stalled process: it accuses nobody. */
+  stallMs: 1000,
+  /** One message of gossip. */
   gossipMessageBytesMax: 32 * KiB,
-  /** How often a change is passed on by probes and their answers, times log2 of the members. */
-  rumorTransmitsFactor: 3,
-  /** Changes that one probe or answer carries. */
-  rumorsPerMessageMax: 8,
+  /** Members whose facts one message asks for. */
+  gossipWantsMax: 1024,
+  /** News is passed on so soon, to newsFanout members at a time, newsTransmitsMax times in all. */
+  newsDelayMs: 100,
+  newsFanout: 3,
+  newsTransmitsMax: 8,
+  /** Members of which one probe or answer carries news. */
+  newsPerProbeMax: 8,
+  /** Probes of others, and of this node, that are not answered yet. */
+  probesInFlightMax: 64,
   membersMax: 4096,
   memberFactsMax: 32,
   memberFactNameBytesMax: 64,
   memberFactBytesMax: 1024,
+  /** All facts of a node together, names included. */
+  memberFactsBytesMax: 4 * KiB,
   memberAddressBytesMax: 260,
   /** A node that left, or was removed, is remembered as long: its old news must have died out. */
   leftMemberMs: 3 * 86_400_000,
@@ -268,6 +279,11 @@ assert(
   limits.httpBodiesBytesMax >= 4 * limits.batchBodyBytesMax &&
     limits.batchBodyBytesMax >= limits.valueBytesCeiling,
   'limits: a few of the longest bodies must be able to arrive side by side',
+);
+assert(
+  limits.gossipMessageBytesMax >= 4 * (limits.memberAddressBytesMax + limits.memberFactsBytesMax) &&
+    limits.memberFactsBytesMax >= limits.memberFactNameBytesMax + limits.memberFactBytesMax,
+  'limits: a message of gossip holds the longest news of a member',
 );
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
 assert(
