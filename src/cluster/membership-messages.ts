@@ -82,34 +82,27 @@ export type Gossip =
 const KINDS = ['', 'ping', 'ack', 'probe', 'nack', 'sync', 'digests', 'deltas', 'news'] as const;
 const writer = new GossipWriter();
 
-export interface Encoded {
-  readonly bytes: Uint8Array;
-  /** News, digests or wants that found no room at the end of their list. */
-  readonly omitted: number;
-}
-
-/** Encodes what fits. */
-export function encodeGossip(gossip: Gossip): Encoded {
+/** Encodes what fits: the others find the rest by the next exchange of checksums. */
+export function encodeGossip(gossip: Gossip): Uint8Array {
   writer.reset();
   writer.u8(KINDS.indexOf(gossip.kind));
-  let omitted = 0;
   switch (gossip.kind) {
     case 'ping':
     case 'probe':
       writer.u32(gossip.seq);
       writer.u32(gossip.target);
-      omitted = writeNewsList(gossip.news, 0);
+      writeNewsList(gossip.news, 0);
       break;
     case 'ack':
       writer.u32(gossip.seq);
-      omitted = writeNewsList(gossip.news, 0);
+      writeNewsList(gossip.news, 0);
       break;
     case 'nack':
       writer.u32(gossip.seq);
       break;
     case 'sync':
       for (const checksum of gossip.checksums) writer.u32(checksum);
-      omitted = writeNewsList(gossip.news, 0);
+      writeNewsList(gossip.news, 0);
       break;
     case 'digests':
       writer.u16(gossip.buckets.length);
@@ -119,7 +112,7 @@ export function encodeGossip(gossip: Gossip): Encoded {
       break;
     case 'deltas': {
       const wants = Math.min(gossip.wants.length, limits.gossipWantsMax);
-      omitted = writeNewsList(gossip.news, 2 + wants * WANT_BYTES) + gossip.wants.length - wants;
+      writeNewsList(gossip.news, 2 + wants * WANT_BYTES);
       writer.u16(wants);
       for (const { number, base } of gossip.wants.slice(0, wants)) {
         writer.u32(number);
@@ -128,14 +121,14 @@ export function encodeGossip(gossip: Gossip): Encoded {
       break;
     }
     case 'news':
-      omitted = writeNewsList(gossip.news, 0);
+      writeNewsList(gossip.news, 0);
       break;
   }
-  return { bytes: writer.take(), omitted };
+  return writer.take();
 }
 
-/** Returns how many found no room, with `reserve` bytes left behind them. */
-function writeNewsList(list: readonly News[], reserve: number): number {
+/** Leaves room for `reserve` bytes behind the news. */
+function writeNewsList(list: readonly News[], reserve: number): void {
   const countAt = writer.length;
   writer.u16(0);
   let count = 0;
@@ -145,7 +138,6 @@ function writeNewsList(list: readonly News[], reserve: number): number {
     count++;
   }
   writer.patchU16(countAt, count);
-  return list.length - count;
 }
 
 /** Upper bound: UTF-8 takes up to three bytes a UTF-16 unit. */

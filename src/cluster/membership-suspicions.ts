@@ -40,9 +40,11 @@ export class Suspicions {
     const armedDueMs = this.#world.clock.monotonicMs() + waitMs;
     suspicion.cancel = this.#world.timers.after(waitMs, () => {
       if (this.#running.get(suspect) !== suspicion) return;
-      if (this.#world.clock.monotonicMs() - armedDueMs > limits.stallMs) return this.#onStall();
-      this.#running.delete(suspect);
-      this.#onExpiry(suspect);
+      if (this.#world.clock.monotonicMs() - armedDueMs > limits.stallMs) this.#onStall();
+      else {
+        this.#running.delete(suspect);
+        this.#onExpiry(suspect);
+      }
     });
   }
 

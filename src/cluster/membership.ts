@@ -14,44 +14,15 @@ import { limits } from '../base/limits.ts';
 import type { ClusterWorld, MemberState, MembershipListener, NodeNumber } from './contract.ts';
 import { Generation } from './membership-generation.ts';
 import { LocalHealth } from './membership-health.ts';
-import {
-  Claim,
-  type ClaimCode,
-  decodeGossip,
-  encodeGossip,
-  type Gossip,
-  type News,
-} from './membership-messages.ts';
-import { NewsQueue } from './membership-news.ts';
+import { Claim, type ClaimCode, decodeGossip, type Gossip, type News } from './membership-messages.ts';
+import { checkFacts, checkOptions, type MembershipOptions } from './membership-options.ts';
+import { Peers } from './membership-peers.ts';
 import { Probes } from './membership-probes.ts';
+import { GossipSender, type MembershipStatistics, NEWS_PASSED_ON_MAX } from './membership-sender.ts';
 import { Suspicions } from './membership-suspicions.ts';
 import { deltasFor, digestsOf, newsFor } from './membership-sync.ts';
 import { type Member, MemberTable } from './membership-table.ts';
 
-export interface MembershipOptions {
-  /** host:port of this node's peer listener, as others reach it. */
-  readonly address: string;
-  /** host:port of peer listeners that are asked at the start and while nodes are missing. */
-  readonly seeds: readonly string[];
-  readonly facts?: ReadonlyMap<string, string | number>;
-}
-
-export interface MembershipStatistics {
-  messagesSent: number;
-  bytesSent: number;
-  messagesReceived: number;
-  bytesReceived: number;
-  /** Messages that were not what the protocol says. */
-  malformed: number;
-  accusations: number;
-  /** Accusations of this node that it refuted. */
-  refutations: number;
-  /** Times at which this process was found to have stood still. */
-  stalls: number;
-}
-
-/** News of one message above which it is taken for a transfer of the table rather than for changes to pass on. */
-const NEWS_PASSED_ON_MAX = 16;
 /** Changes by one message of DELTAS from which the same node is asked again at once. */
 const SYNC_AGAIN_CHANGES = 64;
 const EXPIRE_ROUNDS = 60;
@@ -61,43 +32,29 @@ export class Membership {
   readonly #options: MembershipOptions;
   readonly #listener: MembershipListener;
   readonly #table = new MemberTable();
-  readonly #news = new NewsQueue(this.#table);
+  readonly #peers: Peers;
+  readonly #sender: GossipSender;
   readonly #health = new LocalHealth();
   readonly #generation: Generation;
   readonly #probes: Probes;
   readonly #suspicions: Suspicions;
-  readonly statistics: MembershipStatistics = {
-    messagesSent: 0,
-    bytesSent: 0,
-    messagesReceived: 0,
-    bytesReceived: 0,
-    malformed: 0,
-    accusations: 0,
-    refutations: 0,
-    stalls: 0,
-  };
-  /** Up or suspected, without this node; null: to be made anew. */
-  #others: NodeNumber[] | null = null;
-  #downs: NodeNumber[] | null = null;
   #state: 'new' | 'running' | 'raising' | 'left' | 'stopped' = 'new';
   #rounds = 0;
   #roundDueMs = 0;
   #seedsAskedMs = Number.NEGATIVE_INFINITY;
   #cancelRound: (() => void) | null = null;
-  #cancelFlush: (() => void) | null = null;
   /** Facts set before the start, or while the generation is being raised. */
   readonly #facts: Map<string, string | number>;
 
   /** Throws BadRequestError where the options do not fit the limits. */
   constructor(world: ClusterWorld, options: MembershipOptions, listener: MembershipListener) {
-    checkText('address', options.address, limits.memberAddressBytesMax);
-    if (options.seeds.length > limits.seedsMax)
-      throw new BadRequestError(`${options.seeds.length} seeds; the limit is ${limits.seedsMax}`);
+    checkOptions(options);
     this.#world = world;
+    this.#peers = new Peers(world, this.#table);
+    this.#sender = new GossipSender(world, this.#table, this.#peers);
     this.#options = options;
     this.#listener = listener;
     this.#facts = new Map(options.facts);
-    checkFacts(this.#facts);
     this.#generation = new Generation(world);
     this.#suspicions = new Suspicions(
       world,
@@ -105,14 +62,15 @@ export class Membership {
       () => this.#stalled(),
     );
     this.#probes = new Probes(world, this.#health, {
-      ping: (to, seq, target) => this.#send(to, { kind: 'ping', seq, target, news: this.#newsForProbe(to) }),
-      askToProbe: (to, seq, target) => this.#send(to, { kind: 'probe', seq, target, news: [] }),
-      ack: (to, seq) => this.#send(to, { kind: 'ack', seq, news: [] }),
-      nack: (to, seq) => this.#send(to, { kind: 'nack', seq }),
+      ping: (to, seq, target) =>
+        this.#sender.send(to, { kind: 'ping', seq, target, news: this.#sender.newsFor(to) }),
+      askToProbe: (to, seq, target) => this.#sender.send(to, { kind: 'probe', seq, target, news: [] }),
+      ack: (to, seq) => this.#sender.send(to, { kind: 'ack', seq, news: [] }),
+      nack: (to, seq) => this.#sender.send(to, { kind: 'nack', seq }),
       accuse: (target) => this.#accuse(target),
       stalled: () => this.#stalled(),
-      targets: () => this.#othersNow(),
-      helpers: (count, except) => this.#pickOthers(count, except),
+      targets: () => this.#peers.others,
+      helpers: (count, except) => this.#peers.pick(count, except),
     });
   }
 
@@ -127,6 +85,9 @@ export class Membership {
     });
   }
 
+  get statistics(): Readonly<MembershipStatistics> {
+    return this.#sender.statistics;
+  }
   get generation(): number {
     return this.#generation.value;
   }
@@ -177,8 +138,8 @@ export class Membership {
     const self = this.#table.get(this.#world.self);
     if (this.#state === 'running' && self !== undefined) {
       this.#claim(self, Claim.LEFT);
-      this.#flush();
-      this.#flush();
+      this.#sender.flush();
+      this.#sender.flush();
     }
     this.stop();
   }
@@ -189,14 +150,14 @@ export class Membership {
   /** A message from another node. What is malformed is counted and dropped. */
   receive(from: NodeNumber, message: Uint8Array): void {
     if (this.#state !== 'running' || from === this.#world.self) return;
-    this.statistics.messagesReceived++;
-    this.statistics.bytesReceived += message.length;
+    this.#sender.statistics.messagesReceived++;
+    this.#sender.statistics.bytesReceived += message.length;
     let gossip: Gossip;
     try {
       gossip = decodeGossip(message);
     } catch (error) {
       if (!(error instanceof BadRequestError)) throw error;
-      if (this.statistics.malformed++ === 0)
+      if (this.#sender.statistics.malformed++ === 0)
         this.#world.log('warn', `node ${from} sent what is no gossip: ${error.message}`);
       return;
     }
@@ -211,7 +172,7 @@ export class Membership {
       case 'ping':
         // It may be meant for who had this address before.
         if (gossip.target === this.#world.self)
-          this.#send(from, { kind: 'ack', seq: gossip.seq, news: this.#newsForProbe(from) });
+          this.#sender.send(from, { kind: 'ack', seq: gossip.seq, news: this.#sender.newsFor(from) });
         break;
       case 'ack':
         this.#probes.onAck(gossip.seq);
@@ -223,15 +184,15 @@ export class Membership {
         this.#probes.onNack(gossip.seq);
         break;
       case 'sync':
-        this.#sendIfAny(from, digestsOf(this.#table, gossip.checksums));
+        this.#sender.sendIfAny(from, digestsOf(this.#table, gossip.checksums));
         break;
       case 'digests':
-        this.#sendIfAny(from, deltasFor(this.#table, gossip.buckets, gossip.digests));
+        this.#sender.sendIfAny(from, deltasFor(this.#table, gossip.buckets, gossip.digests));
         break;
       case 'deltas':
         if (gossip.wants.length > 0)
-          this.#send(from, { kind: 'deltas', news: newsFor(this.#table, gossip.wants), wants: [] });
-        else if (changes >= SYNC_AGAIN_CHANGES) this.#send(from, this.#syncMessage());
+          this.#sender.send(from, { kind: 'deltas', news: newsFor(this.#table, gossip.wants), wants: [] });
+        else if (changes >= SYNC_AGAIN_CHANGES) this.#sender.sync(from);
         break;
     }
   }
@@ -269,52 +230,41 @@ export class Membership {
     this.#syncWithSomebody();
     this.#askSeeds();
     if (this.#rounds % EXPIRE_ROUNDS === 0)
-      for (const { number } of this.#table.expire(clock.monotonicMs())) this.#news.remove(number);
+      for (const { number } of this.#table.expire(clock.monotonicMs())) this.#sender.forget(number);
   }
 
   /** With one that lives; now and then with one that is down, in proportion: so healed partitions find together. */
   #syncWithSomebody(): void {
     const { random } = this.#world;
-    const others = this.#othersNow();
-    const downs = this.#downsNow();
+    const others = this.#peers.others;
+    const downs = this.#peers.downs;
     const isToDown = downs.length > 0 && random.below(others.length + downs.length) < downs.length;
-    if (isToDown) this.#send(random.pick(downs), this.#syncMessage());
-    if (others.length > 0) this.#send(random.pick(others), this.#syncMessage());
+    if (isToDown) this.#sender.sync(random.pick(downs));
+    if (others.length > 0) this.#sender.sync(random.pick(others));
   }
 
   #askSeeds(): void {
     const nowMs = this.#world.clock.monotonicMs();
-    const isAlone = this.#othersNow().length === 0;
+    const isAlone = this.#peers.others.length === 0;
     const everyMs = isAlone ? limits.seedAloneMs : limits.seedIntervalMs;
     if (nowMs - this.#seedsAskedMs < everyMs) return;
-    const missing = isAlone ? this.#seedsToAsk() : this.#seedsToAsk().filter((seed) => !this.#isUpAt(seed));
+    const missing = isAlone
+      ? this.#seedsToAsk()
+      : this.#seedsToAsk().filter((seed) => !this.#peers.isUpAt(seed));
     this.#seedsAskedMs = nowMs;
-    for (const seed of missing) this.#sendTo(seed, this.#syncMessage());
+    for (const seed of missing) this.#sender.syncWithAddress(seed);
   }
   #seedsToAsk(): readonly string[] {
     return this.#options.seeds.filter((seed) => seed !== this.#options.address);
   }
-  #isUpAt(address: string): boolean {
-    for (const number of this.#othersNow()) if (this.#table.get(number)?.address === address) return true;
-    return false;
-  }
-
-  #syncMessage(): Gossip {
-    const self = this.#table.get(this.#world.self);
-    return {
-      kind: 'sync',
-      checksums: this.#table.checksums,
-      news: self === undefined ? [] : [this.#table.newsOf(self, 0)],
-    };
-  }
 
   /** This process stood still: it knows nothing of the others until it has heard from them again. */
   #stalled(): void {
-    this.statistics.stalls++;
+    this.#sender.statistics.stalls++;
     this.#health.worst();
     this.#probes.cancel();
     this.#suspicions.restart();
-    for (const number of this.#pickOthers(limits.newsFanout, 0)) this.#send(number, this.#syncMessage());
+    for (const number of this.#peers.pick(limits.newsFanout, 0)) this.#sender.sync(number);
   }
 
   // -------------------------------------------------------------------------------- what is taken over
@@ -338,8 +288,7 @@ export class Membership {
     if (!changed.claim && !changed.facts && !changed.accuser) return false;
     const member = this.#table.get(news.number) as Member;
     if (isPassedOn) {
-      this.#news.add(news.number, base);
-      this.#flushSoon();
+      this.#sender.passOn(news.number, base);
     }
     if (changed.isNew && news.number !== this.#world.self && member.address !== '')
       this.#world.network.setAddress(news.number, member.address);
@@ -351,11 +300,10 @@ export class Membership {
 
   #onClaim(member: Member): void {
     const { number, claim } = member;
-    this.#others = null;
-    this.#downs = null;
+    this.#peers.changed();
     if (claim === Claim.SUSPECT) {
       this.#watch(member);
-      const others = this.#othersNow().length;
+      const others = this.#peers.others.length;
       const isOwn = member.accusers.includes(this.#world.self);
       if (!isOwn && this.#world.random.below(Math.max(others, 1)) < limits.confirmersMax)
         this.#probes.probe(number);
@@ -364,20 +312,20 @@ export class Membership {
     this.#listener.onLiveness(number, member.liveness);
   }
   #watch({ number, accusers }: Member): void {
-    this.#suspicions.update(number, Math.max(0, accusers.length - 1), this.#othersNow().length - 1);
+    this.#suspicions.update(number, Math.max(0, accusers.length - 1), this.#peers.others.length - 1);
   }
 
   /** News of this node by others. */
   #hearOfSelf(news: News): void {
     const self = this.#table.get(this.#world.self);
     if (self === undefined || news.generation < self.generation) return;
-    if (news.generation > self.generation) return this.#raiseGeneration(news.generation);
-    if (news.claim === Claim.LEFT) {
+    if (news.generation > self.generation) this.#raiseGeneration(news.generation);
+    else if (news.claim === Claim.LEFT) {
       this.#take(news, false);
       this.#world.log('error', `node ${this.#world.self} was removed from the cluster: it gossips no more`);
       this.#halt('left');
     } else if (news.claim !== Claim.UP && news.incarnation >= self.incarnation) {
-      this.statistics.refutations++;
+      this.#sender.statistics.refutations++;
       this.#health.worse(1);
       const { incarnation } = news;
       this.#take({ ...this.#table.newsOf(self, self.version), incarnation: incarnation + 1 }, true);
@@ -393,16 +341,18 @@ export class Membership {
     this.#state = 'raising';
     this.#generation.raiseAbove(above, (error) => {
       if (this.#state !== 'raising') return;
-      if (error === null) return this.#beginLife();
-      this.#state = 'running';
-      this.#world.log('error', `the generation was not saved: ${error.message}`);
+      if (error === null) this.#beginLife();
+      else {
+        this.#state = 'running';
+        this.#world.log('error', `the generation was not saved: ${error.message}`);
+      }
     });
   }
 
   #accuse(target: NodeNumber): void {
     const member = this.#table.get(target);
     if (member === undefined || member.claim > Claim.SUSPECT) return;
-    this.statistics.accusations++;
+    this.#sender.statistics.accusations++;
     this.#claim(member, Claim.SUSPECT);
   }
   #callDown(suspect: NodeNumber): void {
@@ -414,100 +364,12 @@ export class Membership {
     this.#take({ ...this.#table.newsOf(member, member.version), claim, accuser }, true);
   }
 
-  // ------------------------------------------------------------------------------------------ sending
-
-  /** What changed, and first of all what is wrong about the receiver. */
-  #newsForProbe(to: NodeNumber): News[] {
-    const member = this.#table.get(to);
-    const news = this.#news.take(limits.newsPerProbeMax, 1);
-    if (member !== undefined && member.claim !== Claim.UP)
-      news.unshift(this.#table.newsOf(member, member.version));
-    return news;
-  }
-  #flushSoon(): void {
-    if (this.#cancelFlush !== null) return;
-    this.#cancelFlush = this.#world.timers.after(limits.newsDelayMs, () => {
-      this.#cancelFlush = null;
-      this.#flush();
-      if (this.#news.size > 0 && this.#state === 'running' && this.#othersNow().length > 0) this.#flushSoon();
-    });
-  }
-  #flush(): void {
-    const receivers = this.#pickOthers(limits.newsFanout, 0);
-    if (receivers.length === 0) return;
-    const news = this.#news.take(NEWS_PASSED_ON_MAX, receivers.length);
-    if (news.length === 0) return;
-    const { bytes } = encodeGossip({ kind: 'news', news });
-    for (const number of receivers) this.#transmit(bytes, this.#world.network.send(number, bytes));
-  }
-
-  #sendIfAny(to: NodeNumber, gossip: Gossip | null): void {
-    if (gossip !== null) this.#send(to, gossip);
-  }
-  #send(to: NodeNumber, gossip: Gossip): void {
-    const { bytes } = encodeGossip(gossip);
-    this.#transmit(bytes, this.#world.network.send(to, bytes));
-  }
-  #sendTo(address: string, gossip: Gossip): void {
-    const { bytes } = encodeGossip(gossip);
-    this.#transmit(bytes, this.#world.network.sendTo(address, bytes));
-  }
-  #transmit(bytes: Uint8Array, isSent: boolean): void {
-    if (!isSent) return;
-    this.statistics.messagesSent++;
-    this.statistics.bytesSent += bytes.length;
-  }
-
   #halt(state: 'left' | 'stopped'): void {
     if (this.#state === 'stopped') return;
     this.#state = state;
     this.#cancelRound?.();
-    this.#cancelFlush?.();
+    this.#sender.stop();
     this.#probes.cancel();
     this.#suspicions.cancel();
   }
-
-  // -------------------------------------------------------------------------------------- who is there
-
-  #othersNow(): readonly NodeNumber[] {
-    this.#others ??= this.#numbersWhere((claim) => claim <= Claim.SUSPECT);
-    return this.#others;
-  }
-  #downsNow(): readonly NodeNumber[] {
-    this.#downs ??= this.#numbersWhere((claim) => claim === Claim.DOWN);
-    return this.#downs;
-  }
-  #numbersWhere(is: (claim: ClaimCode) => boolean): NodeNumber[] {
-    const numbers: NodeNumber[] = [];
-    for (const { number, claim } of this.#table.values())
-      if (number !== this.#world.self && is(claim)) numbers.push(number);
-    return numbers;
-  }
-  /** Up to `count` distinct ones by chance. */
-  #pickOthers(count: number, except: NodeNumber): NodeNumber[] {
-    const others = this.#othersNow();
-    const picked: NodeNumber[] = [];
-    for (let tries = 0; tries < count * 4 && picked.length < count && others.length > 0; tries++) {
-      const number = this.#world.random.pick(others);
-      if (number !== except && !picked.includes(number)) picked.push(number);
-    }
-    return picked;
-  }
-}
-
-function checkText(what: string, text: string, bytesMax: number): void {
-  const bytes = Buffer.byteLength(text);
-  if (bytes > bytesMax) throw new BadRequestError(`${what} of ${bytes} bytes; the limit is ${bytesMax}`);
-}
-function checkFacts(facts: ReadonlyMap<string, string | number>): void {
-  if (facts.size > limits.memberFactsMax)
-    throw new BadRequestError(`${facts.size} facts of this node; the limit is ${limits.memberFactsMax}`);
-  let bytes = 0;
-  for (const [name, value] of facts) {
-    checkText('fact name', name, limits.memberFactNameBytesMax);
-    if (typeof value === 'string') checkText(`fact ${name}`, value, limits.memberFactBytesMax);
-    bytes += Buffer.byteLength(name) + (typeof value === 'string' ? Buffer.byteLength(value) : 8);
-  }
-  if (bytes > limits.memberFactsBytesMax)
-    throw new BadRequestError(`facts of ${bytes} bytes; the limit is ${limits.memberFactsBytesMax}`);
 }
