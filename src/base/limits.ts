@@ -277,6 +277,70 @@ export const limits = {
   /** Writes of one batch of hints that are in flight at a time. */
   hintReplayInFlightMax: 16,
   hintReplayRetryMsMax: 30_000,
+  // members
+  /** Between two rounds of gossip, and between two probes, of one node. */
+  gossipIntervalMs: 1000,
+  /** A direct probe is answered within this, or others are asked to probe; all of it ends with the interval. */
+  probeTimeoutMs: 400,
+  /** Members that are asked to probe for this node. */
+  probeHelpersMax: 3,
+  /** How long a suspected member has to refute, once accusersMax others confirm it; longer while they do not. */
+  suspicionMsMin: 3000,
+  suspicionMsMax: 6000,
+  /** Members whose suspicion of one other is remembered. */
+  accusersMax: 3,
+  /** Members that probe a suspected one at once, on average, when they hear of it. */
+  confirmersMax: 5,
+  /** The local health multiplier goes from 1 to this: a node that misses its own deadlines waits longer (Lifeguard). */
+  healthMultiplierMax: 8,
+  /** A timer that fires so much too late tells of a stalled process: it accuses nobody. */
+  stallMs: 1000,
+  /** One message of gossip. */
+  gossipMessageBytesMax: 32 * KiB,
+  /** Members whose facts one message asks for. */
+  gossipWantsMax: 1024,
+  /** News is passed on so soon, to newsFanout members at a time, newsTransmitsMax times in all. */
+  newsDelayMs: 100,
+  newsFanout: 3,
+  newsTransmitsMax: 8,
+  /** Members of which one probe or answer carries news. */
+  newsPerProbeMax: 8,
+  /** Probes of others, and of this node, that are not answered yet. */
+  probesInFlightMax: 64,
+  membersMax: 4096,
+  memberFactsMax: 32,
+  memberFactNameBytesMax: 64,
+  memberFactBytesMax: 1024,
+  /** All facts of a node together, names included. */
+  memberFactsBytesMax: 4 * KiB,
+  memberAddressBytesMax: 260,
+  /** A node that left, or was removed, is remembered as long: its old news must have died out. */
+  leftMemberMs: 3 * 86_400_000,
+  seedsMax: 64,
+  /** How often a node that is alone asks its seeds, and one that is not. */
+  seedAloneMs: 1000,
+  seedIntervalMs: 30_000,
+  /** Hash trees that a replica keeps at a time: the oldest makes room. */
+  treeSessionsMax: 32,
+  /** Indexes of tree nodes in one request. */
+  treeNodesPerRequestMax: 1024,
+  repairPageBytes: MiB,
+  repairPageRecordsMax: 4096,
+  repairPagesInFlightMax: 2,
+  repairWritesInFlightMax: 64,
+  repairRequestMsMax: 30_000,
+  /** To read one vnode and to build its tree. */
+  repairTreeMsMax: 30 * 60_000,
+  /** A replica that is overloaded is asked again, after a pause that doubles. */
+  repairRetriesMax: 6,
+  repairRetryMsMin: 100,
+  repairBytesPerSecondDefault: 16 * MiB,
+  repairIntervalMsDefault: 7 * 86_400_000,
+  /** After a repair that failed, or in which a replica was missing. */
+  repairRetryIntervalMs: 10 * 60_000,
+  repairTickMs: 1000,
+  /** Repairs that wait on demand at one node. */
+  repairQueueMax: 64,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
@@ -303,6 +367,11 @@ assert(
   limits.httpBodiesBytesMax >= 4 * limits.batchBodyBytesMax &&
     limits.batchBodyBytesMax >= limits.valueBytesCeiling,
   'limits: a few of the longest bodies must be able to arrive side by side',
+);
+assert(
+  limits.gossipMessageBytesMax >= 4 * (limits.memberAddressBytesMax + limits.memberFactsBytesMax) &&
+    limits.memberFactsBytesMax >= limits.memberFactNameBytesMax + limits.memberFactBytesMax,
+  'limits: a message of gossip holds the longest news of a member',
 );
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
 assert(

@@ -1,0 +1,46 @@
+/**
+ * The generation of a node: raised and durable before the node says anything, at each start. Pure.
+ *
+ * 1. It is above that of every earlier start of this data directory, also where the clock went back.
+ * 2. A new data directory under an old node id starts from the seconds since 1970, so it is above the past as well where
+ *    the clock is right; where it is not, the past is heard of by gossip, and `raiseAbove` passes it.
+ */
+import { BadRequestError } from '../base/errors.ts';
+import { readInteger, writeInteger } from '../base/integers.ts';
+import type { ClusterWorld } from './contract.ts';
+
+const DOCUMENT = 'generation';
+const BYTES = 8;
+
+export class Generation {
+  readonly #world: ClusterWorld;
+  #value = 0;
+
+  constructor(world: ClusterWorld) {
+    this.#world = world;
+  }
+  get value(): number {
+    return this.#value;
+  }
+
+  /** Calls `done` once the generation of this start is durable. Throws where the document is not one. */
+  start(done: (error: Error | null) => void): void {
+    const bytes = this.#world.documents.load(DOCUMENT);
+    if (bytes !== null && bytes.length !== BYTES)
+      throw new BadRequestError(`document ${DOCUMENT} has ${bytes.length} bytes instead of ${BYTES}`);
+    if (bytes !== null) this.#value = readInteger(new DataView(bytes.buffer, bytes.byteOffset), 0);
+    this.#save(Math.max(this.#value + 1, Math.floor(this.#world.clock.nowMs() / 1000)), done);
+  }
+  raiseAbove(generation: number, done: (error: Error | null) => void): void {
+    this.#save(Math.max(this.#value, generation) + 1, done);
+  }
+
+  #save(value: number, done: (error: Error | null) => void): void {
+    const bytes = new Uint8Array(BYTES);
+    writeInteger(new DataView(bytes.buffer), 0, value);
+    this.#world.documents.save(DOCUMENT, bytes, (error) => {
+      if (error === null) this.#value = value;
+      done(error);
+    });
+  }
+}
