@@ -201,6 +201,8 @@ export const limits = {
   peerCallsTotalMax: 32_768,
   /** Requests of one peer that a node works on; further ones are answered with OVERLOADED. */
   peerRequestsMax: 8192,
+  /** Bytes of their records; one request is always taken. */
+  peerRequestBytesMax: 64 * MiB,
   /** How often calls whose deadline has passed are looked for. */
   peerCallScanMs: 20,
   /** How long a request without a deadline of its own may take: nodes of a tree. */
