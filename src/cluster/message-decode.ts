@@ -26,8 +26,10 @@ export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
   if (kind >= Kind.WRITE) return decodeRequest(kind, items, nowMs);
   switch (kind) {
     case Kind.GOSSIP:
+      fields.start('gossip', items, 2);
+      return { kind, payload: fields.plain() };
     case Kind.RING_AGREEMENT:
-      fields.start(kind === Kind.GOSSIP ? 'gossip' : 'ring agreement', items, 2);
+      fields.start('ring agreement', items, 2);
       return { kind, payload: fields.plain() };
     case Kind.RING:
       fields.start('ring', items, 2);

@@ -135,18 +135,28 @@ export type AnswerMessage =
   | StaleRing
   | Refused;
 
-/** What other parts send through this protocol: they check the payload. */
-export interface PayloadMessage {
-  readonly kind: typeof Kind.GOSSIP | typeof Kind.RING_AGREEMENT;
+/** Of membership, which checks the payload. */
+export interface GossipMessage {
+  readonly kind: typeof Kind.GOSSIP;
+  readonly payload: Plain;
+}
+/** Of ring agreement and topology, which check the payload. */
+export interface RingAgreementMessage {
+  readonly kind: typeof Kind.RING_AGREEMENT;
   readonly payload: Plain;
 }
 /** The sender's ring: bytes of encodeRing. */
-export interface RingMessageBytes {
+export interface RingAnnouncement {
   readonly kind: typeof Kind.RING;
   readonly ring: Uint8Array;
 }
 
-export type Message = PayloadMessage | RingMessageBytes | RequestMessage | AnswerMessage;
+export type Message =
+  | GossipMessage
+  | RingAgreementMessage
+  | RingAnnouncement
+  | RequestMessage
+  | AnswerMessage;
 
 export function isRequest(message: Message): message is RequestMessage {
   return message.kind >= Kind.WRITE && message.kind <= Kind.HINT;
