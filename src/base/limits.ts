@@ -341,6 +341,33 @@ export const limits = {
   repairTickMs: 1000,
   /** Repairs that wait on demand at one node. */
   repairQueueMax: 64,
+  // wire
+  /** The longest record of a peer, encoded. */
+  peerRecordBytesMax: 8 * MiB + 32 * KiB + 64,
+  /** One message between nodes: a write or a promise with two of the longest records, and its head. */
+  peerMessageBytesMax: 17 * MiB,
+  /** Arrays within arrays in a message. */
+  peerNestingMax: 16,
+  /** Calls to one peer, and to all peers, that wait for an answer; further ones get OVERLOADED. */
+  peerCallsMax: 8192,
+  peerCallsTotalMax: 32_768,
+  /** Requests of one peer that a node works on; further ones are answered with OVERLOADED. */
+  peerRequestsMax: 8192,
+  /** Bytes of their records; one request is always taken. */
+  peerRequestBytesMax: 64 * MiB,
+  /** How often calls whose deadline has passed are looked for. */
+  peerCallScanMs: 20,
+  /** How long a request without a deadline of its own may take: nodes of a tree. */
+  peerDefaultTimeoutMs: 5000,
+  /** A peer is sent this node's ring at most so often in answer to stale requests; the others are refused without it. */
+  peerRingAgainMs: 100,
+  /** Nodes of a tree in one request: the whole lowest level. */
+  treeNodesMax: 4096,
+  /** What one page between nodes may be asked to hold. */
+  peerPageRecordsMax: 20_000,
+  peerPageBytesMax: 4 * MiB,
+  /** Characters of a message in an answer, and in the refusal of a connection. */
+  peerTextCharactersMax: 1024,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
@@ -372,6 +399,9 @@ assert(
   limits.gossipMessageBytesMax >= 4 * (limits.memberAddressBytesMax + limits.memberFactsBytesMax) &&
     limits.memberFactsBytesMax >= limits.memberFactNameBytesMax + limits.memberFactBytesMax,
   'limits: a message of gossip holds the longest news of a member',
+  limits.peerRecordBytesMax >= 40 + limits.keyBytesCeiling + limits.valueBytesCeiling + 7 &&
+    limits.peerMessageBytesMax >= 2 * limits.peerRecordBytesMax + 64 * KiB,
+  'limits: a message between nodes must hold two of the longest records',
 );
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
 assert(
