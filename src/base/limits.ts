@@ -399,6 +399,8 @@ assert(
   limits.gossipMessageBytesMax >= 4 * (limits.memberAddressBytesMax + limits.memberFactsBytesMax) &&
     limits.memberFactsBytesMax >= limits.memberFactNameBytesMax + limits.memberFactBytesMax,
   'limits: a message of gossip holds the longest news of a member',
+);
+assert(
   limits.peerRecordBytesMax >= 40 + limits.keyBytesCeiling + limits.valueBytesCeiling + 7 &&
     limits.peerMessageBytesMax >= 2 * limits.peerRecordBytesMax + 64 * KiB,
   'limits: a message between nodes must hold two of the longest records',

@@ -196,9 +196,14 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, answer };
     }
     case Kind.TREE_ANSWER: {
-      const { generation, id } = startAnswer('tree answer', items, 3);
-      const records = { status: status(), records: fields.integer('records', 0, Number.MAX_SAFE_INTEGER) };
-      return { kind, generation, id, answer: { ...records, message: message() } };
+      const { generation, id } = startAnswer('tree answer', items, 4);
+      const answer = {
+        status: status(),
+        records: fields.integer('records', 0, Number.MAX_SAFE_INTEGER),
+        ignoredDeadBeforeMs: fields.integer('ignoredDeadBeforeMs', 0, Number.MAX_SAFE_INTEGER),
+        message: message(),
+      };
+      return { kind, generation, id, answer };
     }
     case Kind.TREE_NODES_ANSWER: {
       const { generation, id } = startAnswer('tree nodes answer', items, 3);

@@ -141,7 +141,8 @@ export function encodePageAnswer(generation: number, id: number, answer: PageAns
   return encodePlain([Kind.PAGE_ANSWER, generation, id, status, records, place(next), text(message)]);
 }
 export function encodeTreeAnswer(generation: number, id: number, answer: TreeAnswer): Uint8Array {
-  return encodePlain([Kind.TREE_ANSWER, generation, id, answer.status, answer.records, text(answer.message)]);
+  const { status, records, ignoredDeadBeforeMs, message } = answer;
+  return encodePlain([Kind.TREE_ANSWER, generation, id, status, records, ignoredDeadBeforeMs, text(message)]);
 }
 export function encodeTreeNodesAnswer(generation: number, id: number, answer: TreeNodesAnswer): Uint8Array {
   const { status, hashes, message } = answer;

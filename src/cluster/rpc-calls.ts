@@ -66,7 +66,7 @@ export function failCall(waiting: Waiting, status: number, message: string): voi
       waiting.done({ status, records: NO_BYTES, next: null, message });
       break;
     case Kind.TREE:
-      waiting.done({ status, records: 0, message });
+      waiting.done({ status, records: 0, ignoredDeadBeforeMs: 0, message });
       break;
     case Kind.TREE_NODES:
       waiting.done({ status, hashes: NO_BYTES, message });
