@@ -366,6 +366,42 @@ export const limits = {
   /** What one page between nodes may be asked to hold. */
   peerPageRecordsMax: 20_000,
   peerPageBytesMax: 4 * MiB,
+  clusterNameCharactersMax: 64,
+  /** Messages to one peer share frames up to this size; a longer message has a frame of its own. */
+  peerBatchBytes: 64 * KiB,
+  /** Buffers for such frames that are kept for reuse. */
+  peerSpareBatchesMax: 32,
+  /** Payload of a hello or refusal: what a stranger may send. */
+  peerHelloBytesMax: 4 * KiB,
+  /** Bytes that wait to be sent to one peer: further messages are refused. */
+  peerQueueBytesMax: 32 * MiB,
+  /** Connections accepted from other nodes, those of them whose hello has not come, and those with one node. */
+  peerConnectionsMax: 4096,
+  peerHandshakesMax: 256,
+  peerConnectionsPerNodeMax: 4,
+  /** Nodes that addresses are kept of. */
+  peersMax: 2048,
+  /** How long a connection may take until both hellos were exchanged, TLS included. */
+  peerHandshakeMs: 5000,
+  /** A connection on which nothing was sent for so long sends a heartbeat. */
+  peerHeartbeatMs: 1000,
+  /** A connection from which no whole frame came for so long is closed. */
+  peerIdleMs: 5000,
+  /** Bytes of a frame that is not whole that must come within peerIdleMs. */
+  peerIdleBytesMin: 64 * KiB,
+  /** A peer that takes what it is sent more slowly than this, after peerIdleMs, is cut off. */
+  peerSlowestBytesPerSecond: MiB,
+  /** How long a refusal may take to be read before the connection is cut. */
+  peerLingerMs: 1000,
+  /** Before the nth reconnection: a random time up to peerReconnectMsMin * 2^n, at most peerReconnectMsMax. */
+  peerReconnectMsMin: 50,
+  peerReconnectMsMax: 5000,
+  /** Addresses of seeds that connections are made to, and messages that wait for one to be made. */
+  peerSeedsMax: 64,
+  peerSeedMessagesMax: 16,
+  peerSeedBytesMax: MiB,
+  /** Lines about connections in a log within a minute; further ones are counted. */
+  peerLogLinesMax: 60,
   /** Characters of a message in an answer, and in the refusal of a connection. */
   peerTextCharactersMax: 1024,
 } as const;
@@ -405,6 +441,11 @@ assert(
     limits.peerMessageBytesMax >= 2 * limits.peerRecordBytesMax + 64 * KiB,
   'limits: a message between nodes must hold two of the longest records',
 );
+assert(
+  limits.peerQueueBytesMax >= limits.peerMessageBytesMax + limits.peerBatchBytes,
+  'limits: the longest message between nodes must fit an empty queue',
+);
+assert(limits.peerIdleMs >= 3 * limits.peerHeartbeatMs, 'limits: two heartbeats between nodes may be late');
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
 assert(
   limits.shardHeldBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling),

@@ -14,12 +14,11 @@
  * 5. Rings of another cluster are refused.
  */
 import { BadRequestError, type RingKvError, UnavailableError } from '../base/errors.ts';
-import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
 import { AcceptorState, ballotOrder } from './ring-acceptor.ts';
 import { decodeRing, encodeRing } from './ring-codec.ts';
 import type { RingMap } from './ring-map.ts';
-import type { RingBallot, RingMessage } from './ring-messages.ts';
+import type { RingMessage } from './ring-messages.ts';
 import { type ProposalOutcome, Proposer } from './ring-proposer.ts';
 
 export type AgreementWorld = Pick<ClusterWorld, 'self' | 'random' | 'timers' | 'documents' | 'log'>;
@@ -116,13 +115,14 @@ export class RingAgreement {
       if (error !== null) {
         this.#world.log('error', `ring ${ring.number} cannot be kept: ${error.message}`);
         if (this.#saving === ring.number) this.#saving = this.#ring?.number ?? 0;
+        this.#proposer?.onRingLost(error);
         return;
       }
       if (this.#ring !== null && this.#ring.number >= ring.number) return;
       const before = this.#ring;
       this.#ring = ring;
       this.#bytes = kept;
-      this.#proposer?.onRing(ring);
+      this.#proposer?.onRing(ring, kept);
       this.#onRing(ring, before);
     });
   }
@@ -130,6 +130,16 @@ export class RingAgreement {
   /** A node tells that it holds ring `number`: asks for it where that is newer. */
   noteRing(node: NodeNumber, number: number): void {
     if (number > this.#saving) this.#send(node, { kind: 'ring-fetch', have: this.#saving });
+  }
+
+  /** Whether this node has a proposal under way. */
+  get proposing(): boolean {
+    return this.#proposer !== null;
+  }
+
+  stop(): void {
+    this.#proposer?.stop();
+    this.#proposer = null;
   }
 
   onMessage(from: NodeNumber, message: RingMessage): void {
@@ -206,7 +216,3 @@ export class RingAgreement {
     for (const node of nodes) this.#tell(node);
   }
 }
-
-export type { ProposalOutcome, RingBallot };
-/** How long a proposal may take at most: all its ballots. */
-export const PROPOSAL_MS_MAX = limits.ringBallotsMax * (2 * limits.ringRoundMs + limits.ringBackoffMsMax);

@@ -19,7 +19,7 @@ import type { RingBallot, RingMessage } from './ring-messages.ts';
 export interface ProposalOutcome {
   /** The decided ring, held durably by this node (or a newer one); null with an error. */
   readonly ring: RingMap | null;
-  /** Whether it is the proposed one. */
+  /** Whether it is the proposed one, or one of the same content. False where a still newer ring is held. */
   readonly mine: boolean;
   readonly error: RingKvError | null;
 }
@@ -89,10 +89,21 @@ export class Proposer {
   }
 
   /** This node holds a ring of that number or above: the proposal is over. */
-  onRing(ring: RingMap): void {
+  onRing(ring: RingMap, bytes: Uint8Array): void {
     if (ring.number < this.#slot || this.#phase === 'ended') return;
-    const mine = this.#phase === 'learning' && equal(this.#value, this.#own);
-    this.#end({ ring, mine, error: null });
+    this.#end({ ring, mine: equal(bytes, this.#own), error: null });
+  }
+
+  /** The decided ring could not be kept: it is decided all the same, and this node learns it again later. */
+  onRingLost(error: Error): void {
+    if (this.#phase !== 'learning') return;
+    const message = `ring ${this.#slot} was decided and cannot be kept: ${error.message}`;
+    this.#end({ ring: null, mine: false, error: new UnavailableError(message, { cause: error }) });
+  }
+
+  stop(): void {
+    this.#phase = 'ended';
+    this.#cancelTimer();
   }
 
   #onPromise(from: NodeNumber, message: Extract<RingMessage, { kind: 'ring-promise' }>): void {
