@@ -170,6 +170,21 @@ export const limits = {
   /** Scans that one front end has in flight: each holds a page of every shard. */
   scansInFlightMax: 64,
 
+  // replica
+  /** How long a promise of SERIAL is kept: longer than any message of its round may be under way. */
+  promiseTtlMs: 10 * 24 * 3_600_000,
+  /** Requests of coordinators that a shard has in work: beyond it new ones get OVERLOADED. */
+  replicaRequestsMax: 16_384,
+  /** Lookups of them at a time: up to three for each. */
+  replicaLookupsMax: 32_768,
+  /** Bytes of hash trees that a shard keeps: 4,096 leaves of 8 bytes for each vnode compared. The oldest make room. */
+  treeBytesMax: 32 * MiB,
+  /** Of one slice of work on a tree, between which other requests have their turn. */
+  treeSliceRecords: 500,
+  treeSliceBytes: 1 * MiB,
+  /** Bytes of records that one page of heads reads. */
+  replicaPageReadBytesMax: 4 * MiB,
+
   // node
   /** JSON of a change of the cluster that an operator asks for. */
   clusterChangeBytesMax: 64 * KiB,

@@ -183,6 +183,17 @@ export interface Replica {
   hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void;
 }
 
+/** The replica of this node. */
+export interface LocalReplica extends Replica {
+  /**
+   * Dead records of a vnode with this version or a higher one are kept, whatever their age; 0 keeps all. Infinity, as it is
+   * until this is called: their age alone decides, as on a node that is alone.
+   */
+  setPurgeBefore(vnode: number, version: number): void;
+  /** Deleted records that came back from another replica and were refused. */
+  readonly resurrections: number;
+}
+
 // ------------------------------------------------------------------------------------------------ hints
 
 export interface HintBatch {

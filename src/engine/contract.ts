@@ -127,6 +127,8 @@ export interface CompactJob extends JobContext {
   readonly shardBits?: number;
   readonly nowMs: number;
   readonly gcGraceMs: number;
+  /** By vnode: dead records of this version or a higher one stay. Missing: none does for that. */
+  readonly purgeBefore?: Float64Array;
   /**
    * Sources outside this job: a tombstone older than gcGraceMs goes away only where every one of these that
    * covers its token has versionMin above the tombstone's version.
@@ -220,6 +222,21 @@ export interface ScanRequest {
   readonly keyspace: number;
 }
 
+/** All records of a token range, in order (token, keyspace, key), from `from` on. */
+export interface RawPageRequest {
+  readonly from: SeekTarget;
+  /** Start after `from`. */
+  readonly exclusive: boolean;
+  /** End of the range, inclusive. */
+  readonly lastHi: number;
+  readonly lastLo: number;
+  readonly recordsMax: number;
+  readonly bytesMax: number;
+}
+
+/** False ends the page after this record. */
+export type RawVisitor = (view: DataView, bytes: Uint8Array, offset: number) => boolean;
+
 /** Where a scan page ended: `done`, or the place of the last record looked at, to go on after it. */
 export interface ScanEnd {
   done: boolean;
@@ -258,8 +275,8 @@ export interface ShardEngine {
   readonly versionMax: number;
   /**
    * Puts a record into log buffer and memtable: a seq above 0 (rising by at least 1 each), or minus a status (DISK_FULL,
-   * OVERLOADED, READ_ONLY) with nothing done. Its version must be above every version of the key that the
-   * engine holds. Not durable before `onDurable`. `also` goes into the same group of the log: a crash keeps both
+   * OVERLOADED, READ_ONLY) with nothing done. It must be newer, in the order of compareRecordAge, than every record of
+   * the key that the engine holds. Not durable before `onDurable`. `also` goes into the same group of the log: a crash keeps both
    * or neither; the seq is that of the later one.
    */
   append(record: RecordFields, also: RecordFields | null): number;
@@ -280,6 +297,21 @@ export interface ShardEngine {
     ticket: number,
   ): EngineLookup;
   readonly found: FoundRecord;
+  /**
+   * Whether a memtable holds the key; then `found` is its newest record, appends that are not durable yet included.
+   * Whatever is in tables alone is not seen.
+   */
+  lookupMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean;
+  /** Above every version that tables may hold for a token: 0 where none covers it. */
+  tablesVersionMax(tokenHi: number, tokenLo: number): number;
+  /** Visits durable records of all states. Synchronous and bounded. True where the range ended. */
+  rawPage(request: RawPageRequest, visit: RawVisitor): boolean;
+  /**
+   * Tombstones of a vnode with this version or a higher one stay, whatever their age: not all replicas are known to have
+   * them. Infinity, as it is at the start, leaves gcGraceMs alone to decide.
+   */
+  setPurgeBefore(vnode: number, version: number): void;
+  purgeBefore(vnode: number): number;
   /** Visits live records in order. Synchronous and bounded. `snapshot` 0 is now. */
   scan(request: ScanRequest, snapshot: number, visit: ScanVisitor): ScanEnd;
   /** A consistent, unchanging state: flushes the memtable and pins the tables. Rejects with OverloadedError at limits.snapshotsMax. */

@@ -25,6 +25,8 @@ import type {
   JobContext,
   JobResult,
   JobRunner,
+  RawPageRequest,
+  RawVisitor,
   ScanEnd,
   ScanRequest,
   ScanVisitor,
@@ -39,6 +41,7 @@ import { Flusher } from './flusher.ts';
 import { Lookups } from './lookups.ts';
 import type { Manifest } from './manifest.ts';
 import type { MemtableList } from './memtable-list.ts';
+import { rawPage } from './raw-pages.ts';
 import { scanPage } from './scans.ts';
 import { Snapshots } from './snapshots.ts';
 import type { TableSet } from './table-set.ts';
@@ -80,6 +83,7 @@ export class LsmEngine implements ShardEngine {
   readonly #lookups: Lookups;
   readonly #snapshots: Snapshots;
   readonly #stop: StopFlag;
+  #purgeBefore: Float64Array | null = null;
   #closed: Promise<void> | null = null;
 
   constructor(base: EngineBase, recovery: Recovery) {
@@ -180,6 +184,7 @@ export class LsmEngine implements ShardEngine {
       ...planned,
       kind: 'compact',
       gcGraceMs,
+      ...(this.#purgeBefore === null ? {} : { purgeBefore: this.#purgeBefore.slice() }),
       rateBytesPerSecond: compactionBytesPerSecond,
     };
   }
@@ -234,6 +239,33 @@ export class LsmEngine implements ShardEngine {
   }
   get found(): FoundRecord {
     return this.#lookups.found;
+  }
+
+  lookupMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean {
+    this.#checkOpen();
+    return this.#lookups.lookupMemory(keyspace, tokenHi, tokenLo, key);
+  }
+  tablesVersionMax(tokenHi: number, tokenLo: number): number {
+    return this.#lookups.tablesVersionMax(tokenHi, tokenLo);
+  }
+  rawPage(request: RawPageRequest, visit: RawVisitor): boolean {
+    this.#checkOpen();
+    const { tables, memtables, options, files } = this.#base;
+    try {
+      return rawPage(request, tables.current, memtables, options.ownership, visit);
+    } catch (error) {
+      files.report(error);
+      throw error;
+    }
+  }
+  setPurgeBefore(vnode: number, version: number): void {
+    const { vnodes } = this.#base.options.ownership;
+    assert(vnode >= 0 && vnode < vnodes, () => `purge of vnode ${vnode} of ${vnodes}`);
+    this.#purgeBefore ??= new Float64Array(vnodes).fill(Number.POSITIVE_INFINITY);
+    this.#purgeBefore[vnode] = version;
+  }
+  purgeBefore(vnode: number): number {
+    return this.#purgeBefore?.[vnode] ?? Number.POSITIVE_INFINITY;
   }
 
   scan(request: ScanRequest, snapshot: number, visit: ScanVisitor): ScanEnd {

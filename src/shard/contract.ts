@@ -15,6 +15,15 @@ export const Op = {
   FLUSH: 8,
   COMPACT: 9,
   VERIFY: 10,
+  /** What coordinators ask of a replica: src/shard/replica-protocol.ts. */
+  REPLICA_WRITE: 20,
+  REPLICA_READ: 21,
+  PREPARE: 22,
+  PAGE: 23,
+  TREE: 24,
+  TREE_NODES: 25,
+  END_TREE: 26,
+  SET_PURGE: 27,
   /** To the coordinator alone: a question about the cluster or a change of it; `value` is JSON, and so is the answer. */
   CLUSTER: 40,
 } as const;

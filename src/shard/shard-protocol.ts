@@ -45,7 +45,7 @@
 import { assert } from '../base/assert.ts';
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
-import { Status } from '../base/status.ts';
+import { PeerStatus, Status } from '../base/status.ts';
 import type { RingProducer } from '../ipc/contract.ts';
 import { Condition, Op, type ShardReply, type ShardRequest, Sloppy } from './contract.ts';
 
@@ -61,12 +61,14 @@ const OPS: ReadonlySet<number> = new Set(Object.values(Op));
 const CONDITION_MAX: number = Condition.EXISTS;
 const CONSISTENCY_MAX: number = Consistency.SERIAL;
 const SLOPPY_MAX: number = Sloppy.NO;
-const STATUS_MAX = Math.max(...Object.values(Status));
+const STATUS_MAX = Math.max(...Object.values(Status), ...Object.values(PeerStatus));
 
 const EMPTY = new Uint8Array(0);
 
 /** Whether `op` changes a record: such a request may have been done though its reply is lost. */
 export const isWrite = (op: number): boolean => op === Op.PUT || op === Op.DELETE;
+/** Whether `op` is asked by a coordinator. */
+export const isForReplica = (op: number): boolean => op >= Op.REPLICA_WRITE && op <= Op.SET_PURGE;
 
 /** Copies a request into the channel; false where that is full. */
 export function writeRequest(
@@ -77,7 +79,7 @@ export function writeRequest(
 ): boolean {
   const { key, value, idempotencyKey } = request;
   assert(key.length <= limits.keyBytesCeiling, 'request: a key above keyBytesCeiling');
-  assert(value.length <= limits.valueBytesCeiling, 'request: a value above valueBytesCeiling');
+  assert(value.length <= 2 * limits.peerRecordBytesMax, 'request: a value above two of the longest records');
   assert(
     idempotencyKey.length <= limits.idempotencyKeyBytesMax,
     'request: an idempotency key above idempotencyKeyBytesMax',
