@@ -185,6 +185,16 @@ export const limits = {
   /** Bytes of records that one page of heads reads. */
   replicaPageReadBytesMax: 4 * MiB,
 
+  // hints
+  /** Bytes of hints for one node, and for all together, on one stand-in; beyond it the vnode is marked for repair. */
+  hintBytesMax: 4 * GiB,
+  hintBytesTotalMax: 16 * GiB,
+  /** What is older goes, and its vnodes are repaired. As long as Cassandra's max_hint_window. */
+  hintAgeMsMax: 3 * 3_600_000,
+  /** A file of hints takes no more from here on; one file is handed out at a time. */
+  hintSegmentBytes: 256 * KiB,
+  clusterRepairMarginMs: 3_600_000,
+
   // node
   /** JSON of a change of the cluster that an operator asks for. */
   clusterChangeBytesMax: 64 * KiB,
