@@ -188,7 +188,6 @@ export const limits = {
   /** Entity tags in one If-Match or If-None-Match, and attempts to meet such a condition. */
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
-
   // ring
   /** Members of one ring, and of the one to come. */
   ringMembersMax: 2048,
@@ -223,9 +222,9 @@ export const limits = {
   /** Before a node that is no member asks again to be joined. */
   joinRetryMsMin: 1000,
   joinRetryMsMax: 15_000,
-  /** Requests for changes that one node asked of others and that are not answered. */
-  topologyRequestsMax: 16,
-  topologyRequestMs: 10_000,
+  /** Rounds of ballots: a foreign one near the largest integer would leave no higher one. */
+  ringRoundsMax: 1_000_000_000,
+  topologyWarningsMax: 16,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
