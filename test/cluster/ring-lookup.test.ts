@@ -134,7 +134,7 @@ describe('during a change', () => {
   });
 
   it('gains are what a node holds in the map to come and not in the present one', () => {
-    const ring = beginReplace(ringOf(5, 128), 4, memberOf(9));
+    const ring = beginReplace(ringOf(5, 128), 4, memberOf(9, { rack: 'rack-0' }));
     const held = Array.from({ length: 128 }, (_, vnode) => vnode).filter((vnode) =>
       replicasOf(ring, vnode).includes(4),
     );
