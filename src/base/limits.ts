@@ -214,6 +214,8 @@ export const limits = {
   topologyTickMs: 1000,
   /** The live member of rank i waits i times this long before it proposes the next step in the place of those before it. */
   topologyTakeoverMs: 5000,
+  /** How long a request for a change waits until the ring before it is held by enough nodes. */
+  topologyConfirmMs: 10_000,
   /** Vnodes that one node pulls at a time. */
   pullsInFlightMax: 4,
   /** Before a failed pull is tried again. */

@@ -87,7 +87,6 @@ describe('rings under loss, doubled messages, cuts, failing disks and crashes', 
   });
 
   it.each<[Defects, RegExp]>([
-    [{ forgetsVotes: true }, /two rings under number/],
     [{ liesAboutRings: true }, /before ring \d+ was confirmed|which lacks ring/],
     [{ liesAboutPulls: true }, /which lacks it/],
   ])('a hunt notices the defect %o', async (defects, violation) => {

@@ -2,9 +2,7 @@
  * A small cluster in memory for tests of agreement and topology: one queue of events in simulated time, messages that are
  * delayed, lost and doubled, nodes that crash and lose what was not saved. All from one seed.
  */
-import { ManualClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
-import type { Documents } from '../../src/cluster/contract.ts';
 import type { RingShape } from '../../src/cluster/ring-change.ts';
 import { decodeRing } from '../../src/cluster/ring-codec.ts';
 import { comingReplicasOf, quorumsEverywhere, replicasOf } from '../../src/cluster/ring-lookup.ts';
@@ -13,6 +11,7 @@ import { checkRingMessage } from '../../src/cluster/ring-message-check.ts';
 import type { RingMessage } from '../../src/cluster/ring-messages.ts';
 import { Topology, type TopologyPorts, type TopologyWorld } from '../../src/cluster/topology.ts';
 import type { PullResult } from '../../src/cluster/topology-pulls.ts';
+import { EventQueue, VolatileDisk } from './event-queue.ts';
 
 export interface Faults {
   loss: number;
@@ -32,53 +31,10 @@ export const ROUGH: Faults = {
 
 /** Defects that tests plant to see that they are noticed. */
 export interface Defects {
-  /** A crash forgets the acceptor's document. */
-  readonly forgetsVotes?: boolean;
   /** Facts tell of every node that it holds the newest ring. */
   readonly liesAboutRings?: boolean;
   /** Facts tell of every node that it has pulled. */
   readonly liesAboutPulls?: boolean;
-}
-
-interface Event {
-  readonly atMs: number;
-  readonly order: number;
-  readonly run: () => void;
-}
-
-/** What survives a crash of a node. */
-class Disk implements Documents {
-  readonly saved = new Map<string, Uint8Array>();
-  readonly #network: RingNetwork;
-  readonly #life: () => number;
-  #freeAtMs = 0;
-  constructor(network: RingNetwork, life: () => number) {
-    this.#network = network;
-    this.#life = life;
-  }
-  load(name: string): Uint8Array | null {
-    return this.saved.get(name) ?? null;
-  }
-  save(name: string, bytes: Uint8Array, done: (error: Error | null) => void): void {
-    const life = this.#life();
-    const copy = bytes.slice();
-    const network = this.#network;
-    this.#freeAtMs = Math.max(this.#freeAtMs, network.nowMs) + network.random.between(0, 5);
-    network.at(this.#freeAtMs, () => {
-      // A crash before this moment loses the save.
-      if (life !== this.#life()) return;
-      if (network.random.chance(network.faults.saveFailure)) {
-        done(new Error('disk full'));
-        return;
-      }
-      this.saved.set(name, copy);
-      network.onSaved(name, copy);
-      // Durable, and perhaps nobody hears of it: a crash may come in between.
-      network.after(network.random.between(0, 3), () => {
-        if (life === this.#life()) done(null);
-      });
-    });
-  }
 }
 
 interface Facts {
@@ -89,7 +45,7 @@ interface Facts {
 
 export class RingNode {
   readonly member: RingMember;
-  readonly disk: Disk;
+  readonly disk: VolatileDisk;
   readonly seen = new Map<number, Facts>();
   readonly seeds: readonly string[];
   readonly replaces: number;
@@ -101,12 +57,18 @@ export class RingNode {
     this.member = member;
     this.seeds = seeds;
     this.replaces = replaces;
-    this.disk = new Disk(network, () => this.life);
+    this.disk = new VolatileDisk(
+      network.events,
+      () => this.life,
+      () => network.faults.saveFailure,
+      (name, bytes) => network.onSaved(name, bytes),
+    );
   }
 }
 
 export class RingNetwork {
   readonly random: Random;
+  readonly events: EventQueue;
   readonly nodes = new Map<number, RingNode>();
   readonly shape: RingShape;
   /** Every ring that any node kept, by number: encoded. */
@@ -118,55 +80,22 @@ export class RingNetwork {
   /** Vnodes pulled durably: `node:ring:vnode`. */
   readonly pulled = new Set<string>();
   readonly #defects: Defects;
-  readonly #clock = new ManualClock(1_700_000_000_000);
-  #events: Event[] = [];
-  #order = 0;
-  steps = 0;
 
   constructor(seed: number, shape: RingShape, defects: Defects = {}) {
     this.random = new Random(seed);
+    this.events = new EventQueue(this.random);
     this.shape = shape;
     this.#defects = defects;
   }
 
   get nowMs(): number {
-    return this.#clock.monotonicMs();
-  }
-  at(atMs: number, run: () => void): void {
-    this.#events.push({ atMs: Math.max(atMs, this.nowMs), order: this.#order++, run });
+    return this.events.clock.monotonicMs();
   }
   after(ms: number, run: () => void): void {
-    this.at(this.nowMs + ms, run);
+    this.events.after(ms, run);
   }
-
-  /** Runs events until `until` holds or `ms` have passed; whether it holds. */
-  async run(ms: number, until: () => boolean = () => false): Promise<boolean> {
-    const endMs = this.nowMs + ms;
-    while (!until()) {
-      let next = -1;
-      this.#events.forEach((event, i) => {
-        const best = this.#events[next];
-        if (
-          best === undefined ||
-          event.atMs < best.atMs ||
-          (event.atMs === best.atMs && event.order < best.order)
-        )
-          next = i;
-      });
-      const event = this.#events[next];
-      if (event === undefined || event.atMs > endMs) {
-        this.#clock.advanceMs(Math.max(0, endMs - this.nowMs));
-        return until();
-      }
-      this.#events[next] = this.#events[this.#events.length - 1] as Event;
-      this.#events.pop();
-      this.#clock.advanceMs(event.atMs - this.nowMs);
-      this.steps++;
-      event.run();
-      // Promises of pulls and requests go on before the next event.
-      for (let i = 0; i < 4; i++) await Promise.resolve();
-    }
-    return true;
+  run(ms: number, until?: () => boolean): Promise<boolean> {
+    return this.events.run(ms, until);
   }
 
   add(member: RingMember, seeds: readonly string[] = [], replaces = 0): RingNode {
@@ -197,7 +126,6 @@ export class RingNetwork {
     node.life++;
     node.topology?.stop();
     node.topology = null;
-    if (this.#defects.forgetsVotes === true) node.disk.saved.delete('ring-acceptor');
   }
   restart(number: number): void {
     this.start(this.node(number));
@@ -274,21 +202,11 @@ export class RingNetwork {
     const { life } = node;
     return {
       self: node.member.number,
-      clock: this.#clock,
+      clock: this.events.clock,
       random: new Random(this.random.uint32()),
       documents: node.disk,
       log: (level, message) => node.logged.push(`${level} ${message}`),
-      timers: {
-        after: (ms, run) => {
-          let isWanted = true;
-          this.after(ms, () => {
-            if (isWanted && node.life === life) run();
-          });
-          return () => {
-            isWanted = false;
-          };
-        },
-      },
+      timers: this.events.timers(() => node.life === life),
     };
   }
 
