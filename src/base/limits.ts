@@ -193,7 +193,8 @@ export const limits = {
   hintAgeMsMax: 3 * 3_600_000,
   /** A file of hints takes no more from here on; one file is handed out at a time. */
   hintSegmentBytes: 256 * KiB,
-  clusterRepairMarginMs: 3_600_000,
+  /** Beside hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
+  repairHorizonMarginMs: 3_600_000,
 
   // node
   /** JSON of a change of the cluster that an operator asks for. */
@@ -220,7 +221,6 @@ export const limits = {
   /** Entity tags in one If-Match or If-None-Match, and attempts to meet such a condition. */
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
-
   // ring
   /** Members of one ring, and of the one to come. */
   ringMembersMax: 2048,
@@ -247,6 +247,8 @@ export const limits = {
   topologyTickMs: 1000,
   /** The live member of rank i waits i times this long before it proposes the next step in the place of those before it. */
   topologyTakeoverMs: 5000,
+  /** How long a request for a change waits until the ring before it is held by enough nodes. */
+  topologyConfirmMs: 10_000,
   /** Vnodes that one node pulls at a time. */
   pullsInFlightMax: 4,
   /** Before a failed pull is tried again. */
@@ -429,6 +431,9 @@ export const limits = {
   peerLogLinesMax: 60,
   /** Characters of a message in an answer, and in the refusal of a connection. */
   peerTextCharactersMax: 1024,
+  /** Rounds of ballots: a foreign one near the largest integer would leave no higher one. */
+  ringRoundsMax: 1_000_000_000,
+  topologyWarningsMax: 16,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');

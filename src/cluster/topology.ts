@@ -152,8 +152,7 @@ export class Topology {
     if (ring === null || this.#standing !== 'member')
       throw new UnavailableError(`node ${this.#world.self} is no member: it is ${this.#standing}`);
     const plan = planChange(ring, operation, (node) => this.#ports.isUp(node));
-    if (!this.#isConfirmed(ring, operation.op === 'undo'))
-      throw new UnavailableError(`ring ${ring.number} is not held by a quorum of all replicas yet`);
+    await this.#confirmed(ring, operation.op === 'undo');
     await this.#propose(plan.ring);
     return plan.warnings;
   }
@@ -189,6 +188,21 @@ export class Topology {
       bytes: count(TopologyFact.PULLED_BYTES),
       finished: ring.change?.phase === 'switching' || count(TopologyFact.PULLED) === ring.number,
     };
+  }
+
+  /** Waits for gossip to tell that the last step is held by a quorum everywhere: after one change another is soon asked for. */
+  async #confirmed(ring: RingMap, presentOnly: boolean): Promise<void> {
+    const { clock, timers } = this.#world;
+    const endMs = clock.monotonicMs() + limits.topologyConfirmMs;
+    while (!this.#isConfirmed(ring, presentOnly)) {
+      if (clock.monotonicMs() >= endMs)
+        throw new UnavailableError(
+          `ring ${ring.number} is not held by a quorum of the replicas of every vnode: the next one must wait`,
+        );
+      await new Promise<void>((resolve) => {
+        timers.after(limits.topologyConfirmMs / 50, resolve);
+      });
+    }
   }
 
   async #propose(ring: RingMap): Promise<void> {

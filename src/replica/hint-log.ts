@@ -102,17 +102,17 @@ export class HintLog implements HintStore {
     return found;
   }
 
-  /** Reads the oldest file of a target: a batch is at most a file, and at least one hint. */
+  /** Reads the oldest file of a target, as a whole: limits.hintSegmentBytes and one hint at most. */
   next(
     node: NodeNumber,
-    bytesMax: number,
+    _bytesMax: number,
     done: (batch: HintBatch | null, error: Error | null) => void,
   ): void {
     const target = this.#targets.get(node);
     let batch: HintBatch | null = null;
     let failure: Error | null = null;
     try {
-      if (target !== undefined) batch = this.#read(target, bytesMax);
+      if (target !== undefined) batch = this.#read(target);
     } catch (error) {
       failure = error as Error;
     }
@@ -263,7 +263,7 @@ export class HintLog implements HintStore {
 
   // ------------------------------------------------------------------------------------------------- reading
 
-  #read(target: Target, bytesMax: number): HintBatch | null {
+  #read(target: Target): HintBatch | null {
     const [segment] = target.segments;
     if (segment === undefined || segment.bytes === 0) return null;
     // The file is handed out as a whole and then deleted: it takes no more hints.
@@ -271,7 +271,6 @@ export class HintLog implements HintStore {
       if (target.isWriting) return null;
       this.#seal(target);
     }
-    void bytesMax;
     const writes: Hint[] = [];
     this.#scan(segment, (hint) => writes.push(hint));
     return { target: target.node, position: segment.number, writes };
