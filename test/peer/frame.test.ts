@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
@@ -143,7 +145,9 @@ describe('messages in a frame', () => {
     batch.add(Buffer.from('820100', 'hex'));
     batch.add(Buffer.from('820101', 'hex'));
     const frame = Buffer.from(batch.seal());
-    expect(frame.toString('hex').slice(16)).toBe('0e0000000300000003000000820100' + '03000000820101');
+    const text = readFileSync(join(import.meta.dirname, '../../docs/peer-protocol.md'), 'utf8');
+    const shown = /^ {4}(0e000000 .*)$/m.exec(text)?.[1]?.replaceAll(' ', '');
+    expect(shown).toBe(frame.toString('hex').slice(16));
     const again = Buffer.from(frame).fill(0, 0, 8);
     sealFrame(again, again.length, FrameKind.MESSAGES);
     expect(again.equals(frame)).toBe(true);

@@ -114,8 +114,10 @@ export class RawPeer {
       socket.destroy();
     });
   }
+  /** Greets, and agrees with whatever comes back. */
   greet(hello: Partial<Hello> = {}): void {
     this.socket.write(frameOf(FrameKind.HELLO, encodeHello({ ...defaultHello, ...hello })));
+    this.socket.write(frameOf(FrameKind.HEARTBEAT, new Uint8Array(0)));
   }
   has(kind: number): boolean {
     return this.frames.some((frame) => frame.kind === kind);
