@@ -7,6 +7,7 @@
  * 2. Bytes accepted and not yet taken by the kernel are at most peerQueueBytesMax; a message beyond them is refused.
  * 3. A batch's buffer is reused only after the socket has written it; one whose write failed never.
  */
+import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { CorruptionError } from '../base/errors.ts';
@@ -25,6 +26,7 @@ import {
   RefusalCode,
 } from './hello.ts';
 import type { PeerCounts } from './peer-counts.ts';
+import { reasonOf } from './sockets.ts';
 import { certificateFault } from './tls.ts';
 
 /** What a connection asks of the transport. */
@@ -43,6 +45,8 @@ export interface ConnectionOwner {
   flushLater(connection: Connection): void;
 }
 
+const heartbeat = (): Buffer => frameOf(FrameKind.HEARTBEAT, new Uint8Array(0));
+
 type State = 'greeting' | 'ready' | 'closing' | 'closed';
 
 export class Connection {
@@ -56,6 +60,9 @@ export class Connection {
   readonly #reader = new FrameReader(limits.peerHelloBytesMax);
   #state: State = 'greeting';
   #hello: Hello | null = null;
+  /** Of the node that dialled, until it says that it agrees. */
+  #greeted: Hello | null = null;
+  #certificate: X509Certificate | undefined;
   #counts: PeerCounts | null = null;
   #batch: Batch | null = null;
   /** Bytes given to the socket that it has not written. */
@@ -83,13 +90,14 @@ export class Connection {
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('end', () => this.#fail('the other end closed it'));
-    socket.on('error', (error) => this.#fail(error.message));
+    socket.on('error', (error) => this.#fail(reasonOf(error)));
     socket.on('close', () => this.#closed());
   }
 
   get state(): State {
     return this.#state;
   }
+  /** Of the other end, from `ready` on. */
   get hello(): Hello | null {
     return this.#hello;
   }
@@ -116,8 +124,9 @@ export class Connection {
 
   #certificateFault(nodeId: string): string {
     if (!(this.#socket instanceof TLSSocket)) return '';
-    const certificate = this.#socket.getPeerX509Certificate();
-    return certificateFault(certificate, this.#owner.hello().clusterName, nodeId);
+    // On the side of the dialler Node gives it once only.
+    this.#certificate ??= this.#socket.getPeerX509Certificate();
+    return certificateFault(this.#certificate, this.#owner.hello().clusterName, nodeId);
   }
 
   /** False: refused, nothing will be sent. */
@@ -208,22 +217,43 @@ export class Connection {
   };
 
   #takeGreeting(kind: number, payload: Buffer): void {
-    if (kind === FrameKind.REFUSAL && this.dialled) {
+    if (kind === FrameKind.REFUSAL) {
       this.#refused(payload);
+      return;
+    }
+    const greeted = this.#greeted;
+    if (greeted !== null) {
+      if (kind !== FrameKind.HEARTBEAT)
+        throw new MessageError(`a frame of kind ${kind} instead of an agreement`);
+      this.#agree(greeted);
       return;
     }
     if (kind !== FrameKind.HELLO) throw new MessageError(`a frame of kind ${kind} instead of a hello`);
     const hello = decodeHello(payload);
     const fault = this.#certificateFault(hello.nodeId);
-    const refusal =
-      fault === ''
-        ? this.#owner.judge(this, hello)
-        : { code: RefusalCode.CERTIFICATE, message: `node ${nodeName(hello.node)}: ${fault}` };
+    if (fault !== '') {
+      this.refuse({ code: RefusalCode.CERTIFICATE, message: `node ${nodeName(hello.node)}: ${fault}` });
+      return;
+    }
+    if (this.dialled) this.#agree(hello);
+    else {
+      const refusal = this.#owner.judge(this, hello);
+      if (refusal !== null) this.refuse(refusal);
+      else {
+        this.#greeted = hello;
+        this.#greet();
+      }
+    }
+  }
+
+  /** Both hellos are here. The dialler tells so by a heartbeat: only then is the other end sure that it is wanted. */
+  #agree(hello: Hello): void {
+    const refusal = this.#owner.judge(this, hello);
     if (refusal !== null) {
       this.refuse(refusal);
       return;
     }
-    if (!this.dialled) this.#greet();
+    if (this.dialled) this.#write(heartbeat());
     this.#hello = hello;
     this.#state = 'ready';
     this.#since = this.#owner.nowMs();
@@ -302,8 +332,7 @@ export class Connection {
         if (this.#isSilent(now)) this.#fail(`no whole frame within ${limits.peerIdleMs} ms`);
         else if (this.#writing > 0 && now - this.#wroteAt >= this.#writeMsMax())
           this.#fail(`it did not take ${this.#writing} bytes within ${this.#writeMsMax()} ms`);
-        else if (!this.#sentInTick && this.#writing === 0)
-          this.#write(frameOf(FrameKind.HEARTBEAT, new Uint8Array(0)));
+        else if (!this.#sentInTick && this.#writing === 0) this.#write(heartbeat());
         this.#sentInTick = false;
     }
   }

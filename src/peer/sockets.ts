@@ -46,7 +46,7 @@ export function createPeerServer(
   });
   server.on('secureConnection', (socket) => onOpen(raws.get(remoteOf(socket)) ?? socket, socket));
   server.on('tlsClientError', (error, socket) => {
-    onFailure(remoteOf(socket), error.message);
+    onFailure(remoteOf(socket), reasonOf(error));
     socket.destroy();
   });
   return server;
@@ -69,9 +69,16 @@ export function dialPeer(address: string, tls: PeerTls | null, onOpen: () => voi
   );
 }
 
+/** What went wrong, without the codes and file names of OpenSSL. */
+export function reasonOf(error: Error): string {
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message;
+}
+
 /** host:port of the other end, for people. */
 export function remoteOf(socket: Socket): string {
-  return `${socket.remoteAddress ?? 'a closed socket'}:${socket.remotePort ?? 0}`;
+  return socket.remoteAddress === undefined
+    ? 'a socket that is closed'
+    : `${socket.remoteAddress}:${socket.remotePort ?? 0}`;
 }
 
 /** Listens; the port that was given, or chosen for 0. Throws ListenError. */

@@ -35,12 +35,12 @@ export function certificateFault(
   clusterName: string,
   nodeId: string,
 ): string {
-  if (certificate === undefined) return 'it showed no certificate';
+  if (certificate === undefined) return 'the peer showed no certificate';
   const cluster = `ringkv://${encodeURIComponent(clusterName)}`;
   const names = uriNames(certificate);
   const own = names.filter((name) => name === cluster || name.startsWith(`${cluster}/`));
   if (own.length === 0)
-    return `its certificate has no name ${cluster} (URI); it has ${certificate.subjectAltName?.slice(0, 200) ?? 'none'}`;
+    return `the certificate of the peer has no name ${cluster} (URI); it has ${certificate.subjectAltName?.slice(0, 200) ?? 'none'}`;
   if (nodeId === '' || own.includes(cluster) || own.includes(`${cluster}/${nodeId}`)) return '';
-  return `its certificate is that of ${own.join(' and ').slice(0, 200)}, and its node id is ${nodeId}`;
+  return `the certificate of the peer is for ${own.join(' and ').slice(0, 200)}, and its node id is ${nodeId}`;
 }
