@@ -124,6 +124,8 @@ function checkRelations(config: NodeConfig, sourceOf: (name: string) => string):
     fail('peer-port', `${config.peerPort}, which is port + 1000, is above ${PORT_MAX}; name another`);
   if (config.peerPort !== 0 && config.peerPort === config.port && config.peerHost === config.host)
     fail('peer-port', `${config.peerPort} is the port for clients too; name another`);
+  if (config.replace !== '' && config.seeds === '')
+    fail('replace', `${config.replace} is to be replaced, and there are no seeds to find its cluster by`);
   if (config.clusterName === '') fail('cluster-name', 'must not be empty');
   if (config.rack === '') fail('rack', 'must not be empty');
   if (config.inMemory && config.nodeId === '' && config.seeds !== '')
@@ -189,6 +191,7 @@ function effective(given: ReadonlyMap<string, Given>): EffectiveConfig {
     peerHost: value('peerHost') === '' ? value('host') : value('peerHost'),
     peerPort: peerPortOf(value('port'), value('peerPort')),
     seeds: value('seeds'),
+    replace: value('replace'),
     replicas: value('replicas'),
     rack: value('rack'),
     repairIntervalMs: value('repairIntervalMs'),

@@ -30,6 +30,8 @@ export interface NodeConfig {
   readonly peerPort: number;
   /** host:port of peer listeners, separated by commas; '' for none. */
   readonly seeds: string;
+  /** Id, or its first 8 digits, of a node whose place this one takes; '' for a place of its own. */
+  readonly replace: string;
   readonly replicas: number;
   /** RACK or ZONE/RACK. */
   readonly rack: string;

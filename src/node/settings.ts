@@ -302,6 +302,16 @@ export const settings: readonly Setting[] = [
     SEEDS,
     'host:port, separated by commas',
   ),
+  pattern(
+    {
+      name: 'replace',
+      field: 'replace',
+      fallback: '',
+      help: 'id of a lost node whose place this new one takes as it joins',
+    },
+    /^[0-9a-f]{8}([0-9a-f]{24})?$/,
+    'a node id, or its first 8 digits',
+  ),
   integer(
     {
       name: 'replicas',
