@@ -55,12 +55,14 @@ describe('a message', () => {
     const record = recordOf('k', 'v'.repeat(8 * MiB), 1);
     const long = m.encodeWrite(envelope, { ...write, record });
     expect(long.buffer.byteLength).toBeLessThan(long.length + 4 * KiB);
+    const head = hex(long.subarray(0, 200));
     expect(decodeMessage(long, NOW_MS)).toMatchObject({ request: { record: { length: record.length } } });
     for (const value of ['', 'v'.repeat(2 * KiB), 'v'.repeat(70 * KiB), 'v'.repeat(300 * KiB)]) {
       const bytes = m.encodeWrite(envelope, { ...write, record: recordOf('k', value, 1) });
       // Short ones lie in the pool of Buffer, 8 KiB.
       expect(bytes.buffer.byteLength).toBeLessThanOrEqual(Math.max(8 * KiB, bytes.length + 4 * KiB));
     }
+    expect(hex(long.subarray(0, 200))).toBe(head);
   });
 
   it('beyond the limit is refused by its encoder, before anything is sent', () => {
