@@ -77,7 +77,12 @@ const pageAnswer: contract.PageAnswer = {
   next: place,
   message: '',
 };
-const treeAnswer: contract.TreeAnswer = { status: 0, records: 1_000_000, ignoredDeadBeforeMs: 5, message: '' };
+const treeAnswer: contract.TreeAnswer = {
+  status: 0,
+  records: 1_000_000,
+  ignoredDeadBeforeMs: 5,
+  message: '',
+};
 const treeNodesAnswer: contract.TreeNodesAnswer = { status: 0, hashes: Buffer.alloc(24, 0x5a), message: '' };
 const ring = Buffer.from('0102', 'hex');
 const { generation, id } = envelope;

@@ -1,3 +1,4 @@
+import { decode } from 'cbor-x';
 import { describe, expect, it } from 'vitest';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { RingAgreement } from '../../src/cluster/ring-agreement.ts';
@@ -28,6 +29,9 @@ class Voters {
   duplicate = 0;
   delayMsMax = 10;
   saveFailure = 0;
+  saveMsMax = 5;
+  /** Nothing reaches or leaves this one; 0 for none. */
+  cut = 0;
   readonly #defect: Defect;
 
   constructor(seed: number, count: number, defect: Defect = 'none') {
@@ -43,7 +47,7 @@ class Voters {
         disk: new VolatileDisk(
           this.events,
           () => member.life,
-          () => this.saveFailure,
+          () => this,
           (name, bytes) => this.#onSaved(name, bytes),
         ),
       };
@@ -92,6 +96,14 @@ class Voters {
     });
   }
 
+  /** Or a crash would let the node use the ballot again, for another ring. */
+  #checkOwnPromise(node: number, slot: number, round: number): void {
+    const saved = this.member(node).disk.load('ring-acceptor');
+    const [savedSlot, savedRound] = saved === null ? [0, 0] : (decode(saved) as [number, number]);
+    if (savedSlot < slot || (savedSlot === slot && savedRound < round))
+      this.violations.push(`node ${node} sends ballot ${round} before its own promise is durable`);
+  }
+
   #onSaved(name: string, bytes: Uint8Array): void {
     if (name !== 'ring') return;
     const { number, clusterName } = decodeRing(bytes);
@@ -104,7 +116,8 @@ class Voters {
   }
 
   #deliver(from: number, to: number, message: RingMessage): void {
-    if (this.random.chance(this.loss)) return;
+    if (message.kind === 'ring-prepare') this.#checkOwnPromise(from, message.slot, message.ballot.round);
+    if (this.random.chance(this.loss) || from === this.cut || to === this.cut) return;
     for (let i = this.random.chance(this.duplicate) ? 2 : 1; i > 0; i--)
       this.events.after(this.random.between(1, this.delayMsMax), () =>
         this.member(to).agreement?.onMessage(from, structuredClone(message)),
@@ -114,20 +127,24 @@ class Voters {
 
 /** All propose at once, over and over, while messages are lost, doubled and late, disks fail and members crash. */
 async function contend(seed: number, defect: Defect = 'none'): Promise<Voters> {
-  const voters = new Voters(seed, 3 + (seed % 3), defect);
-  voters.loss = 0.2;
-  voters.duplicate = 0.2;
-  voters.delayMsMax = 300;
-  voters.saveFailure = 0.02;
+  const voters = new Voters(seed, 3 + 2 * (seed % 2), defect);
   const { random } = voters;
-  for (let round = 0; round < 200; round++) {
-    await voters.events.run(random.between(1, 200));
+  voters.loss = random.pick([0, 0.1, 0.3]);
+  voters.duplicate = 0.1;
+  voters.delayMsMax = random.pick([10, 100, 1000]);
+  voters.saveFailure = 0.02;
+  voters.saveMsMax = random.pick([5, 100, 500]);
+  const crash = random.pick([0.02, 0.1, 0.3]);
+  for (let round = 0; round < 120; round++) {
+    await voters.events.run(random.between(1, 4 * (voters.delayMsMax + voters.saveMsMax)));
+    voters.cut = random.chance(0.5) ? random.pick(voters.members).number : 0;
     for (const member of voters.members) {
-      if (random.chance(0.04)) voters.crash(member);
-      if (member.agreement === null && random.chance(0.5)) voters.start(member);
+      if (random.chance(crash)) voters.crash(member);
+      if (member.agreement === null && random.chance(0.7)) voters.start(member);
       if (random.chance(0.3)) voters.propose(member);
     }
   }
+  voters.cut = 0;
   voters.loss = 0;
   voters.saveFailure = 0;
   for (const member of voters.members) if (member.agreement === null) voters.start(member);

@@ -70,23 +70,29 @@ export class EventQueue {
   }
 }
 
+export interface DiskFaults {
+  /** Probability. */
+  readonly saveFailure: number;
+  readonly saveMsMax: number;
+}
+
 /** What survives a crash of a node; a save takes effect some time after it was asked for, or is lost with the life. */
 export class VolatileDisk implements Documents {
   readonly saved = new Map<string, Uint8Array>();
   readonly #events: EventQueue;
   readonly #life: () => number;
-  readonly #failure: () => number;
+  readonly #faults: () => DiskFaults;
   readonly #onSaved: (name: string, bytes: Uint8Array) => void;
   #freeAtMs = 0;
   constructor(
     events: EventQueue,
     life: () => number,
-    failure: () => number,
+    faults: () => DiskFaults,
     onSaved: (name: string, bytes: Uint8Array) => void,
   ) {
     this.#events = events;
     this.#life = life;
-    this.#failure = failure;
+    this.#faults = faults;
     this.#onSaved = onSaved;
   }
   load(name: string): Uint8Array | null {
@@ -96,10 +102,11 @@ export class VolatileDisk implements Documents {
     const life = this.#life();
     const copy = bytes.slice();
     const { random, clock } = this.#events;
-    this.#freeAtMs = Math.max(this.#freeAtMs, clock.monotonicMs()) + random.between(0, 5);
+    this.#freeAtMs =
+      Math.max(this.#freeAtMs, clock.monotonicMs()) + random.between(0, this.#faults().saveMsMax);
     this.#events.at(this.#freeAtMs, () => {
       if (life !== this.#life()) return;
-      if (random.chance(this.#failure())) {
+      if (random.chance(this.#faults().saveFailure)) {
         done(new Error('disk full'));
         return;
       }

@@ -86,6 +86,42 @@ describe('rings under loss, doubled messages, cuts, failing disks and crashes', 
     expect(found.reduce((sum, { outcome }) => sum + outcome.crashes, 0)).toBeGreaterThan(found.length * 3);
   });
 
+  it('a change resumes, whichever node crashes at whatever moment of it', async () => {
+    const seed = systemSeed();
+    console.log(`a crash at every moment: seed ${seed}`);
+    let changesCrashed = 0;
+    for (const victim of [1, 2, 3, 9])
+      for (let moment = 0; moment < 420; moment += 7) {
+        const network = new RingNetwork(seed, shapeOf(8));
+        network.add(memberOf(1));
+        for (const number of [2, 3]) network.add(memberOf(number), SEEDS);
+        await network.run(60_000, () =>
+          [...network.nodes.values()].every(({ topology }) => topology?.ring?.number === 7),
+        );
+        network.add(memberOf(9), SEEDS);
+        let events = 0;
+        await network.run(60_000, () => events++ === moment + (seed % 7));
+        const changing = network.nodes.get(2)?.topology?.ring?.change ?? null;
+        network.crash(victim);
+        await network.run(3000);
+        network.restart(victim);
+        const isOver = (): boolean =>
+          [...network.nodes.values()].every(({ topology }) => {
+            const ring = topology?.ring ?? null;
+            return ring !== null && ring.change === null && ring.members.length === 4;
+          });
+        const ended = await network.run(300_000, isOver);
+        expect({ victim, moment, ended, violations: network.violations }).toEqual({
+          victim,
+          moment,
+          ended: true,
+          violations: [],
+        });
+        if (changing !== null) changesCrashed++;
+      }
+    expect(changesCrashed).toBeGreaterThan(20);
+  });
+
   it.each<[Defects, RegExp]>([
     [{ liesAboutRings: true }, /before ring \d+ was confirmed|which lacks ring/],
     [{ liesAboutPulls: true }, /which lacks it/],

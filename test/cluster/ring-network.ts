@@ -19,14 +19,23 @@ export interface Faults {
   delayMsMax: number;
   pullFailure: number;
   saveFailure: number;
+  saveMsMax: number;
 }
-export const CALM: Faults = { loss: 0, duplicate: 0, delayMsMax: 20, pullFailure: 0, saveFailure: 0 };
+export const CALM: Faults = {
+  loss: 0,
+  duplicate: 0,
+  delayMsMax: 20,
+  pullFailure: 0,
+  saveFailure: 0,
+  saveMsMax: 5,
+};
 export const ROUGH: Faults = {
   loss: 0.1,
   duplicate: 0.1,
   delayMsMax: 400,
   pullFailure: 0.2,
   saveFailure: 0.02,
+  saveMsMax: 30,
 };
 
 /** Defects that tests plant to see that they are noticed. */
@@ -60,7 +69,7 @@ export class RingNode {
     this.disk = new VolatileDisk(
       network.events,
       () => this.life,
-      () => network.faults.saveFailure,
+      () => network.faults,
       (name, bytes) => network.onSaved(name, bytes),
     );
   }
@@ -79,6 +88,8 @@ export class RingNetwork {
   readonly cut = new Set<number>();
   /** Vnodes pulled durably: `node:ring:vnode`. */
   readonly pulled = new Set<string>();
+  /** Pulls that ended well. */
+  pulls = 0;
   readonly #defects: Defects;
 
   constructor(seed: number, shape: RingShape, defects: Defects = {}) {
@@ -263,6 +274,7 @@ export class RingNetwork {
         }
         if (sources.length <= old.length / 2)
           this.violations.push(`vnode ${vnode} is pulled from ${sources.length}`);
+        this.pulls++;
         this.pulled.add(`${node.member.number}:${ring.number}:${vnode}`);
         resolve({ complete: true, records: 10, bytes: 1000 });
       });

@@ -82,7 +82,12 @@ export class FakeReplica implements contract.Replica {
     this.#answer('page', request, { status: Status.OK, records, next: null, message: '' }, done);
   }
   tree(request: contract.ReplicaTree, done: (answer: contract.TreeAnswer) => void): void {
-    this.#answer('tree', request, { status: Status.OK, records: 7, ignoredDeadBeforeMs: 0, message: '' }, done);
+    this.#answer(
+      'tree',
+      request,
+      { status: Status.OK, records: 7, ignoredDeadBeforeMs: 0, message: '' },
+      done,
+    );
   }
   treeNodes(request: contract.ReplicaTreeNodes, done: (answer: contract.TreeNodesAnswer) => void): void {
     const hashes = new Uint8Array(8 * request.indexes.length);

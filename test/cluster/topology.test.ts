@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
+import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import { memberOf, shapeOf } from './ring-fixtures.ts';
@@ -157,15 +159,67 @@ describe('the topology', () => {
     expect(network.violations).toEqual([]);
   });
 
+  it('takes no step that a quorum of some vnode could have missed', async () => {
+    const network = await clusterOf(7, 32);
+    const ring = topologyOf(network, 1).ring as RingMap;
+    const vnode = Array.from({ length: 32 }, (_, i) => i).find(
+      (i) => !replicasOf(ring, i).slice(0, 2).includes(1),
+    );
+    const behind = replicasOf(ring, vnode as number).slice(0, 2);
+    const leaving = [2, 3, 4, 5, 6, 7].find(
+      (node) => !replicasOf(ring, vnode as number).includes(node),
+    ) as number;
+    await request(network, 1, { op: 'leave', node: leaving });
+    const copying = ring.number + 1;
+    const isPulled = (): boolean =>
+      topologyOf(network, 1)
+        .status()
+        .change?.gainers.every(({ finished }) => finished) === true;
+    expect(await network.run(60_000, isPulled)).toBe(true);
+    expect(topologyOf(network, 1).ring?.number).toBe(copying);
+    for (const node of behind) network.cut.add(node);
+    // Five of seven members agree on `switching`, but two replicas of that vnode do not hold it.
+    expect(await network.run(120_000, () => topologyOf(network, 1).ring?.number === copying + 1)).toBe(true);
+    await network.run(120_000);
+    expect(topologyOf(network, 1).ring).toMatchObject({
+      number: copying + 1,
+      change: { phase: 'switching' },
+    });
+    expect(topologyOf(network, 1).status().change?.confirmed).toBe(false);
+    network.cut.clear();
+    expect(await network.run(60_000, () => settled(network, 6))).toBe(true);
+    expect(network.violations).toEqual([]);
+  });
+
+  it('begins no change while a quorum of some vnode may not hold the ring', async () => {
+    const network = await clusterOf(7, 32);
+    const ring = topologyOf(network, 1).ring as RingMap;
+    const vnode = Array.from({ length: 32 }, (_, i) => i).find(
+      (i) => !replicasOf(ring, i).slice(0, 2).includes(1),
+    );
+    // They restart, and nothing is heard of them.
+    for (const node of replicasOf(ring, vnode as number).slice(0, 2)) {
+      network.cut.add(node);
+      network.node(1).seen.delete(node);
+    }
+    await expect(request(network, 1, { op: 'drain', node: 1 })).rejects.toThrow('the next one must wait');
+    network.cut.clear();
+    expect(await request(network, 1, { op: 'drain', node: 1 })).toEqual([]);
+  });
+
   it('pulls only what is missing after a crash', async () => {
     const network = await clusterOf(3, 64);
+    const before = network.pulls;
     const joiner = network.add(memberOf(8), SEEDS);
-    await network.run(60_000, () => (joiner.topology?.status().change?.gainers[0]?.done ?? 0) > 8);
-    const before = network.pulled.size;
+    const progress = () => joiner.topology?.status().change?.gainers.find(({ node }) => node === 8);
+    expect(await network.run(60_000, () => (progress()?.done ?? 0) > 8)).toBe(true);
+    expect(network.pulls - before).toBeGreaterThan(8);
+    const gained = progress()?.gained ?? 0;
     network.crash(8);
     network.restart(8);
     expect(await network.run(120_000, () => settled(network, 4))).toBe(true);
-    expect(before).toBeGreaterThan(8);
+    // What was being pulled, or noted, at the crash is pulled once more.
+    expect(network.pulls - before).toBeLessThanOrEqual(gained + 2 * limits.pullsInFlightMax);
     expect(network.violations).toEqual([]);
   });
 
