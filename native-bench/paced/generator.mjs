@@ -23,6 +23,9 @@ const ANSWER_MS_MAX = 30_000;
 /** Requests that are due and wait for a connection: beyond it the rate cannot be kept, and the run ends. */
 const WAITING_MAX = 2 ** 20;
 const LATE_US = 1000;
+const SLOW_US = 10_000;
+const offsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+const monotonicMs = (us) => us / 1000 + offsetMs;
 const nowUs = () => performance.now() * 1000;
 
 let state = seed >>> 0;
@@ -74,6 +77,8 @@ class Connection {
   send(request, dueUs) {
     this.busy = true;
     this.dueUs = dueUs;
+    this.sentUs = nowUs();
+    this.op = request[0] === 71 ? 'GET' : 'PUT';
     this.#socket.write(request);
   }
   close() {
@@ -119,6 +124,7 @@ class Phase {
   late = 0;
   sent = 0;
   latency = build(HISTOGRAM);
+  slow = [];
   over = false;
   result = new Promise((resolve, reject) => {
     this.#done = resolve;
@@ -143,7 +149,10 @@ class Phase {
   }
   answered(connection, status) {
     this.#answers++;
-    this.latency.recordValue(Math.max(1, Math.round(nowUs() - connection.dueUs)));
+    const now = nowUs();
+    this.latency.recordValue(Math.max(1, Math.round(now - connection.dueUs)));
+    if (now - connection.dueUs >= SLOW_US)
+      this.slow.push([monotonicMs(connection.dueUs), monotonicMs(connection.sentUs), monotonicMs(now), connection.op]);
     if (status < 200 || status > 299) this.#failures[status] = (this.#failures[status] ?? 0) + 1;
     if (!this.over) this.idle(connection);
     this.settle();
@@ -152,9 +161,9 @@ class Phase {
   settle() {
     if (!this.over || this.sent > this.#answers) return;
     clearInterval(this.#watch);
-    const { late, latency } = this;
+    const { late, latency, slow } = this;
     const seconds = (nowUs() - this.#started) / 1e6;
-    this.#done({ answers: this.#answers, seconds, failures: this.#failures, late, latency });
+    this.#done({ answers: this.#answers, seconds, failures: this.#failures, late, latency, slow });
   }
 }
 
