@@ -60,7 +60,12 @@ async function startServer(data) {
   for (const name of ['shards', 'frontends']) if (flags[name] !== '') args.push(`--${name}`, flags[name]);
   const child = spawn(process.execPath, [join(root, 'dist/src/cli/main.js'), ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, ...(process.env.PACED_PROBE ? { NODE_OPTIONS: `--require ${join(root, 'native-bench/paced/probe.cjs')}` } : {}) },
+    env: {
+      ...process.env,
+      ...(process.env.PACED_PROBE
+        ? { NODE_OPTIONS: `--require ${join(root, 'native-bench/paced/probe.cjs')}` }
+        : {}),
+    },
   });
   const url = await new Promise((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the server ended with ${code}`)));
@@ -92,7 +97,10 @@ class Generator {
       keys: number('keys'),
       seed: number('seed'),
     };
-    this.#worker = new Worker(new URL('./paced/generator.mjs', import.meta.url), { workerData, execArgv: process.env.PACED_PROBE ? ['--require', join(root, 'native-bench/paced/probe.cjs')] : [] });
+    this.#worker = new Worker(new URL('./paced/generator.mjs', import.meta.url), {
+      workerData,
+      execArgv: process.env.PACED_PROBE ? ['--require', join(root, 'native-bench/paced/probe.cjs')] : [],
+    });
   }
   /** One phase: see generator.mjs. */
   async run(phase) {
@@ -137,7 +145,8 @@ try {
   const before = await engineFigures(server.url);
   const open = await generator.run({ kind: 'open', rate, seconds });
   const after = await engineFigures(server.url);
-  if (process.env.PACED_PROBE) writeFileSync(join(process.env.PACED_PROBE, 'slow.json'), JSON.stringify(open.slow));
+  if (process.env.PACED_PROBE)
+    writeFileSync(join(process.env.PACED_PROBE, 'slow.json'), JSON.stringify(open.slow));
   const paced = row(`open loop at ${rate}/s`, open);
   const work = Object.fromEntries(Object.entries(after).map(([name, value]) => [name, value - before[name]]));
   console.log(

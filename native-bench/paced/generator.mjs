@@ -152,7 +152,12 @@ class Phase {
     const now = nowUs();
     this.latency.recordValue(Math.max(1, Math.round(now - connection.dueUs)));
     if (now - connection.dueUs >= SLOW_US)
-      this.slow.push([monotonicMs(connection.dueUs), monotonicMs(connection.sentUs), monotonicMs(now), connection.op]);
+      this.slow.push([
+        monotonicMs(connection.dueUs),
+        monotonicMs(connection.sentUs),
+        monotonicMs(now),
+        connection.op,
+      ]);
     if (status < 200 || status > 299) this.#failures[status] = (this.#failures[status] ?? 0) + 1;
     if (!this.over) this.idle(connection);
     this.settle();

@@ -29,7 +29,13 @@ setInterval(() => {
   const [cpu, ready] = schedule();
   const lag = now - lastMs - TICK_MS;
   if (lag >= floorMs)
-    note({ kind: 'lag', at: lastMs, ms: now - lastMs, cpu: (cpu - lastCpu) / 1e6, ready: (ready - lastReady) / 1e6 });
+    note({
+      kind: 'lag',
+      at: lastMs,
+      ms: now - lastMs,
+      cpu: (cpu - lastCpu) / 1e6,
+      ready: (ready - lastReady) / 1e6,
+    });
   lastMs = now;
   lastCpu = cpu;
   lastReady = ready;
@@ -55,12 +61,59 @@ fs.openSync = (file, ...rest) => {
   done('openSync', String(file), at);
   return descriptor;
 };
-const nameOf = (target) => (typeof target === 'number' ? (names.get(target) ?? String(target)) : String(target));
+const nameOf = (target) =>
+  typeof target === 'number' ? (names.get(target) ?? String(target)) : String(target);
+let totals = {};
+let sumMs = nowMs();
+let sumCpu = 0,
+  sumReady = 0;
+setInterval(() => {
+  const now = nowMs();
+  const [cpu, ready] = schedule();
+  note({
+    kind: 'sum',
+    at: sumMs,
+    ms: now - sumMs,
+    cpu: (cpu - sumCpu) / 1e6,
+    ready: (ready - sumReady) / 1e6,
+    totals,
+  });
+  sumMs = now;
+  sumCpu = cpu;
+  sumReady = ready;
+  totals = {};
+}, 100).unref();
 function done(call, file, at) {
   const ms = nowMs() - at;
+  const k =
+    call +
+    (file.includes('wal-')
+      ? ':wal'
+      : file.includes('.sst')
+        ? ':sst'
+        : file.includes('anifest')
+          ? ':man'
+          : '');
+  totals[k] ??= [0, 0, 0];
+  const t = totals[k];
+  t[0]++;
+  t[1] += ms;
+  if (ms > t[2]) t[2] = ms;
   if (ms >= floorMs || /unlink|rename|fsyncSync/.test(call)) note({ kind: 'call', call, at, ms, file });
 }
-for (const call of ['readSync', 'writeSync', 'fdatasyncSync', 'fsyncSync', 'unlinkSync', 'renameSync', 'ftruncateSync', 'closeSync', 'statfsSync', 'fstatSync', 'readdirSync']) {
+for (const call of [
+  'readSync',
+  'writeSync',
+  'fdatasyncSync',
+  'fsyncSync',
+  'unlinkSync',
+  'renameSync',
+  'ftruncateSync',
+  'closeSync',
+  'statfsSync',
+  'fstatSync',
+  'readdirSync',
+]) {
   const original = fs[call];
   fs[call] = (...given) => {
     const at = nowMs();

@@ -39,6 +39,11 @@ export const limits = {
   walGroupBytesMax: 4 * MiB,
   /** Live and spare segments together are as many as there are memtables, once they are all in use. */
   walSpareSegmentsMax: 2,
+  /** A file that is discarded is cut by so much at a time, and then not for so long: see gradual-unlink.ts. */
+  unlinkStepBytes: MiB,
+  unlinkStepPauseMs: 5,
+  /** Files of one thread that wait for it with an open descriptor; a further one goes at once. */
+  unlinksWaitingMax: 64,
   /** Groups are written and synced on the shard's thread while they take less than this on average, microseconds. */
   walInlineUsMax: 1000,
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
