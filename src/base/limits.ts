@@ -84,7 +84,7 @@ export const limits = {
   tableFooterBytesMax: 4 * KiB,
   tableWriteChunkBytes: 256 * KiB,
   /** A table in the making is synced so often: a group commit waits behind no more than this in the disk's queue. */
-  tableSyncBytes: 4 * MiB,
+  tableSyncBytes: MiB,
   /** A cursor reads this much at first, and twice as much each time up to the maximum. */
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,

@@ -4,6 +4,7 @@
  */
 import type { RecordFields } from '../base/record.ts';
 import type { MemtableSetMemory, RecordCursor, SeekTarget } from '../ipc/contract.ts';
+import type { JobUrgencyMemory } from '../ipc/job-urgency.ts';
 import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { FileSystemSpec } from '../vfs/file-system.ts';
 
@@ -104,6 +105,8 @@ export interface JobContext {
   readonly ownership: Ownership;
   /** Raised when the shard closes: the job gives up, deletes its outputs and rejects with a ClosedError. */
   readonly stop: StopFlagMemory;
+  /** Jobs rest between slices of work while they are not urgent; where it is missing they always are. */
+  readonly urgency?: JobUrgencyMemory;
 }
 
 export interface FlushJob extends JobContext {

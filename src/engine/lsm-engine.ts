@@ -11,6 +11,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, DiskFullError, ReadOnlyError, RingKvError } from '../base/errors.ts';
 import type { RecordFields } from '../base/record.ts';
+import { createJobUrgency, JobUrgency, URGENCY_COMPACTION, URGENCY_FLUSH } from '../ipc/job-urgency.ts';
 import { StopFlag } from '../ipc/stop-flag.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { Compactor, type PlannedJob } from './compactor.ts';
@@ -80,6 +81,7 @@ export class LsmEngine implements ShardEngine {
   readonly #lookups: Lookups;
   readonly #snapshots: Snapshots;
   readonly #stop: StopFlag;
+  readonly #urgency = createJobUrgency();
   #closed: Promise<void> | null = null;
 
   constructor(base: EngineBase, recovery: Recovery) {
@@ -116,6 +118,7 @@ export class LsmEngine implements ShardEngine {
     };
     this.#flusher = new Flusher({
       ...background,
+      urgency: new JobUrgency(this.#urgency, URGENCY_FLUSH),
       makeJob: (slot, number) => this.#flushJob(slot, number),
       retireSegment: (number) => this.#retire(number),
       onFlushed: () => {
@@ -126,6 +129,8 @@ export class LsmEngine implements ShardEngine {
     this.#compactor = new Compactor(
       {
         ...background,
+        urgency: new JobUrgency(this.#urgency, URGENCY_COMPACTION),
+        tablesMax: options.tablesMax,
         clock,
         options: {
           dial: options.compactionDial,
@@ -171,13 +176,14 @@ export class LsmEngine implements ShardEngine {
 
   #flushJob(slot: number, number: number): FlushJob {
     const { memory } = this.#base.options;
-    return { ...contextOf(this.#base), kind: 'flush', memory, slot, number };
+    return { ...contextOf(this.#base), urgency: this.#urgency, kind: 'flush', memory, slot, number };
   }
   #compactJob(planned: PlannedJob): CompactJob {
     const { gcGraceMs, compactionBytesPerSecond } = this.#base.options;
     return {
       ...contextOf(this.#base),
       ...planned,
+      urgency: this.#urgency,
       kind: 'compact',
       gcGraceMs,
       rateBytesPerSecond: compactionBytesPerSecond,
