@@ -44,8 +44,11 @@ export const limits = {
   unlinkStepPauseMs: 5,
   /** Files of one thread that wait for it with an open descriptor; a further one goes at once. */
   unlinksWaitingMax: 64,
-  /** Groups are written and synced on the shard's thread while they take less than this on average, microseconds. */
+  /** Groups are written and synced on the shard's thread while most of them take less than this, microseconds. */
   walInlineUsMax: 1000,
+  /** One group in so many milliseconds tries whether the disk became fast again. */
+  walInlineProbeMsMin: 20,
+  walInlineProbeMsMax: 10_000,
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
   walPrepareChunkBytes: MiB,
   walReadChunkBytes: MiB,

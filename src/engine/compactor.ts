@@ -136,7 +136,7 @@ export class Compactor {
 
   #judgeUrgency(): void {
     const { urgency, tablesMax } = this.#parts;
-    const behind = this.#choice.plans.length > 0 && this.#running > 0;
+    const behind = this.#choice.pending > this.#choice.plans.length;
     urgency.set(this.#held || behind || this.#choice.overlapMax >= tablesMax / 2);
   }
 
