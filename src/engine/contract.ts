@@ -105,8 +105,6 @@ export interface JobContext {
   readonly ownership: Ownership;
   /** Raised when the shard closes: the job gives up, deletes its outputs and rejects with a ClosedError. */
   readonly stop: StopFlagMemory;
-  /** Jobs rest between slices of work while they are not urgent; where it is missing they always are. */
-  readonly urgency?: JobUrgencyMemory;
 }
 
 export interface FlushJob extends JobContext {
@@ -137,6 +135,8 @@ export interface CompactJob extends JobContext {
   readonly outside: readonly (TokenRange & { readonly versionMin: number })[];
   /** Bytes written per second at most; 0 is unlimited. */
   readonly rateBytesPerSecond: number;
+  /** The job rests between slices of work while it is not urgent; where it is missing it always is. */
+  readonly urgency?: JobUrgencyMemory;
 }
 
 /** Reads and checks every byte of the files. */

@@ -9,7 +9,6 @@
  */
 import { assert } from '../base/assert.ts';
 import { recordBytesAt } from '../base/record.ts';
-import { JobUrgency, URGENCY_FLUSH } from '../ipc/job-urgency.ts';
 import { MemtableCursor } from '../ipc/memtable-cursor.ts';
 import { SEQ_ALL } from '../ipc/memtable-layout.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
@@ -22,9 +21,8 @@ import type { JobTools } from './job-tools.ts';
 export async function runFlushJob(job: FlushJob, fs: FileSystem, tools: JobTools): Promise<JobResult> {
   assert(job.slot >= 0 && job.slot < job.memory.slots.length, () => `flush: no memtable slot ${job.slot}`);
   const outputs = new JobOutputs(fs, job, tools.tables, job.number, 1);
-  const urgency = job.urgency === undefined ? null : new JobUrgency(job.urgency, URGENCY_FLUSH);
-  // Writers come to wait for flushes: no rate limits them.
-  const pace = new JobPace(job.stop, tools, 0, urgency);
+  // Writers wait for flushes: no rate limits them, and they do not rest.
+  const pace = new JobPace(job.stop, tools, 0);
   try {
     pace.check();
     const cursor = new MemtableCursor(job.memory, job.slot, null, SEQ_ALL);

@@ -5,15 +5,13 @@
  * 2. In this order: the table is written and durable; it can be opened; the manifest names it and no longer
  *    needs the segment, durably; readers see the table; the memtable's slot is free; the segment goes. So at
  *    every step a record is in the log or in a table in force, and in a memtable or a table that readers see.
- * 3. Flushes take their time while a memtable is left to follow the active one and nobody waits for `flushed`.
- * 4. A flush that fails for want of room or of a thread is repeated for ever, at growing intervals; one that
+ * 3. A flush that fails for want of room or of a thread is repeated for ever, at growing intervals; one that
  *    fails otherwise limits.flushAttemptsMax times; one that finds a broken invariant or damage not at all.
  */
 import { AssertionError } from '../base/assert.ts';
 import { ClosedError, CorruptionError, DiskFullError, ResourceError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
-import type { JobUrgency } from '../ipc/job-urgency.ts';
 import type { FlushJob, JobRunner, TableMeta, TableReader } from './contract.ts';
 import type { Manifest } from './manifest.ts';
 import type { Memtable, MemtableList } from './memtable-list.ts';
@@ -25,7 +23,6 @@ export interface FlusherParts {
   readonly tables: TableSet;
   readonly manifest: Manifest;
   readonly jobs: JobRunner;
-  readonly urgency: JobUrgency;
   readonly setTimer: SetTimer;
   readonly makeJob: (slot: number, number: number) => FlushJob;
   readonly openTable: (meta: TableMeta) => TableReader;
@@ -94,7 +91,6 @@ export class Flusher {
 
   /** Looks for work: memtables were closed, or a timer fired. */
   poke(): void {
-    this.#judgeUrgency();
     if (this.#stopped !== null || this.#backingOff) return;
     const { items } = this.#parts.memtables;
     for (let i = 0; i < limits.flushesMax; i++) {
@@ -108,11 +104,6 @@ export class Flusher {
       if (!flush.running && !flush.done) this.#start(flush);
     }
     this.#install();
-  }
-
-  #judgeUrgency(): void {
-    const { memtables, urgency } = this.#parts;
-    urgency.set(memtables.freeSlots === 0 || this.#waiters.length > 0);
   }
 
   #start(flush: Flush): void {
@@ -243,7 +234,6 @@ export class Flusher {
     return new Promise((resolve, reject) => {
       this.#waiters.push({ seq, resolve, reject });
       this.#wake();
-      this.#judgeUrgency();
     });
   }
 

@@ -3,8 +3,8 @@
  * written, and not at all once its stop flag is up. Owned by the job's thread.
  *
  * While nobody waits for it a job rests REST_PER_WORK times as long as it has worked, by the clock on the wall: so it
- * takes a quarter of a core at most, and less where others want that core too. Flushes and compactions that ran as fast
- * as they could took what two cores had left for tenths of a second every few seconds, and requests queued up
+ * takes a quarter of a core at most, and less where others want that core too. Compactions that ran as fast as they
+ * could took what two cores had left for tenths of a second every few seconds, and requests queued up
  * (docs/performance.md).
  */
 import type { Clock } from '../base/clock.ts';

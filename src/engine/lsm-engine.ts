@@ -11,7 +11,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, DiskFullError, ReadOnlyError, RingKvError } from '../base/errors.ts';
 import type { RecordFields } from '../base/record.ts';
-import { createJobUrgency, JobUrgency, URGENCY_COMPACTION, URGENCY_FLUSH } from '../ipc/job-urgency.ts';
+import { createJobUrgency, JobUrgency } from '../ipc/job-urgency.ts';
 import { StopFlag } from '../ipc/stop-flag.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { Compactor, type PlannedJob } from './compactor.ts';
@@ -118,7 +118,6 @@ export class LsmEngine implements ShardEngine {
     };
     this.#flusher = new Flusher({
       ...background,
-      urgency: new JobUrgency(this.#urgency, URGENCY_FLUSH),
       makeJob: (slot, number) => this.#flushJob(slot, number),
       retireSegment: (number) => this.#retire(number),
       onFlushed: () => {
@@ -129,7 +128,7 @@ export class LsmEngine implements ShardEngine {
     this.#compactor = new Compactor(
       {
         ...background,
-        urgency: new JobUrgency(this.#urgency, URGENCY_COMPACTION),
+        urgency: new JobUrgency(this.#urgency),
         tablesMax: options.tablesMax,
         clock,
         options: {
@@ -176,7 +175,7 @@ export class LsmEngine implements ShardEngine {
 
   #flushJob(slot: number, number: number): FlushJob {
     const { memory } = this.#base.options;
-    return { ...contextOf(this.#base), urgency: this.#urgency, kind: 'flush', memory, slot, number };
+    return { ...contextOf(this.#base), kind: 'flush', memory, slot, number };
   }
   #compactJob(planned: PlannedJob): CompactJob {
     const { gcGraceMs, compactionBytesPerSecond } = this.#base.options;

@@ -37,7 +37,7 @@ function benchOf(urgency: JobUrgency | null, bytesPerSecond = 0) {
 
 describe('a job', () => {
   it('rests in proportion to its work while nobody waits for it, its pauses not counted', async () => {
-    const { pauses, slice } = benchOf(new JobUrgency(createJobUrgency(), URGENCY_FLUSH));
+    const { pauses, slice } = benchOf(new JobUrgency(createJobUrgency()));
     for (const ms of [1, 2, 5]) await slice(ms);
     expect(pauses).toEqual([REST_PER_WORK, 2 * REST_PER_WORK, 5 * REST_PER_WORK]);
     await slice(10_000);
@@ -46,9 +46,8 @@ describe('a job', () => {
 
   it('does not rest from the moment it is urgent, until it is not', async () => {
     const memory = createJobUrgency();
-    const { pauses, slice } = benchOf(new JobUrgency(memory, URGENCY_COMPACTION));
-    const urgency = new JobUrgency(memory, URGENCY_COMPACTION);
-    new JobUrgency(memory, URGENCY_FLUSH).set(true);
+    const { pauses, slice } = benchOf(new JobUrgency(memory));
+    const urgency = new JobUrgency(memory);
     await slice(2);
     urgency.set(true);
     await slice(2);
@@ -81,10 +80,10 @@ describe('an engine', () => {
       this.opened = true;
       for (const open of this.#waiting.splice(0)) open();
     }
-    urgent(kind: typeof URGENCY_FLUSH | typeof URGENCY_COMPACTION): boolean {
-      const memory = this.jobs[0]?.urgency;
+    urgent(): boolean {
+      const memory = this.jobs.find((job) => job.kind === 'compact')?.urgency;
       if (memory === undefined) throw new Error('no job knows of its urgency');
-      return new JobUrgency(memory, kind).urgent;
+      return new JobUrgency(memory).urgent;
     }
   }
   async function opened(shape = SHAPE) {
@@ -95,42 +94,8 @@ describe('an engine', () => {
     let version = 0;
     const put = (bytes: number): number =>
       engine.append(fieldsOf({ key: KEY, value: new Uint8Array(bytes), version: ++version }), null);
-    /** Fills memtables until `count` are frozen. */
-    const fill = async (count: number): Promise<void> => {
-      while (engine.stats().frozenMemtables < count) {
-        expect(put(8000)).toBeGreaterThan(0);
-        engine.commit();
-        await harness.settle();
-      }
-    };
-    return { harness, gate, engine, put, fill };
+    return { harness, gate, engine, put };
   }
-
-  it('calls a flush urgent when no memtable is left to follow the active one', async () => {
-    const { harness, gate, engine, fill } = await opened();
-    await fill(1);
-    expect(gate.urgent(URGENCY_FLUSH)).toBe(false);
-    await fill(2);
-    expect(gate.urgent(URGENCY_FLUSH)).toBe(true);
-    gate.open();
-    await harness.settle();
-    expect(engine.stats().frozenMemtables).toBe(0);
-    expect(gate.urgent(URGENCY_FLUSH)).toBe(false);
-    await harness.close();
-  });
-
-  it('calls a flush urgent while somebody waits for it', async () => {
-    const { harness, gate, engine, put } = await opened();
-    put(10);
-    const flushed = engine.flush();
-    await harness.settle();
-    expect(gate.urgent(URGENCY_FLUSH)).toBe(true);
-    gate.open();
-    await harness.wait(flushed);
-    await harness.settle();
-    expect(gate.urgent(URGENCY_FLUSH)).toBe(false);
-    await harness.close();
-  });
 
   it('calls compactions urgent when tables gather behind the one that runs, or somebody waits', async () => {
     const { harness, gate, engine, put } = await opened({ ...SHAPE, compactionsMax: 1, tablesMax: 12 });
@@ -141,20 +106,20 @@ describe('an engine', () => {
     };
     while (gate.jobs.length === 0) await table();
     expect(engine.stats().tables).toBeLessThan(6);
-    expect(gate.urgent(URGENCY_COMPACTION)).toBe(false);
+    expect(gate.urgent()).toBe(false);
     while (engine.stats().tables < 8) await table();
-    expect(gate.urgent(URGENCY_COMPACTION)).toBe(true);
+    expect(gate.urgent()).toBe(true);
     gate.open();
     await harness.settle();
-    expect(gate.urgent(URGENCY_COMPACTION)).toBe(false);
+    expect(gate.urgent()).toBe(false);
     gate.opened = false;
     await table();
     const compacted = engine.compactAll();
     await harness.settle();
-    expect(gate.urgent(URGENCY_COMPACTION)).toBe(true);
+    expect(gate.urgent()).toBe(true);
     gate.open();
     await harness.wait(compacted);
-    expect(gate.urgent(URGENCY_COMPACTION)).toBe(false);
+    expect(gate.urgent()).toBe(false);
     await harness.close();
   });
 });
