@@ -2,12 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import type { Job } from '../../src/engine/contract.ts';
 import { JobPace, PAUSE_MS_MAX, REST_PER_WORK } from '../../src/engine/job-pace.ts';
-import {
-  createJobUrgency,
-  JobUrgency,
-  URGENCY_COMPACTION,
-  URGENCY_FLUSH,
-} from '../../src/ipc/job-urgency.ts';
+import { createJobUrgency, JobUrgency } from '../../src/ipc/job-urgency.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import { newDisk } from './disk.ts';
 import { EngineHarness, fieldsOf, ownKeys, SHAPE } from './engine-harness.ts';
