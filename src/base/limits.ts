@@ -39,8 +39,16 @@ export const limits = {
   walGroupBytesMax: 4 * MiB,
   /** Live and spare segments together are as many as there are memtables, once they are all in use. */
   walSpareSegmentsMax: 2,
-  /** Groups are written and synced on the shard's thread while they take less than this on average, microseconds. */
+  /** A file that is discarded is cut by so much at a time, and then not for so long: see gradual-unlink.ts. */
+  unlinkStepBytes: MiB,
+  unlinkStepPauseMs: 5,
+  /** Files of one thread that wait for it with an open descriptor; a further one goes at once. */
+  unlinksWaitingMax: 64,
+  /** Groups are written and synced on the shard's thread while most of them take less than this, microseconds. */
   walInlineUsMax: 1000,
+  /** One group in so many milliseconds tries whether the disk became fast again. */
+  walInlineProbeMsMin: 20,
+  walInlineProbeMsMax: 10_000,
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
   walPrepareChunkBytes: MiB,
   walReadChunkBytes: MiB,
@@ -79,7 +87,7 @@ export const limits = {
   tableFooterBytesMax: 4 * KiB,
   tableWriteChunkBytes: 256 * KiB,
   /** A table in the making is synced so often: a group commit waits behind no more than this in the disk's queue. */
-  tableSyncBytes: 4 * MiB,
+  tableSyncBytes: MiB,
   /** A cursor reads this much at first, and twice as much each time up to the maximum. */
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,

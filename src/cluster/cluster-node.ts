@@ -4,7 +4,7 @@
  * local replica and the store of hints. The simulator runs the same.
  */
 import { HybridClock } from '../base/clock.ts';
-import { UnavailableError } from '../base/errors.ts';
+import { RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type {
@@ -29,11 +29,12 @@ import { HintReplay } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
 import { encodeGossip, encodeRingAgreement } from './messages.ts';
+import { nodeName } from './node-name.ts';
 import { Repairs } from './repairs.ts';
 import { encodeRing } from './ring-codec.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import { checkRingMessage } from './ring-message-check.ts';
-import type { TopologyOperation } from './ring-messages.ts';
+import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { RemoteReplicas } from './rpc.ts';
 import { ReplicaService } from './rpc-service.ts';
 import { type Standing, Topology } from './topology.ts';
@@ -128,8 +129,7 @@ export class ClusterNode {
       { address: member.address, seeds, facts },
       {
         onLiveness: (node, liveness) => {
-          if (node !== world.self)
-            world.log('info', `node ${node.toString(16).padStart(8, '0')} is ${liveness}`);
+          if (node !== world.self) world.log('info', `node ${nodeName(node)} is ${liveness}`);
         },
         onFacts: (node) => this.topology.onFacts(node),
       },
@@ -265,7 +265,7 @@ export class ClusterNode {
   #begin(): void {
     const { world, local, seeds, member, clusterName, vnodes, replicas, replaces } = this.#options;
     const ringNumber = (): number => this.topology.ring?.number ?? 0;
-    const onRing = (_from: NodeNumber, ring: Uint8Array): void => this.topology.learn(ring);
+    const onRing = (from: NodeNumber, ring: Uint8Array): void => this.#learn(from, ring);
     const remote = new RemoteReplicas({ world, generation: this.membership.generation, ringNumber, onRing });
     const service = new ReplicaService({
       world,
@@ -312,11 +312,38 @@ export class ClusterNode {
   }
 
   #onRingMessage(from: NodeNumber, payload: unknown): void {
-    const message = checkRingMessage(payload);
+    let message: RingMessage;
+    try {
+      message = checkRingMessage(payload);
+    } catch (error) {
+      this.#dropped(from, error);
+      return;
+    }
     // A change that another asks for makes this node one of several as well.
-    if (message.kind === 'topology-request')
-      void this.#coordinate().then(() => this.topology.onMessage(from, message));
-    else this.topology.onMessage(from, message);
+    const take = (): void => {
+      try {
+        this.topology.onMessage(from, message);
+      } catch (error) {
+        this.#dropped(from, error);
+      }
+    };
+    if (message.kind === 'topology-request') void this.#coordinate().then(take);
+    else take();
+  }
+
+  #dropped(from: NodeNumber, error: unknown): void {
+    if (!(error instanceof RingKvError)) throw error;
+    this.#world.log(
+      'warn',
+      `a message about the ring from node ${nodeName(from)} is dropped: ${error.message}`,
+    );
+  }
+  #learn(from: NodeNumber, ring: Uint8Array): void {
+    try {
+      this.topology.learn(ring);
+    } catch (error) {
+      this.#dropped(from, error);
+    }
   }
 
   #takeRing(ring: RingMap): void {

@@ -68,6 +68,8 @@ export interface RepairSessionOptions {
   /** Runs a key through SERIAL, so that all its replicas agree. */
   readonly settle: (key: Uint8Array, tokenHi: number, tokenLo: number) => Promise<void>;
   readonly statistics: RepairStatistics;
+  /** Called with the heads of records that the other side lacks, where only it is to be taken from. */
+  readonly onOnlyHere?: (head: Uint8Array) => void;
 }
 
 export async function runRepairSession(options: RepairSessionOptions): Promise<void> {
@@ -228,7 +230,8 @@ async function exchange(
     if (place <= 0) ours.take();
     if (place >= 0) theirs.take();
     if (place < 0 && our !== null) {
-      if (!pullOnly && !diedBefore(our, cutoffMs)) await moves.add(send(options, our));
+      if (pullOnly) options.onOnlyHere?.(our.bytes.slice());
+      else if (!diedBefore(our, cutoffMs)) await moves.add(send(options, our));
     } else if (place > 0 && their !== null) {
       if (!diedBefore(their, cutoffMs)) await moves.add(fetch(options, their, isEmpty));
     } else if (our !== null && their !== null) {

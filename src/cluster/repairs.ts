@@ -6,11 +6,22 @@
  *    one ring, both ways, less limits.hintAgeMsMax and limits.repairHorizonMarginMs: what is older and was not exchanged
  *    then can come by no hint and no message any more. Only older tombstones may go (LocalReplica.setPurgeBefore).
  * 2. While the ring changes, nothing may be purged at all.
- * 3. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
+ * 3. A node that gains a vnode which it had before may still hold what was deleted since, its tombstone long gone. What it
+ *    alone holds, and no quorum of the owners, is therefore buried, unless it is younger than the change.
+ * 4. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
 import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { ClusterWorld, LocalReplica, NodeNumber, Replica } from './contract.ts';
+import { FLAG_TOMBSTONE, flagsAt, KEYSPACE_USER, keyspaceAt, versionAt } from '../base/record.ts';
+import { PeerStatus, Status } from '../base/status.ts';
+import {
+  type ClusterWorld,
+  type LocalReplica,
+  type NodeNumber,
+  type Replica,
+  WriteMode,
+} from './contract.ts';
+import { errorOf, writeTo } from './repair-calls.ts';
 import { newRepairStatistics, type RepairStatistics, runRepairSession } from './repair-session.ts';
 import { quorumOf, readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
@@ -111,11 +122,13 @@ export class Repairs {
     const statistics = newRepairStatistics();
     const needed = quorumOf(readReplicas(now, vnode).length);
     let complete = 0;
+    const leftovers = new Leftovers(this.#options.world.clock.nowMs());
     for (const source of sources) {
       if (complete === needed) break;
-      await this.#session(now, vnode, local, replica(source), true, statistics);
+      await this.#session(now, vnode, local, replica(source), true, statistics, leftovers.take);
       complete++;
     }
+    for (const tombstone of leftovers.missedBy(needed)) await this.#bury(tombstone);
     return {
       complete: complete >= needed,
       records: statistics.recordsReceived,
@@ -199,6 +212,7 @@ export class Repairs {
     remote: Replica,
     pullOnly: boolean,
     statistics: RepairStatistics,
+    onOnlyHere: (head: Uint8Array) => void = () => undefined,
   ): Promise<void> {
     const { world, settle } = this.#options;
     return runRepairSession({
@@ -212,7 +226,21 @@ export class Repairs {
       pace: (bytes) => this.#pace(bytes),
       settle,
       statistics,
+      onOnlyHere,
     });
+  }
+
+  async #bury(tombstone: Uint8Array): Promise<void> {
+    const { local, world } = this.#options;
+    const deadlineMs = world.clock.nowMs() + limits.repairRequestMsMax;
+    const { status, message } = await writeTo(local, {
+      record: tombstone,
+      also: null,
+      mode: WriteMode.MERGE,
+      deadlineMs,
+    });
+    if (status !== Status.OK && status !== PeerStatus.STALE_VERSION)
+      throw errorOf(status, message, 'burying a record');
   }
 
   /** A token bucket that holds one second. */
@@ -258,6 +286,42 @@ export class Repairs {
       if (error !== null) world.log('warn', `horizons of repairs cannot be kept: ${error.message}`);
       // Many vnodes follow each other: one save for all of them.
       world.timers.after(SECOND_MS, () => this.#save());
+    });
+  }
+}
+
+const FLAGS_AT = 6;
+const EXPIRY_AT = 32;
+const EXPIRY_BYTES = 8;
+
+/** Heads of live records that this node holds and the sources of a pull do not, by how many of them lack each. */
+class Leftovers {
+  readonly #youngest: number;
+  readonly #missing = new Map<string, { readonly head: Uint8Array; count: number }>();
+
+  constructor(nowMs: number) {
+    // Younger ones may be writes of the time of the change, on their way to the sources.
+    this.#youngest = (nowMs - limits.repairHorizonMarginMs) * 1000;
+  }
+
+  readonly take = (head: Uint8Array): void => {
+    const view = new DataView(head.buffer, head.byteOffset, head.length);
+    if (keyspaceAt(view, 0) !== KEYSPACE_USER || (flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0) return;
+    if (versionAt(view, 0) >= this.#youngest) return;
+    const name = Buffer.from(head).toString('latin1');
+    const known = this.#missing.get(name);
+    if (known === undefined) this.#missing.set(name, { head, count: 1 });
+    else known.count++;
+  };
+
+  /** Tombstones, of the same version, of what so many sources lack. */
+  missedBy(sources: number): Uint8Array[] {
+    const found = [...this.#missing.values()].filter(({ count }) => count >= sources);
+    return found.map(({ head }) => {
+      const tombstone = head.slice();
+      tombstone[FLAGS_AT] = FLAG_TOMBSTONE;
+      tombstone.fill(0, EXPIRY_AT, EXPIRY_AT + EXPIRY_BYTES);
+      return tombstone;
     });
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { RecordFields } from '../base/record.ts';
 import type { MemtableSetMemory, RecordCursor, SeekTarget } from '../ipc/contract.ts';
+import type { JobUrgencyMemory } from '../ipc/job-urgency.ts';
 import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { FileSystemSpec } from '../vfs/file-system.ts';
 
@@ -136,6 +137,8 @@ export interface CompactJob extends JobContext {
   readonly outside: readonly (TokenRange & { readonly versionMin: number })[];
   /** Bytes written per second at most; 0 is unlimited. */
   readonly rateBytesPerSecond: number;
+  /** The job rests between slices of work while it is not urgent; where it is missing it always is. */
+  readonly urgency?: JobUrgencyMemory;
 }
 
 /** Reads and checks every byte of the files. */

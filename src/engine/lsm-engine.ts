@@ -11,6 +11,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, DiskFullError, ReadOnlyError, RingKvError } from '../base/errors.ts';
 import type { RecordFields } from '../base/record.ts';
+import { createJobUrgency, JobUrgency } from '../ipc/job-urgency.ts';
 import { StopFlag } from '../ipc/stop-flag.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { Compactor, type PlannedJob } from './compactor.ts';
@@ -83,6 +84,7 @@ export class LsmEngine implements ShardEngine {
   readonly #lookups: Lookups;
   readonly #snapshots: Snapshots;
   readonly #stop: StopFlag;
+  readonly #urgency = createJobUrgency();
   #purgeBefore: Float64Array | null = null;
   #closed: Promise<void> | null = null;
 
@@ -130,6 +132,8 @@ export class LsmEngine implements ShardEngine {
     this.#compactor = new Compactor(
       {
         ...background,
+        urgency: new JobUrgency(this.#urgency),
+        tablesMax: options.tablesMax,
         clock,
         options: {
           dial: options.compactionDial,
@@ -182,6 +186,7 @@ export class LsmEngine implements ShardEngine {
     return {
       ...contextOf(this.#base),
       ...planned,
+      urgency: this.#urgency,
       kind: 'compact',
       gcGraceMs,
       ...(this.#purgeBefore === null ? {} : { purgeBefore: this.#purgeBefore.slice() }),
