@@ -208,6 +208,8 @@ export const limits = {
   /** JSON of a change of the cluster that an operator asks for. */
   clusterChangeBytesMax: 64 * KiB,
   replicasMax: 9,
+  /** A certificate, a key or a list of CAs. */
+  pemFileBytesMax: 1 * MiB,
   /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
   clusterDocumentBytesMax: 4 * MiB,
 

@@ -22,7 +22,8 @@ import type {
   NodeStatus,
   RingStatus,
 } from './administration.ts';
-import { type ClusterNode, NodeFact } from './cluster-node.ts';
+import type { ClusterNode } from './cluster-node.ts';
+import { NodeFact } from './cluster-node-options.ts';
 import type { MemberState, NodeNumber, Replica } from './contract.ts';
 import { nodeName } from './node-name.ts';
 import { replicasOf, writeGroups } from './ring-lookup.ts';

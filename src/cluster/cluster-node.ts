@@ -7,6 +7,7 @@ import { HybridClock } from '../base/clock.ts';
 import { RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
+import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
 import type {
   ClientRead,
   ClientReadAnswer,
@@ -16,8 +17,6 @@ import type {
   ClientWriteAnswer,
   ClusterView,
   ClusterWorld,
-  HintStore,
-  LocalReplica,
   MemberState,
   Network,
   NodeNumber,
@@ -32,57 +31,18 @@ import { encodeGossip, encodeRingAgreement } from './messages.ts';
 import { nodeName } from './node-name.ts';
 import { Repairs } from './repairs.ts';
 import { encodeRing } from './ring-codec.ts';
-import type { RingMap, RingMember } from './ring-map.ts';
+import type { RingMap } from './ring-map.ts';
 import { checkRingMessage } from './ring-message-check.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { RemoteReplicas } from './rpc.ts';
 import { ReplicaService } from './rpc-service.ts';
 import { type Standing, Topology } from './topology.ts';
 import type { TopologyStatus } from './topology-status.ts';
-
-/** Facts that a node tells of itself beside those of the topology (topology-facts.ts). */
-export const NodeFact = {
-  ID: 'id',
-  URL: 'url',
-  RACK: 'rack',
-  ZONE: 'zone',
-  WEIGHT: 'weight',
-  DRAINING: 'draining',
-} as const;
-
-export interface ClusterNodeOptions {
-  readonly world: ClusterWorld;
-  readonly local: LocalReplica;
-  readonly hints: HintStore;
-  /** This node as a member. */
-  readonly member: RingMember;
-  readonly clusterName: string;
-  readonly vnodes: number;
-  readonly replicas: number;
-  readonly seeds: readonly string[];
-  /** The node whose place is wanted; 0 for none. */
-  readonly replaces: NodeNumber;
-  readonly repairIntervalMs: number;
-  /** Highest version in this node's own files. */
-  readonly versionMax: number;
-  /**
-   * The node is about to be one of several. `done` when no request is under way any more that went past the coordinator.
-   */
-  readonly onCoordinate: (done: () => void) => void;
-  /** The id of the cluster is known. */
-  readonly onClusterId: (clusterId: string) => void;
-  /** Why it does not serve; '' where it does. */
-  readonly onNotReady: (reason: string) => void;
-}
+import { VersionMark } from './version-mark.ts';
 
 /** How long a node that is the first of its own seeds listens for a cluster that is there already. */
 const FIRST_SEED_MS = 3000;
 const CLUSTER_ID_WORDS = 4;
-/** Versions that were given out are below this mark in a document, so that a clock that goes back repeats none. */
-const VERSIONS = 'versions';
-const VERSION_RESERVE_US = 30_000_000;
-const VERSION_TICK_MS = 10_000;
-
 export class ClusterNode {
   readonly membership: Membership;
   readonly topology: Topology;
@@ -90,6 +50,7 @@ export class ClusterNode {
   readonly versions: HybridClock;
   readonly #options: ClusterNodeOptions;
   readonly #world: ClusterWorld;
+  readonly #versionMark: VersionMark;
   readonly #hintReplay: HintReplay;
   readonly #coordinator: Coordinator;
   #remote: RemoteReplicas | null = null;
@@ -100,7 +61,6 @@ export class ClusterNode {
   #draining = false;
   #stopped = false;
   #onOpen: (() => void) | null = null;
-  #cancelVersions: () => void = () => undefined;
 
   constructor(options: ClusterNodeOptions) {
     this.#options = options;
@@ -108,9 +68,7 @@ export class ClusterNode {
     this.#world = world;
     this.versions = new HybridClock(world.clock);
     this.versions.observe(options.versionMax);
-    const saved = world.documents.load(VERSIONS);
-    if (saved !== null)
-      this.versions.observe(new DataView(saved.buffer, saved.byteOffset).getFloat64(0, true));
+    this.#versionMark = new VersionMark(world, this.versions);
     const gossip: Network = {
       send: (to, bytes) => world.network.send(to, encodeGossip(bytes)),
       sendTo: (address, bytes) => world.network.sendTo(address, encodeGossip(bytes)),
@@ -182,7 +140,7 @@ export class ClusterNode {
   /** `done` once the node knows its ring and can coordinate, or with what keeps it from starting. */
   start(done: (error: Error | null) => void): void {
     this.#onOpen = () => done(null);
-    this.#reserveVersions();
+    this.#versionMark.start();
     this.membership.start((error) => {
       if (error !== null) {
         done(error);
@@ -194,7 +152,7 @@ export class ClusterNode {
 
   stop(): void {
     this.#stopped = true;
-    this.#cancelVersions();
+    this.#versionMark.stop();
     this.repairs.stop();
     this.#hintReplay.stop();
     this.topology.stop();
@@ -419,17 +377,6 @@ export class ClusterNode {
     this.#world.network.forget(node);
     this.#remote?.forget(node);
     this.#service?.forget(node);
-  }
-
-  #reserveVersions(): void {
-    const { world } = this.#options;
-    const mark = Math.max(world.clock.nowUs(), this.versions.last) + VERSION_RESERVE_US;
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setFloat64(0, mark, true);
-    world.documents.save(VERSIONS, bytes, (error) => {
-      if (error !== null) world.log('warn', `the mark of versions cannot be kept: ${error.message}`);
-    });
-    this.#cancelVersions = world.timers.after(VERSION_TICK_MS, () => this.#reserveVersions());
   }
 }
 

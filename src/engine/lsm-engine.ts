@@ -42,6 +42,7 @@ import { Flusher } from './flusher.ts';
 import { Lookups } from './lookups.ts';
 import type { Manifest } from './manifest.ts';
 import type { MemtableList } from './memtable-list.ts';
+import { PurgeHorizons } from './purge-horizons.ts';
 import { rawPage } from './raw-pages.ts';
 import { scanPage } from './scans.ts';
 import { Snapshots } from './snapshots.ts';
@@ -85,7 +86,7 @@ export class LsmEngine implements ShardEngine {
   readonly #snapshots: Snapshots;
   readonly #stop: StopFlag;
   readonly #urgency = createJobUrgency();
-  #purgeBefore: Float64Array | null = null;
+  readonly #horizons: PurgeHorizons;
   #closed: Promise<void> | null = null;
 
   constructor(base: EngineBase, recovery: Recovery) {
@@ -94,6 +95,7 @@ export class LsmEngine implements ShardEngine {
     const { directory } = options;
     this.versionMax = Math.max(manifest.state.versionMax, recovery.versionMax);
     this.#stop = new StopFlag(options.stop);
+    this.#horizons = new PurgeHorizons(options.ownership.vnodes);
     this.#log = new CommitLog({
       fs,
       directory,
@@ -189,7 +191,7 @@ export class LsmEngine implements ShardEngine {
       urgency: this.#urgency,
       kind: 'compact',
       gcGraceMs,
-      ...(this.#purgeBefore === null ? {} : { purgeBefore: this.#purgeBefore.slice() }),
+      ...this.#horizons.forJob(),
       rateBytesPerSecond: compactionBytesPerSecond,
     };
   }
@@ -263,15 +265,8 @@ export class LsmEngine implements ShardEngine {
       throw error;
     }
   }
-  setPurgeBefore(vnode: number, version: number): void {
-    const { vnodes } = this.#base.options.ownership;
-    assert(vnode >= 0 && vnode < vnodes, () => `purge of vnode ${vnode} of ${vnodes}`);
-    this.#purgeBefore ??= new Float64Array(vnodes).fill(Number.POSITIVE_INFINITY);
-    this.#purgeBefore[vnode] = version;
-  }
-  purgeBefore(vnode: number): number {
-    return this.#purgeBefore?.[vnode] ?? Number.POSITIVE_INFINITY;
-  }
+  readonly setPurgeBefore = (vnode: number, version: number): void => this.#horizons.set(vnode, version);
+  readonly purgeBefore = (vnode: number): number => this.#horizons.of(vnode);
 
   scan(request: ScanRequest, snapshot: number, visit: ScanVisitor): ScanEnd {
     this.#checkOpen();

@@ -2,9 +2,9 @@
  * The peer worker: sockets to other nodes, this node's part in the cluster, hints, and the coordinator that the front ends
  * ask. A client of every shard. It does what the main thread says (peer-protocol.ts).
  */
-import { readFileSync } from 'node:fs';
 import { systemClock } from '../base/clock.ts';
 import { ConfigurationError, RingKvError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import { Random, systemSeed } from '../base/random.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterChange, ClusterQuestion } from '../cluster/administration.ts';
@@ -20,7 +20,9 @@ import { HintLog } from '../replica/hint-log.ts';
 import { statusOfError } from '../shard/error-status.ts';
 import { RingReplica } from '../shard/ring-replica.ts';
 import { RingShardClient } from '../shard/shard-client.ts';
+import type { FileSystem } from '../vfs/file-system.ts';
 import { fileSystemOf } from '../vfs/open.ts';
+import { realFileSystem } from '../vfs/real.ts';
 import type { ClientCommand, ClientEvent } from './client-thread.ts';
 import { FileDocuments } from './cluster-documents.ts';
 import type { NodeConfig } from './contract.ts';
@@ -230,7 +232,7 @@ function tlsOf({ peerTlsCert, peerTlsKey, peerTlsCa }: NodeConfig): PeerTls | nu
   if (peerTlsCert === '') return null;
   const read = (setting: string, path: string): string => {
     try {
-      return readFileSync(path, 'utf8');
+      return readText(realFileSystem, path);
     } catch (error) {
       throw new ConfigurationError(`${setting} ${path}: cannot be read: ${(error as Error).message}`, {
         cause: error,
@@ -242,4 +244,18 @@ function tlsOf({ peerTlsCert, peerTlsKey, peerTlsCa }: NodeConfig): PeerTls | nu
     key: read('peer-tls-key', peerTlsKey),
     ca: read('peer-tls-ca', peerTlsCa),
   };
+}
+
+function readText(fs: FileSystem, path: string): string {
+  const file = fs.open(path, 'read');
+  try {
+    const size = file.size();
+    if (size > limits.pemFileBytesMax)
+      throw new ConfigurationError(`a file of ${size} bytes; the limit is ${limits.pemFileBytesMax}`);
+    const bytes = new Uint8Array(size);
+    file.readSync(bytes, 0, size, 0);
+    return new TextDecoder().decode(bytes);
+  } finally {
+    file.close();
+  }
 }

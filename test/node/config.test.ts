@@ -47,6 +47,7 @@ const cases: Record<string, readonly [text: string, value: unknown, refused: rea
   'peer-port': ['9999', 9999, ['-2', '65536', '8080']],
   seeds: ['a:1,b.example:65535', 'a:1,b.example:65535', ['a', 'a:b', 'a:1,', 'a:1 b:2']],
   replicas: ['5', 5, ['0', '10']],
+  replace: ['01234567', '01234567', ['0123', 'x'.repeat(8)]],
   rack: ['eu/r1', 'eu/r1', ['', 'a/b/c', 'a b']],
   'repair-interval': ['3h', 3 * 3_600_000, ['-1', 'often']],
   'gc-grace': ['3h', 3 * 3_600_000, ['-1', '10y', 'never']],
