@@ -23,7 +23,6 @@ import {
   keyspaceAt,
   originAt,
   type RecordFields,
-  recordBytesAt,
   tokenHiAt,
   tokenLoAt,
   versionAt,
@@ -39,8 +38,7 @@ import type {
   WriteAnswer,
 } from '../cluster/contract.ts';
 import { WriteMode } from '../cluster/contract.ts';
-import { type EngineLookup, LOOKUP_FOUND, LOOKUP_PENDING, type ShardEngine } from '../engine/contract.ts';
-import { statusOfError } from './error-status.ts';
+import type { ShardEngine } from '../engine/contract.ts';
 import {
   buried,
   faultOf,
@@ -56,31 +54,16 @@ import {
   viewOf,
   writeAnswer,
 } from './replica-records.ts';
+import { type OnFailure, type OnHeld, ReplicaWaits } from './replica-waits.ts';
 
 const EMPTY = new Uint8Array(0);
 const NOTHING_WRITTEN = '; nothing was written';
 
-/** A step of a request: called with what a lookup found. */
-type OnHeld = (held: Held | null) => void;
-type OnFailure = (status: number, message: string) => void;
-
-/** A request; it calls `release` when others of its key may go on. */
-type Run = (release: () => void) => void;
 interface Ends<T> {
   readonly finish: (answer: T) => void;
   readonly fail: OnFailure;
   readonly release: () => void;
 }
-interface Lookup {
-  readonly done: OnHeld;
-  readonly fail: OnFailure;
-}
-interface Waiting {
-  readonly seq: number;
-  readonly done: () => void;
-  readonly fail: OnFailure;
-}
-
 export interface ReplicaStoreOptions {
   readonly engine: ShardEngine;
   readonly clock: Clock;
@@ -95,12 +78,7 @@ export interface ReplicaStoreOptions {
 export class ReplicaStore {
   readonly #options: ReplicaStoreOptions;
   readonly #engine: ShardEngine;
-  readonly #lookups = new Map<number, Lookup>();
-  #nextTicket = 0;
-  /** By token: what waits behind a request for it that waits for a file. */
-  readonly #chains = new Map<number, Run[]>();
-  /** By rising seq. */
-  readonly #waiting: Waiting[] = [];
+  readonly #waits: ReplicaWaits;
   readonly #fields: RecordFields = newFields();
   readonly #also: RecordFields = newFields();
   /** Records that came by repair though their vnode was repaired past them: deleted ones that would have come back. */
@@ -109,14 +87,12 @@ export class ReplicaStore {
   constructor(options: ReplicaStoreOptions) {
     this.#options = options;
     this.#engine = options.engine;
+    this.#waits = new ReplicaWaits(options.engine, options.firstTicket);
   }
 
-  /** Requests that wait for a file or for a sync. */
-  get inFlight(): number {
-    return this.#lookups.size + this.#waiting.length;
-  }
-  isMine(ticket: number): boolean {
-    return ticket >= this.#options.firstTicket;
+  /** What the engine tells goes there. */
+  get waits(): ReplicaWaits {
+    return this.#waits;
   }
 
   // --------------------------------------------------------------------------------------------- requests
@@ -129,7 +105,7 @@ export class ReplicaStore {
       return;
     }
     const view = viewOf(record);
-    this.#inOrder(tokenHiAt(view, 0), tokenLoAt(view, 0), (release) => {
+    this.#waits.inOrder(tokenHiAt(view, 0), tokenLoAt(view, 0), (release) => {
       const finish = (answer: WriteAnswer): void => {
         release();
         done(answer);
@@ -144,16 +120,16 @@ export class ReplicaStore {
     const { tokenHi, tokenLo, keyspace, key, headOnly, deadlineMs } = request;
     const fail: OnFailure = (status, message) => done({ status, record: null, message });
     if (this.#isLate(deadlineMs, fail) || this.#isFull(fail)) return;
-    this.#lookup(keyspace, tokenHi, tokenLo, key, fail, (held) => {
+    this.#waits.lookup(keyspace, tokenHi, tokenLo, key, fail, (held) => {
       const answer = (): void =>
         done({ status: Status.OK, record: held === null ? null : shown(held, headOnly), message: '' });
-      this.#whenDurable(held?.seq ?? 0, answer, fail);
+      this.#waits.whenDurable(held?.seq ?? 0, answer, fail);
     });
   }
 
   prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void {
     const { tokenHi, tokenLo, key, deadlineMs } = request;
-    this.#inOrder(tokenHi, tokenLo, (release) => {
+    this.#waits.inOrder(tokenHi, tokenLo, (release) => {
       const finish = (answer: PrepareAnswer): void => {
         release();
         done(answer);
@@ -161,7 +137,7 @@ export class ReplicaStore {
       const fail: OnFailure = (status, message) => finish(prepareAnswer(status, message));
       if (this.#isLate(deadlineMs, fail) || this.#isFull(fail)) return;
       const find = (keyspace: number, then: OnHeld): void =>
-        this.#lookup(keyspace, tokenHi, tokenLo, key, fail, then);
+        this.#waits.lookup(keyspace, tokenHi, tokenLo, key, fail, then);
       find(KEYSPACE_PROMISES, (promise) =>
         find(KEYSPACE_USER, (record) =>
           find(KEYSPACE_OUTCOMES, (outcomes) =>
@@ -198,28 +174,7 @@ export class ReplicaStore {
       record: record?.bytes ?? null,
       outcomes: outcomes?.bytes ?? null,
     };
-    this.#whenDurable(restsOn, () => finish(answer), fail);
-  }
-
-  // -------------------------------------------------------------------------------------------- the engine
-
-  onDurable(seq: number): void {
-    let count = 0;
-    while (count < this.#waiting.length && (this.#waiting[count] as Waiting).seq <= seq) count++;
-    for (const { done } of this.#waiting.splice(0, count)) done();
-  }
-  onWriteFailure(status: number, error: Error): void {
-    this.onDurable(this.#engine.durableSeq);
-    const full = status === Status.DISK_FULL;
-    const message = error.message + (full ? NOTHING_WRITTEN : '; outcome unknown');
-    for (const { fail } of this.#waiting.splice(0)) fail(full ? status : Status.UNAVAILABLE, message);
-  }
-  onLookup(ticket: number, outcome: EngineLookup, error: Error | null): void {
-    const lookup = this.#lookups.get(ticket);
-    if (lookup === undefined) return;
-    this.#lookups.delete(ticket);
-    if (error !== null) lookup.fail(statusOfError(error), error.message);
-    else lookup.done(outcome === LOOKUP_FOUND ? this.#found() : null);
+    this.#waits.whenDurable(restsOn, () => finish(answer), fail);
   }
 
   // ---------------------------------------------------------------------------------------------- the rule
@@ -234,8 +189,8 @@ export class ReplicaStore {
     // Tables are asked only where they could hold something newer; promises and outcomes are records too.
     const inMemory = mode === WriteMode.FRESH && versionAt(view, 0) > this.#engine.tablesVersionMax(hi, lo);
     const find = (space: number, then: OnHeld): void => {
-      if (!inMemory) this.#lookup(space, hi, lo, key, fail, then);
-      else then(this.#engine.lookupMemory(space, hi, lo, key) ? this.#found() : null);
+      if (!inMemory) this.#waits.lookup(space, hi, lo, key, fail, then);
+      else then(this.#engine.lookupMemory(space, hi, lo, key) ? this.#waits.found() : null);
     };
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
@@ -262,7 +217,7 @@ export class ReplicaStore {
   ): void {
     const { finish, fail } = ends;
     if (held !== null && isSame(record, held.bytes)) {
-      this.#whenDurable(held.seq, () => finish(writeAnswer(Status.OK, '')), fail);
+      this.#waits.whenDurable(held.seq, () => finish(writeAnswer(Status.OK, '')), fail);
       return;
     }
     const version = versionAt(view, 0);
@@ -290,7 +245,7 @@ export class ReplicaStore {
     const age = held === null ? 1 : compareRecordAge(view, record, 0, held.view, held.bytes, 0);
     if (held !== null && age <= 0) {
       const newer = age < 0 ? held.bytes : null;
-      this.#whenDurable(held.seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
+      this.#waits.whenDurable(held.seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
       return;
     }
     if (promise !== null && isBelow(view, promise.view)) {
@@ -348,7 +303,7 @@ export class ReplicaStore {
     const seq = this.#appended(this.#engine.append(this.#fields, also === null ? null : this.#also), fail);
     if (seq < 0) return;
     release();
-    this.#whenDurable(seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
+    this.#waits.whenDurable(seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
   }
   /** The seq, or minus a status: then `fail` was called. */
   #appended(seq: number, fail: OnFailure): number {
@@ -359,91 +314,16 @@ export class ReplicaStore {
     return seq;
   }
 
-  #lookup(
-    keyspace: number,
-    tokenHi: number,
-    tokenLo: number,
-    key: Uint8Array,
-    fail: OnFailure,
-    then: OnHeld,
-  ): void {
-    const ticket = this.#freeTicket();
-    let outcome: EngineLookup;
-    try {
-      outcome = this.#engine.lookup(keyspace, tokenHi, tokenLo, key, true, ticket);
-    } catch (error) {
-      fail(statusOfError(error), (error as Error).message);
-      return;
-    }
-    if (outcome === LOOKUP_PENDING) this.#lookups.set(ticket, { done: then, fail });
-    else then(outcome === LOOKUP_FOUND ? this.#found() : null);
-  }
-
-  #freeTicket(): number {
-    do this.#nextTicket = (this.#nextTicket + 1) % limits.replicaLookupsMax;
-    while (this.#lookups.has(this.#options.firstTicket + this.#nextTicket));
-    return this.#options.firstTicket + this.#nextTicket;
-  }
-
-  /** A copy: what the engine found is gone with the next call. */
-  #found(): Held {
-    const { bytes, view, offset, seq } = this.#engine.found;
-    const copy = bytes.slice(offset, offset + recordBytesAt(view, offset));
-    return { bytes: copy, view: viewOf(copy), seq: seq > this.#engine.durableSeq ? seq : 0 };
-  }
-
-  #whenDurable(seq: number, done: () => void, fail: OnFailure): void {
-    if (seq <= this.#engine.durableSeq) {
-      done();
-      return;
-    }
-    let at = this.#waiting.length;
-    while (at > 0 && (this.#waiting[at - 1] as Waiting).seq > seq) at--;
-    this.#waiting.splice(at, 0, { seq, done, fail });
-  }
-
-  /**
-   * Runs a request when none before it for the token waits for a lookup. It calls `release` once it has appended or been
-   * answered: those behind it go on then, and not only when that is durable.
-   */
-  #inOrder(tokenHi: number, tokenLo: number, run: Run): void {
-    const place = tokenHi * 2 ** 21 + (tokenLo >>> 11);
-    const chain = this.#chains.get(place);
-    if (chain === undefined) this.#run(place, run);
-    else chain.push(run);
-  }
-
-  /** False where it waits for a lookup: the chain goes on when that is through. */
-  #run(place: number, run: Run): boolean {
-    let isReleased = false;
-    let hasReturned = false;
-    run(() => {
-      if (isReleased) return;
-      isReleased = true;
-      if (hasReturned) this.#goOn(place);
-    });
-    hasReturned = true;
-    if (!isReleased && !this.#chains.has(place)) this.#chains.set(place, []);
-    return isReleased;
-  }
-
-  #goOn(place: number): void {
-    const chain = this.#chains.get(place);
-    for (let next = chain?.shift(); next !== undefined; next = chain?.shift())
-      if (!this.#run(place, next)) return;
-    this.#chains.delete(place);
-  }
-
   #isLate(deadlineMs: number, fail: OnFailure): boolean {
     if (deadlineMs > this.#options.clock.nowMs()) return false;
     fail(Status.TIMEOUT, 'the deadline passed; nothing was done');
     return true;
   }
   #isFull(fail: OnFailure): boolean {
-    if (this.inFlight < limits.replicaRequestsMax) return false;
+    if (this.#waits.inFlight < limits.replicaRequestsMax) return false;
     fail(
       Status.OVERLOADED,
-      `${this.inFlight} requests of replicas are in work, which is the limit; nothing was done`,
+      `${this.#waits.inFlight} requests of replicas are in work, which is the limit; nothing was done`,
     );
     return true;
   }

@@ -154,7 +154,7 @@ export class ShardServer implements EngineListener {
 
   onDurable(seq: number): void {
     this.#settleDurable(seq);
-    this.#running?.replica.store.onDurable(seq);
+    this.#running?.replica.store.waits.onDurable(seq);
     this.#flush();
   }
 
@@ -169,7 +169,7 @@ export class ShardServer implements EngineListener {
     for (let slot = held.shift(this.#durable); slot !== NIL; slot = held.shift(this.#durable))
       if (held.again[slot] === 1) this.#runSoon(slot);
       else this.#replies.finish(slot, full ? status : Status.UNAVAILABLE, 0, body);
-    running.replica.store.onWriteFailure(status, error);
+    running.replica.store.waits.onWriteFailure(status, error);
     this.#flush();
   }
 
@@ -177,8 +177,8 @@ export class ShardServer implements EngineListener {
     const running = this.#running;
     if (running === null) return;
     this.#turnState.nowMs = this.#options.clock.nowMs();
-    if (running.replica.store.isMine(ticket)) {
-      running.replica.store.onLookup(ticket, outcome, error);
+    if (running.replica.store.waits.isMine(ticket)) {
+      running.replica.store.waits.onLookup(ticket, outcome, error);
       this.#schedule();
       return;
     }

@@ -47,7 +47,6 @@ const cases: Record<string, readonly [text: string, value: unknown, refused: rea
   'peer-port': ['9999', 9999, ['-2', '65536', '8080']],
   seeds: ['a:1,b.example:65535', 'a:1,b.example:65535', ['a', 'a:b', 'a:1,', 'a:1 b:2']],
   replicas: ['5', 5, ['0', '10']],
-  replace: ['01234567', '01234567', ['0123', 'x'.repeat(8)]],
   rack: ['eu/r1', 'eu/r1', ['', 'a/b/c', 'a b']],
   'repair-interval': ['3h', 3 * 3_600_000, ['-1', 'often']],
   'gc-grace': ['3h', 3 * 3_600_000, ['-1', '10y', 'never']],
@@ -79,7 +78,9 @@ describe('the configuration', () => {
   });
 
   it('covers every setting in the cases below, and every field', () => {
-    const names = settings.map(({ name }) => name).filter((name) => !peerTls.includes(name));
+    const names = settings
+      .map(({ name }) => name)
+      .filter((name) => !peerTls.includes(name) && name !== 'replace');
     expect(Object.keys(cases).sort()).toEqual(names.sort());
     expect(Object.keys(resolveConfig(none).config).sort()).toEqual(settings.map(({ field }) => field).sort());
   });
@@ -120,6 +121,13 @@ describe('the configuration', () => {
     for (const name of peerTls) expect(refusal(flag(name, 'x.pem')), name).toContain('go together');
     const reachable = { ...all, 'peer-host': '0.0.0.0' };
     expect(resolveConfig({ ...none, flags: reachable }).config.peerHost).toBe('0.0.0.0');
+  });
+
+  it('takes the id of a node to be replaced together with seeds', () => {
+    const flags = { replace: '01234567', seeds: 'a:1' };
+    expect(resolveConfig({ ...none, flags }).config.replace).toBe('01234567');
+    expect(refusal(flag('replace', '01234567'))).toMatch(/^replace .* no seeds/);
+    for (const bad of ['0123', 'x'.repeat(8)]) expect(refusal(flag('replace', bad))).toMatch(/^replace /);
   });
 
   it('puts the peer port 1000 above the port, unless it is named', () => {
