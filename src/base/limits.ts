@@ -270,6 +270,60 @@ export const limits = {
   /** Writes of one batch of hints that are in flight at a time. */
   hintReplayInFlightMax: 16,
   hintReplayRetryMsMax: 30_000,
+
+  // members
+  /** Between two rounds of gossip, and between two probes, of one node. */
+  gossipIntervalMs: 1000,
+  /** A direct probe is answered within this, or others are asked to probe; all of it ends with the interval. */
+  probeTimeoutMs: 400,
+  /** Members that are asked to probe for this node. */
+  probeHelpersMax: 3,
+  /** Suspicion lasts this many gossip intervals times log10 of the members, at least once. */
+  suspicionRounds: 4,
+  /** A suspicion without anybody else's confirmation lasts this many times as long. */
+  suspicionStretch: 2,
+  /** The local health multiplier goes from 1 to this: a node that misses its own deadlines waits longer (Lifeguard). */
+  healthMultiplierMax: 8,
+  /** Members that one round of gossip talks to. */
+  gossipFanout: 3,
+  /** UTF-8 and CBOR of one message of gossip. */
+  gossipMessageBytesMax: 32 * KiB,
+  /** How often a change is passed on by probes and their answers, times log2 of the members. */
+  rumorTransmitsFactor: 3,
+  /** Changes that one probe or answer carries. */
+  rumorsPerMessageMax: 8,
+  membersMax: 4096,
+  memberFactsMax: 32,
+  memberFactNameBytesMax: 64,
+  memberFactBytesMax: 1024,
+  memberAddressBytesMax: 260,
+  /** A node that left, or was removed, is remembered as long: its old news must have died out. */
+  leftMemberMs: 3 * 86_400_000,
+  seedsMax: 64,
+  /** How often a node that is alone asks its seeds, and one that is not. */
+  seedAloneMs: 1000,
+  seedIntervalMs: 30_000,
+  /** Hash trees that a replica keeps at a time: the oldest makes room. */
+  treeSessionsMax: 32,
+  /** Indexes of tree nodes in one request. */
+  treeNodesPerRequestMax: 1024,
+  repairPageBytes: MiB,
+  repairPageRecordsMax: 4096,
+  repairPagesInFlightMax: 2,
+  repairWritesInFlightMax: 64,
+  repairRequestMsMax: 30_000,
+  /** To read one vnode and to build its tree. */
+  repairTreeMsMax: 30 * 60_000,
+  /** A replica that is overloaded is asked again, after a pause that doubles. */
+  repairRetriesMax: 6,
+  repairRetryMsMin: 100,
+  repairBytesPerSecondDefault: 16 * MiB,
+  repairIntervalMsDefault: 7 * 86_400_000,
+  /** After a repair that failed, or in which a replica was missing. */
+  repairRetryIntervalMs: 10 * 60_000,
+  repairTickMs: 1000,
+  /** Repairs that wait on demand at one node. */
+  repairQueueMax: 64,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');

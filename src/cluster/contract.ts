@@ -150,6 +150,8 @@ export interface TreeAnswer {
   readonly status: number;
   /** Records counted. */
   readonly records: number;
+  /** The later of what was asked and of this replica's own `now - gc_grace`: what died before it was left out. */
+  readonly ignoredDeadBeforeMs: number;
   readonly message: string;
 }
 export interface ReplicaTreeNodes {

@@ -1,0 +1,95 @@
+import {
+  comparePlace,
+  compareRecordPlaces,
+  expiresMsAt,
+  FLAG_TOMBSTONE,
+  flagsAt,
+  keyAt,
+  keyspaceAt,
+  originAt,
+  tokenHiAt,
+  tokenLoAt,
+  versionAt,
+} from '../../src/base/record.ts';
+import type { PagePlace, ReplicaPage } from '../../src/cluster/contract.ts';
+import { encode, type Held } from './records.ts';
+
+const NO_BYTES = new Uint8Array(0);
+
+export const comparePlaces = (a: Held, b: Held): number =>
+  compareRecordPlaces(a.view, a.bytes, 0, b.view, b.bytes, 0);
+export const versionOf = (held: Held | null): number => (held === null ? 0 : versionAt(held.view, 0));
+
+/** Whether (version, origin) lies below that of a promise. */
+export function isBelow(version: number, origin: number, promise: Held): boolean {
+  const promised = versionAt(promise.view, 0);
+  return version < promised || (version === promised && origin < originAt(promise.view, 0));
+}
+
+/** Index of the first record at or behind a place. */
+export function lowerBound(
+  list: readonly Held[],
+  hi: number,
+  lo: number,
+  keyspace: number,
+  key: Uint8Array,
+): number {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const { view, bytes } = list[middle] as Held;
+    if (comparePlace(view, bytes, 0, hi, lo, keyspace, key) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+/** Index of the first record of a page in a vnode's list. */
+export function firstAfter(list: readonly Held[], { after, firstHi, firstLo }: ReplicaPage): number {
+  const start = lowerBound(list, firstHi, firstLo, 0, NO_BYTES);
+  if (after === null) return start;
+  const at = lowerBound(list, after.tokenHi, after.tokenLo, after.keyspace, after.key);
+  const there = list[at];
+  const isThere =
+    there !== undefined &&
+    comparePlace(there.view, there.bytes, 0, after.tokenHi, after.tokenLo, after.keyspace, after.key) === 0;
+  return Math.max(start, isThere ? at + 1 : at);
+}
+export function isAfter(view: DataView, hi: number, lo: number): boolean {
+  return tokenHiAt(view, 0) > hi || (tokenHiAt(view, 0) === hi && tokenLoAt(view, 0) > lo);
+}
+export function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
+  return key.length >= prefix.length && prefix.every((byte, i) => key[i] === byte);
+}
+
+export function placeOf({ view, bytes }: Held): PagePlace {
+  return {
+    tokenHi: tokenHiAt(view, 0),
+    tokenLo: tokenLoAt(view, 0),
+    keyspace: keyspaceAt(view, 0),
+    key: keyAt(view, bytes, 0).slice(),
+  };
+}
+/** The record without its value. */
+export function headOf(held: Held): Uint8Array {
+  const { view } = held;
+  return encode({
+    ...placeOf(held),
+    value: NO_BYTES,
+    version: versionAt(view, 0),
+    origin: originAt(view, 0),
+    flags: flagsAt(view, 0),
+    expiresMs: expiresMsAt(view, 0),
+  });
+}
+/** A tombstone of the same version, which wins by the order of records. */
+export function tombstoneOf(held: Held): Uint8Array {
+  return encode({
+    ...placeOf(held),
+    value: NO_BYTES,
+    version: versionAt(held.view, 0),
+    origin: originAt(held.view, 0),
+    flags: FLAG_TOMBSTONE,
+    expiresMs: 0,
+  });
+}

@@ -1,0 +1,400 @@
+import type { Clock } from '../../src/base/clock.ts';
+import {
+  comparePlace,
+  compareRecordAge,
+  expiresMsAt,
+  FLAG_TOMBSTONE,
+  flagsAt,
+  isDeadAt,
+  KEYSPACE_OUTCOMES,
+  KEYSPACE_PROMISES,
+  KEYSPACE_USER,
+  keyAt,
+  keyspaceAt,
+  originAt,
+  recordFault,
+  tokenHiAt,
+  tokenLoAt,
+  versionAt,
+} from '../../src/base/record.ts';
+import { PeerStatus, Status } from '../../src/base/status.ts';
+import { vnodeOf } from '../../src/base/token.ts';
+import {
+  type NodeNumber,
+  type PageAnswer,
+  type PrepareAnswer,
+  type ReadAnswer,
+  type Replica,
+  type ReplicaPage,
+  type ReplicaPrepare,
+  type ReplicaRead,
+  type ReplicaTree,
+  type ReplicaTreeNodes,
+  type ReplicaWrite,
+  type TreeAnswer,
+  type TreeNodesAnswer,
+  type WriteAnswer,
+  WriteMode,
+} from '../../src/cluster/contract.ts';
+import {
+  comparePlaces,
+  firstAfter,
+  headOf,
+  isAfter,
+  isBelow,
+  lowerBound,
+  placeOf,
+  startsWith,
+  tombstoneOf,
+  versionOf,
+} from './memory-places.ts';
+import { MemoryTrees } from './memory-trees.ts';
+import { encode, type Held, heldOf } from './records.ts';
+
+const NO_BYTES = new Uint8Array(0);
+const ok = (newer: Uint8Array | null): WriteAnswer => ({
+  status: Status.OK,
+  beat: 0,
+  barred: false,
+  newer,
+  message: '',
+});
+const stale = (beat: number, barred: boolean): WriteAnswer => ({
+  status: PeerStatus.STALE_VERSION,
+  beat,
+  barred,
+  newer: null,
+  message: '',
+});
+const refused = (status: number, message: string): WriteAnswer => ({
+  status,
+  beat: 0,
+  barred: false,
+  newer: null,
+  message,
+});
+
+export interface MemoryReplicaOptions {
+  readonly clock: Clock;
+  /** Vnodes of the ring. */
+  readonly vnodes: number;
+  readonly gcGraceMs: number;
+  /** Runs an answer later, in any order: messages are not ordered either. Microtasks by default. */
+  readonly later?: (run: () => void) => void;
+  /** Asked before each request: a status other than OK is answered at once. */
+  readonly fault?: (operation: keyof Replica) => number;
+}
+
+/**
+ * The reference of what a replica answers (src/cluster/contract.ts), without disk or threads: records of a vnode in an
+ * array in order of (token, keyspace, key). Durable means that it was called.
+ */
+export class MemoryReplica implements Replica {
+  readonly #options: MemoryReplicaOptions;
+  readonly #vnodes = new Map<number, Held[]>();
+  readonly #horizonsMs = new Map<number, number>();
+  readonly #trees: MemoryTrees;
+  readonly hints: { readonly target: NodeNumber; readonly write: ReplicaWrite }[] = [];
+  /** Live records that came back although they had been purged here. */
+  resurrections = 0;
+  /** Requests by operation. */
+  readonly requests = new Map<keyof Replica, number>();
+
+  constructor(options: MemoryReplicaOptions) {
+    this.#options = options;
+    this.#trees = new MemoryTrees(options.vnodes);
+  }
+
+  // ------------------------------------------------------------------------------------ for the tests
+
+  /** Puts records in place as they are, whatever the rules say. */
+  load(records: readonly Uint8Array[]): void {
+    for (const record of records) this.#put(heldOf(record));
+  }
+  /** The same for many records of places that nothing is held for. */
+  loadNew(records: readonly Held[]): void {
+    for (const held of records) this.#vnodeRecords(tokenHiAt(held.view, 0)).push(held);
+    for (const list of this.#vnodes.values()) list.sort(comparePlaces);
+  }
+  /** Every record held, in order. */
+  all(): Uint8Array[] {
+    return [...this.#vnodes].sort(([a], [b]) => a - b).flatMap(([, list]) => list.map(({ bytes }) => bytes));
+  }
+  /** What a reader sees of a key: the record held, or null. */
+  held(keyspace: number, key: Uint8Array, tokenHi: number, tokenLo: number): Uint8Array | null {
+    return this.#find(tokenHi, tokenLo, keyspace, key)?.bytes ?? null;
+  }
+  wipe(): void {
+    this.#vnodes.clear();
+    this.#horizonsMs.clear();
+    this.#trees.clear();
+  }
+  /** A session of all replicas that merged everything started then: see repair-session.ts. */
+  raiseHorizon(vnode: number, horizonMs: number): void {
+    if (horizonMs > this.horizonMs(vnode)) this.#horizonsMs.set(vnode, horizonMs);
+  }
+  horizonMs(vnode: number): number {
+    return this.#horizonsMs.get(vnode) ?? 0;
+  }
+  /** Drops what is dead longer than gc_grace and died before the horizon; returns how many. */
+  purge(): number {
+    let dropped = 0;
+    for (const [vnode, list] of this.#vnodes) {
+      const kept = list.filter(({ view }) => {
+        const space = keyspaceAt(view, 0);
+        if (space !== KEYSPACE_USER && space !== KEYSPACE_OUTCOMES) return true;
+        const diedMs = this.#diedMs(view);
+        return (
+          diedMs >= this.#purgeBeforeMs(vnode) || versionAt(view, 0) / 1000 >= this.#purgeBeforeMs(vnode)
+        );
+      });
+      dropped += list.length - kept.length;
+      this.#vnodes.set(vnode, kept);
+    }
+    return dropped;
+  }
+
+  // ------------------------------------------------------------------------------------- the replica
+
+  write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
+    this.#answer(
+      'write',
+      () => this.#write(request),
+      done,
+      (status) => refused(status, 'as the test wants'),
+    );
+  }
+
+  read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
+    const run = (): ReadAnswer => {
+      const held = this.#find(request.tokenHi, request.tokenLo, request.keyspace, request.key);
+      const record = held === null ? null : request.headOnly ? headOf(held) : held.bytes.slice();
+      return { status: Status.OK, record, message: '' };
+    };
+    this.#answer('read', run, done, (status) => ({ status, record: null, message: 'as the test wants' }));
+  }
+
+  prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void {
+    const failed = (status: number, beat: number): PrepareAnswer => ({
+      status,
+      beat,
+      record: null,
+      outcomes: null,
+      message: '',
+    });
+    const run = (): PrepareAnswer => {
+      const { tokenHi, tokenLo, key, ballot } = request;
+      const promise = this.#find(tokenHi, tokenLo, KEYSPACE_PROMISES, key);
+      const held = this.#find(tokenHi, tokenLo, KEYSPACE_USER, key);
+      const beat = Math.max(versionOf(promise), versionOf(held));
+      const below = promise !== null && isBelow(ballot.version, ballot.origin, promise);
+      if (below || versionOf(held) >= ballot.version) return failed(PeerStatus.STALE_VERSION, beat);
+      const record = {
+        tokenHi,
+        tokenLo,
+        keyspace: KEYSPACE_PROMISES,
+        key,
+        value: NO_BYTES,
+        version: ballot.version,
+        origin: ballot.origin,
+        flags: 0,
+        expiresMs: 0,
+      };
+      this.#put(heldOf(encode(record)));
+      const outcomes = this.#find(tokenHi, tokenLo, KEYSPACE_OUTCOMES, key);
+      return {
+        status: Status.OK,
+        beat: 0,
+        record: held?.bytes.slice() ?? null,
+        outcomes: outcomes?.bytes.slice() ?? null,
+        message: '',
+      };
+    };
+    this.#answer('prepare', run, done, (status) => failed(status, 0));
+  }
+
+  page(request: ReplicaPage, done: (answer: PageAnswer) => void): void {
+    const failed = (status: number): PageAnswer => ({
+      status,
+      records: NO_BYTES,
+      next: null,
+      message: 'as the test wants',
+    });
+    this.#answer('page', () => this.#page(request), done, failed);
+  }
+
+  tree(request: ReplicaTree, done: (answer: TreeAnswer) => void): void {
+    const run = (): TreeAnswer => {
+      const ownMs = this.#options.clock.nowMs() - this.#options.gcGraceMs;
+      const ignoredDeadBeforeMs = Math.max(request.ignoreDeadBeforeMs, ownMs);
+      const counted = request.vnodes.map((vnode) => {
+        const list = this.#vnodes.get(vnode) ?? [];
+        return [vnode, list.filter(({ view }) => this.#diedMs(view) >= ignoredDeadBeforeMs)] as const;
+      });
+      const records = this.#trees.build(request.session, counted);
+      return { status: Status.OK, records, ignoredDeadBeforeMs, message: '' };
+    };
+    const failed = (status: number): TreeAnswer => ({
+      status,
+      records: 0,
+      ignoredDeadBeforeMs: 0,
+      message: 'as the test wants',
+    });
+    this.#answer('tree', run, done, failed);
+  }
+
+  treeNodes(request: ReplicaTreeNodes, done: (answer: TreeNodesAnswer) => void): void {
+    const run = (): TreeNodesAnswer => {
+      const hashes = this.#trees.nodes(request);
+      if (hashes === null) return { status: Status.NOT_FOUND, hashes: NO_BYTES, message: 'no such session' };
+      return { status: Status.OK, hashes, message: '' };
+    };
+    this.#answer('treeNodes', run, done, (status) => ({
+      status,
+      hashes: NO_BYTES,
+      message: 'as the test wants',
+    }));
+  }
+
+  endTree(session: number): void {
+    this.#trees.end(session);
+  }
+  get treeSessions(): number {
+    return this.#trees.size;
+  }
+
+  hint(target: NodeNumber, write: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
+    const run = (): WriteAnswer => {
+      this.hints.push({ target, write });
+      return ok(null);
+    };
+    this.#answer('hint', run, done, (status) => refused(status, 'as the test wants'));
+  }
+
+  // ------------------------------------------------------------------------------------------ inside
+
+  /** The request takes effect at once, its answer comes later. */
+  #answer<T>(
+    name: keyof Replica,
+    run: () => T,
+    done: (answer: T) => void,
+    fail: (status: number) => T,
+  ): void {
+    this.requests.set(name, (this.requests.get(name) ?? 0) + 1);
+    const status = this.#options.fault?.(name) ?? Status.OK;
+    const answer = status === Status.OK ? run() : fail(status);
+    (this.#options.later ?? queueMicrotask)(() => done(answer));
+  }
+
+  #write({ record, also, mode }: ReplicaWrite): WriteAnswer {
+    const parts = (also === null ? [record] : [record, also]).map(heldOf);
+    for (const { view, bytes } of parts) {
+      const fault = recordFault(view, 0, bytes.length);
+      if (fault !== '') return refused(Status.BAD_REQUEST, fault);
+    }
+    const answers = parts.map((part) => (mode === WriteMode.FRESH ? this.#fresh(part) : this.#merge(part)));
+    const bad = answers.find(({ answer }) => answer.status !== Status.OK);
+    if (bad !== undefined) return bad.answer;
+    for (const [i, { take }] of answers.entries()) if (take) this.#put(parts[i] as Held);
+    return (answers[0] as { answer: WriteAnswer }).answer;
+  }
+
+  #fresh(part: Held): { readonly answer: WriteAnswer; readonly take: boolean } {
+    const held = this.#heldOf(part);
+    const promise = this.#promiseOf(part);
+    const version = versionAt(part.view, 0);
+    if (held !== null && Buffer.compare(held.bytes, part.bytes) === 0)
+      return { answer: ok(null), take: false };
+    const beat = Math.max(versionOf(held), versionOf(promise));
+    if (version <= versionOf(held)) return { answer: stale(beat, false), take: false };
+    const isPromised = promise !== null && originAt(promise.view, 0) === originAt(part.view, 0);
+    const isBarred = version < versionOf(promise) || (version === versionOf(promise) && !isPromised);
+    if (isBarred) return { answer: stale(beat, true), take: false };
+    return { answer: ok(null), take: true };
+  }
+
+  #merge(part: Held): { readonly answer: WriteAnswer; readonly take: boolean } {
+    const held = this.#heldOf(part);
+    const promise = this.#promiseOf(part);
+    const age = held === null ? 1 : compareRecordAge(part.view, part.bytes, 0, held.view, held.bytes, 0);
+    if (held !== null && age <= 0) return { answer: ok(age < 0 ? held.bytes.slice() : null), take: false };
+    if (promise !== null && isBelow(versionAt(part.view, 0), originAt(part.view, 0), promise))
+      return { answer: stale(versionOf(promise), true), take: false };
+    if (held === null && this.#isResurrection(part)) {
+      this.resurrections++;
+      return { answer: ok(tombstoneOf(part)), take: false };
+    }
+    return { answer: ok(null), take: true };
+  }
+
+  #isResurrection({ view }: Held): boolean {
+    if (keyspaceAt(view, 0) !== KEYSPACE_USER || isDeadAt(view, 0, this.#options.clock.nowMs())) return false;
+    return versionAt(view, 0) / 1000 < this.#purgeBeforeMs(vnodeOf(tokenHiAt(view, 0), this.#options.vnodes));
+  }
+  /** Whatever died before this time may be gone. */
+  #purgeBeforeMs(vnode: number): number {
+    return Math.min(this.horizonMs(vnode), this.#options.clock.nowMs() - this.#options.gcGraceMs);
+  }
+  /** Milliseconds since 1970; infinite for what lives. */
+  #diedMs(view: DataView): number {
+    if ((flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0) return versionAt(view, 0) / 1000;
+    return isDeadAt(view, 0, this.#options.clock.nowMs()) ? expiresMsAt(view, 0) : Number.POSITIVE_INFINITY;
+  }
+
+  #page(request: ReplicaPage): PageAnswer {
+    const chunks: Uint8Array[] = [];
+    let bytes = 0;
+    let last: Held | null = null;
+    const lastVnode = vnodeOf(request.lastHi, this.#options.vnodes);
+    for (let vnode = vnodeOf(request.firstHi, this.#options.vnodes); vnode <= lastVnode; vnode++) {
+      const list = this.#vnodes.get(vnode) ?? [];
+      for (let at = firstAfter(list, request); at < list.length; at++) {
+        const held = list[at] as Held;
+        const { view } = held;
+        if (isAfter(view, request.lastHi, request.lastLo)) break;
+        if (request.userOnly && keyspaceAt(view, 0) !== KEYSPACE_USER) continue;
+        if (!startsWith(keyAt(view, held.bytes, 0), request.prefix)) continue;
+        const encoded = request.headOnly ? headOf(held) : held.bytes;
+        const isFull =
+          chunks.length >= request.recordsMax || (bytes + encoded.length > request.bytesMax && bytes > 0);
+        if (isFull && last !== null)
+          return { status: Status.OK, records: Buffer.concat(chunks), next: placeOf(last), message: '' };
+        chunks.push(encoded);
+        bytes += encoded.length;
+        last = held;
+      }
+    }
+    return { status: Status.OK, records: Buffer.concat(chunks), next: null, message: '' };
+  }
+
+  #vnodeRecords(tokenHi: number): Held[] {
+    const vnode = vnodeOf(tokenHi, this.#options.vnodes);
+    let list = this.#vnodes.get(vnode);
+    if (list === undefined) {
+      list = [];
+      this.#vnodes.set(vnode, list);
+    }
+    return list;
+  }
+  #put(held: Held): void {
+    const { view, bytes } = held;
+    const list = this.#vnodeRecords(tokenHiAt(view, 0));
+    const key = keyAt(view, bytes, 0);
+    const at = lowerBound(list, tokenHiAt(view, 0), tokenLoAt(view, 0), keyspaceAt(view, 0), key);
+    const there = list[at];
+    list.splice(at, there !== undefined && comparePlaces(there, held) === 0 ? 1 : 0, held);
+  }
+  #find(tokenHi: number, tokenLo: number, keyspace: number, key: Uint8Array): Held | null {
+    const list = this.#vnodes.get(vnodeOf(tokenHi, this.#options.vnodes)) ?? [];
+    const there = list[lowerBound(list, tokenHi, tokenLo, keyspace, key)];
+    if (there === undefined) return null;
+    return comparePlace(there.view, there.bytes, 0, tokenHi, tokenLo, keyspace, key) === 0 ? there : null;
+  }
+  #heldOf({ view, bytes }: Held): Held | null {
+    return this.#find(tokenHiAt(view, 0), tokenLoAt(view, 0), keyspaceAt(view, 0), keyAt(view, bytes, 0));
+  }
+  #promiseOf({ view, bytes }: Held): Held | null {
+    if (keyspaceAt(view, 0) === KEYSPACE_PROMISES) return null;
+    return this.#find(tokenHiAt(view, 0), tokenLoAt(view, 0), KEYSPACE_PROMISES, keyAt(view, bytes, 0));
+  }
+}
