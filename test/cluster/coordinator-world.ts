@@ -1,4 +1,4 @@
-import { assert } from '../../src/base/assert.ts';
+import { AssertionError, assert } from '../../src/base/assert.ts';
 import { type Clock, HybridClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
@@ -127,7 +127,9 @@ export class TestNode {
     const { life, world } = this;
     const { schedule, random } = world;
     const versions = new HybridClock(this.clock);
-    const never = (): never => assert(false, 'a coordinator sends no messages of its own');
+    const never = (): never => {
+      throw new AssertionError('a coordinator sends no messages and keeps no documents of its own');
+    };
     const clusterWorld: ClusterWorld = {
       self: this.number,
       clock: this.clock,
@@ -314,7 +316,9 @@ export class CoordinatorWorld {
       newer: null,
       message: '',
     });
-    const unused = (): never => assert(false, 'a coordinator builds no trees');
+    const unused = (): never => {
+      throw new AssertionError('a coordinator builds no trees');
+    };
     return {
       write: call((replica, request, done) => replica.write(request, done), noWrite),
       read: call(
