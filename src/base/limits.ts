@@ -237,6 +237,8 @@ export const limits = {
    * that are both off by what is allowed must still be able to write over each other's records.
    */
   peerClockDriftUsMax: 3_600_000_000,
+  /** How far the ceiling of versions on disk is raised at a time, microseconds: also what a restart skips. */
+  versionCeilingUs: 4_000_000,
   /** Attempts of one plain write: each is above all versions that the last one met. */
   writeAttemptsMax: 16,
   /** A home replica that is silent for so long gets a hint. */

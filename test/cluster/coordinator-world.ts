@@ -98,6 +98,7 @@ export class TestNode {
   /** Whom this node takes for down. */
   readonly down = new Set<NodeNumber>();
   readonly marked = new Set<number>();
+  readonly #documents = new Map<string, Uint8Array>();
   coordinator: Coordinator;
   hintReplay: HintReplay;
   /** Each request to the replica of this node is answered with this status, where it is not OK. */
@@ -128,7 +129,7 @@ export class TestNode {
     const { schedule, random } = world;
     const versions = new HybridClock(this.clock);
     const never = (): never => {
-      throw new AssertionError('a coordinator sends no messages and keeps no documents of its own');
+      throw new AssertionError('a coordinator sends no messages of its own');
     };
     const clusterWorld: ClusterWorld = {
       self: this.number,
@@ -141,7 +142,14 @@ export class TestNode {
           }),
       },
       network: { send: never, sendTo: never, setAddress: never, forget: never },
-      documents: { load: () => null, save: never },
+      documents: {
+        load: (name) => this.#documents.get(name) ?? null,
+        save: (name, bytes, done) =>
+          void clusterWorld.timers.after(2, () => {
+            this.#documents.set(name, bytes);
+            done(null);
+          }),
+      },
       log: () => undefined,
     };
     const node = this;
