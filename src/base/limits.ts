@@ -260,6 +260,8 @@ export const limits = {
   serialAttemptsMax: 64,
   serialBackoffMsMin: 5,
   serialBackoffMsMax: 500,
+  /** idempotencyTtlMs, and what two clocks may be off to both sides. */
+  outcomesTtlMs: 30 * 60 * 1000,
   /** Outcomes of idempotency keys kept for one key; the oldest go first. */
   outcomesPerKeyMax: 256,
   /** Earlier versions by which a record that was proposed again still meets a condition. */
@@ -374,4 +376,11 @@ assert(
   limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
   'limits: two clocks that are off to both sides must still beat each other',
 );
-assert(limits.outcomesPerKeyMax * 40 + 512 <= limits.valueBytesMax, 'limits: outcomes fit in a record');
+assert(
+  limits.outcomesTtlMs * 1000 >= limits.idempotencyTtlMs * 1000 + 2 * limits.clockDriftUsMax,
+  'limits: an outcome must outlive its promise by any two clocks',
+);
+assert(
+  limits.outcomesPerKeyMax * 40 + limits.formerVersionsMax * 16 + 16 <= limits.valueBytesMax,
+  'limits: outcomes fit in a record',
+);
