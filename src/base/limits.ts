@@ -231,6 +231,7 @@ export const limits = {
   /** Entity tags in one If-Match or If-None-Match, and attempts to meet such a condition. */
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
+
   // ring
   /** Members of one ring, and of the one to come. */
   ringMembersMax: 2048,
@@ -281,6 +282,8 @@ export const limits = {
    * that are both off by what is allowed must still be able to write over each other's records.
    */
   peerClockDriftUsMax: 3_600_000_000,
+  /** How far the ceiling of versions on disk is raised at a time, microseconds: also what a restart skips. */
+  versionCeilingUs: 4_000_000,
   /** Attempts of one plain write: each is above all versions that the last one met. */
   writeAttemptsMax: 16,
   /** A home replica that is silent for so long gets a hint. */
@@ -302,6 +305,8 @@ export const limits = {
   serialAttemptsMax: 64,
   serialBackoffMsMin: 5,
   serialBackoffMsMax: 500,
+  /** idempotencyTtlMs, and what two clocks may be off to both sides. */
+  outcomesTtlMs: 30 * 60 * 1000,
   /** Outcomes of idempotency keys kept for one key; the oldest go first. */
   outcomesPerKeyMax: 256,
   /** Earlier versions by which a record that was proposed again still meets a condition. */
@@ -314,6 +319,7 @@ export const limits = {
   /** Writes of one batch of hints that are in flight at a time. */
   hintReplayInFlightMax: 16,
   hintReplayRetryMsMax: 30_000,
+
   // members
   /** Between two rounds of gossip, and between two probes, of one node. */
   gossipIntervalMs: 1000,
@@ -344,6 +350,20 @@ export const limits = {
   newsPerProbeMax: 8,
   /** Probes of others, and of this node, that are not answered yet. */
   probesInFlightMax: 64,
+  /** Suspicion lasts this many gossip intervals times log10 of the members, at least once. */
+  suspicionRounds: 4,
+  /** A suspicion without anybody else's confirmation lasts this many times as long. */
+  suspicionStretch: 2,
+  /** The local health multiplier goes from 1 to this: a node that misses its own deadlines waits longer (Lifeguard). */
+  healthMultiplierMax: 8,
+  /** Members that one round of gossip talks to. */
+  gossipFanout: 3,
+  /** UTF-8 and CBOR of one message of gossip. */
+  gossipMessageBytesMax: 32 * KiB,
+  /** How often a change is passed on by probes and their answers, times log2 of the members. */
+  rumorTransmitsFactor: 3,
+  /** Changes that one probe or answer carries. */
+  rumorsPerMessageMax: 8,
   membersMax: 4096,
   memberFactsMax: 32,
   memberFactNameBytesMax: 64,
@@ -507,4 +527,11 @@ assert(
   limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
   'limits: two clocks that are off to both sides must still beat each other',
 );
-assert(limits.outcomesPerKeyMax * 40 + 512 <= limits.valueBytesMax, 'limits: outcomes fit in a record');
+assert(
+  limits.outcomesTtlMs * 1000 >= limits.idempotencyTtlMs * 1000 + 2 * limits.clockDriftUsMax,
+  'limits: an outcome must outlive its promise by any two clocks',
+);
+assert(
+  limits.outcomesPerKeyMax * 40 + limits.formerVersionsMax * 16 + 16 <= limits.valueBytesMax,
+  'limits: outcomes fit in a record',
+);

@@ -19,11 +19,12 @@ import {
 } from './contract.ts';
 import { type CoordinatorMetrics, newCoordinatorMetrics } from './coordinator-metrics.ts';
 import { PeerLatencies } from './peer-latencies.ts';
+import { VersionSource } from './version-source.ts';
 
 export interface CoordinatorOptions {
   readonly world: ClusterWorld;
   readonly view: ClusterView;
-  /** The one source of versions of this node: shared with whatever else makes versions under its number. */
+  /** This node's clock of versions. Nobody but the coordinator takes versions from it: see version-source.ts. */
   readonly versions: HybridClock;
   /** Replicas of this vnode missed something that no hint holds. */
   readonly markForRepair: (vnode: number) => void;
@@ -52,7 +53,7 @@ export abstract class Operation {
 export class CoordinatorCore {
   readonly world: ClusterWorld;
   readonly view: ClusterView;
-  readonly versions: HybridClock;
+  readonly versions: VersionSource;
   readonly markForRepair: (vnode: number) => void;
   readonly metrics: CoordinatorMetrics = newCoordinatorMetrics();
   readonly latencies = new PeerLatencies();
@@ -67,7 +68,7 @@ export class CoordinatorCore {
   constructor(options: CoordinatorOptions) {
     this.world = options.world;
     this.view = options.view;
-    this.versions = options.versions;
+    this.versions = new VersionSource(options.world, options.versions);
     this.markForRepair = options.markForRepair;
   }
 

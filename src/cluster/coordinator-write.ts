@@ -74,8 +74,8 @@ export class PlainWrite extends Operation {
   #standInAtMs = Number.POSITIVE_INFINITY;
   #silent = false;
   #hinted = false;
-  /** Waits for a newer ring; the attempt is repeated then. */
-  #waitsForRing = false;
+  /** Nothing is out: the next attempt waits for a newer ring, or for a version. */
+  #waits = false;
 
   constructor(core: CoordinatorCore, request: ClientWrite, done: (answer: ClientWriteAnswer) => void) {
     super(core, request.deadlineMs);
@@ -98,10 +98,14 @@ export class PlainWrite extends Operation {
     this.#ring = view.ring;
     this.#vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
     this.#groups = writeGroups(this.#ring, this.#vnode);
-    this.#attempt++;
-    this.#waitsForRing = false;
-    this.#silent = false;
     this.#version = core.versions.next();
+    if (this.#version === 0) {
+      this.#sendLater(limits.coordinatorTickMs);
+      return;
+    }
+    this.#attempt++;
+    this.#waits = false;
+    this.#silent = false;
     this.#record = encodeWrite(this.#request, this.#version, core.self);
     this.#usedStandIns.length = 0;
     this.#legs = [];
@@ -127,6 +131,11 @@ export class PlainWrite extends Operation {
     if (!this.answered) this.#coverLosses();
   }
 
+  #sendLater(ms: number): void {
+    this.#waits = true;
+    this.wakeMs = Math.min(this.endMs, this.core.nowMs() + ms);
+  }
+
   onAnswer(leg: Leg, answer: WriteAnswer): void {
     const { status } = answer;
     this.#tally.answered(status, answer.message);
@@ -149,7 +158,7 @@ export class PlainWrite extends Operation {
       this.#fail(Status.TIMEOUT, 'the deadline passed');
       return;
     }
-    if (this.#waitsForRing) {
+    if (this.#waits) {
       this.#send();
       return;
     }
@@ -267,8 +276,7 @@ export class PlainWrite extends Operation {
       );
     else if (ring && core.view.ring === this.#ring) {
       core.metrics.retriesOfRing++;
-      this.#waitsForRing = true;
-      this.wakeMs = Math.min(this.endMs, core.nowMs() + limits.ringWaitMs);
+      this.#sendLater(limits.ringWaitMs);
     } else if (stale || ring) {
       if (stale) core.metrics.retriesAboveBeat++;
       else core.metrics.retriesOfRing++;

@@ -6,7 +6,6 @@
  *    returned.
  * 2. Encoded records that are sent to several replicas share their bytes: a replica must not change them.
  */
-import type { HybridClock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { Condition } from '../shard/contract.ts';
@@ -38,9 +37,6 @@ export class Coordinator {
 
   get metrics(): Readonly<CoordinatorMetrics> {
     return this.#core.metrics;
-  }
-  get versions(): HybridClock {
-    return this.#core.versions;
   }
   get inFlight(): number {
     return this.#core.inFlight;

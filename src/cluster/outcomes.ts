@@ -5,7 +5,9 @@
  *
  * 1. Every accept of SERIAL brings one, also where it is empty: it replaces what a minority kept of a write that was
  *    overtaken. Whoever proposes starts from the newest that its promises show.
- * 2. `former` holds for the user's record of the same version only.
+ * 2. Outcomes live longer than idempotency keys are promised to: who set the expiry and who reads it have clocks of
+ *    their own, which may both be off.
+ * 3. `former` holds for the user's record of the same version only.
  *
  * The record's key is the user's key, its version and origin the ballot; it expires when its last outcome does. Value,
  * little-endian:
@@ -16,8 +18,8 @@
  *        2    2 number of outcomes, n
  *        4    4 reserved, 0
  *        8    8 the highest version of an outcome that was dropped for room, 0 where none was
- *       16   8f former versions, oldest first
- *  16 + 8f  40n outcomes, oldest first:
+ *       16  16f former versions, oldest first: 8 version, 4 origin, 4 reserved, 0
+ * 16 + 16f  40n outcomes, oldest first:
  *        0    8 XXH64 of the idempotency key: hi, lo
  *        8    8 fingerprint of the request: hi, lo
  *       16    8 version: of the write, or the current one that a refused condition met; 0 where the key was absent
@@ -44,6 +46,7 @@ import { encodeRecord, viewOf } from './coordinator-records.ts';
 
 const FORMAT = 1;
 const HEADER_BYTES = 16;
+const FORMER_BYTES = 16;
 const OUTCOME_BYTES = 40;
 
 export interface Outcome {
@@ -61,7 +64,7 @@ export interface Outcome {
 export interface Outcomes {
   readonly version: number;
   readonly origin: number;
-  readonly former: readonly number[];
+  readonly former: readonly Ballot[];
   readonly list: readonly Outcome[];
   readonly droppedVersion: number;
 }
@@ -79,13 +82,19 @@ export function decodeOutcomes(record: Uint8Array): Outcomes {
   const view = viewOf(bytes);
   const formers = bytes.length < HEADER_BYTES ? 0 : view.getUint8(1);
   const count = bytes.length < HEADER_BYTES ? 0 : view.getUint16(2, true);
-  if (bytes.length !== HEADER_BYTES + 8 * formers + OUTCOME_BYTES * count || view.getUint8(0) !== FORMAT)
+  if (
+    bytes.length !== HEADER_BYTES + FORMER_BYTES * formers + OUTCOME_BYTES * count ||
+    view.getUint8(0) !== FORMAT
+  )
     throw new CorruptionError('a record of outcomes', 0, `${bytes.length} bytes in an unknown format`);
-  const former: number[] = [];
-  for (let i = 0; i < formers; i++) former.push(readInteger(view, HEADER_BYTES + 8 * i));
+  const former: Ballot[] = [];
+  for (let i = 0; i < formers; i++) {
+    const at = HEADER_BYTES + FORMER_BYTES * i;
+    former.push({ version: readInteger(view, at), origin: view.getUint32(at + 8, true) });
+  }
   const list: Outcome[] = [];
   for (let i = 0; i < count; i++) {
-    const at = HEADER_BYTES + 8 * formers + OUTCOME_BYTES * i;
+    const at = HEADER_BYTES + FORMER_BYTES * formers + OUTCOME_BYTES * i;
     list.push({
       keyHi: view.getUint32(at, true),
       keyLo: view.getUint32(at + 4, true),
@@ -109,18 +118,19 @@ export function encodeOutcomes(
   nowMs: number,
 ): Uint8Array {
   const { former, list, droppedVersion } = outcomes;
-  const value = new Uint8Array(HEADER_BYTES + 8 * former.length + OUTCOME_BYTES * list.length);
+  const value = new Uint8Array(HEADER_BYTES + FORMER_BYTES * former.length + OUTCOME_BYTES * list.length);
   const view = viewOf(value);
   view.setUint8(0, FORMAT);
   view.setUint8(1, former.length);
   view.setUint16(2, list.length, true);
   writeInteger(view, 8, droppedVersion);
   let at = HEADER_BYTES;
-  for (const version of former) {
+  for (const { version, origin } of former) {
     writeInteger(view, at, version);
-    at += 8;
+    view.setUint32(at + 8, origin, true);
+    at += FORMER_BYTES;
   }
-  let expiresMs = nowMs + limits.idempotencyTtlMs;
+  let expiresMs = nowMs + limits.outcomesTtlMs;
   for (const one of list) {
     view.setUint32(at, one.keyHi, true);
     view.setUint32(at + 4, one.keyLo, true);
@@ -172,7 +182,7 @@ export function withOutcome(
 ): { readonly list: readonly Outcome[]; readonly droppedVersion: number; readonly evicted: number } {
   hashToken(request.idempotencyKey);
   const { fingerprintHi, fingerprintLo } = request;
-  const expiresMs = nowMs + limits.idempotencyTtlMs;
+  const expiresMs = nowMs + limits.outcomesTtlMs;
   const added = {
     keyHi: token.hi,
     keyLo: token.lo,
@@ -190,6 +200,6 @@ export function withOutcome(
 }
 
 /** Former versions of a record that is proposed again: those it had, and the one it gives up. */
-export function withFormer(former: readonly number[], version: number): readonly number[] {
-  return [...former, version].slice(-limits.formerVersionsMax);
+export function withFormer(former: readonly Ballot[], given: Ballot): readonly Ballot[] {
+  return [...former, given].slice(-limits.formerVersionsMax);
 }

@@ -113,19 +113,25 @@ export abstract class SerialRounds extends Operation {
     this.#ring = view.ring;
     this.#vnode = vnodeOf(this.place.tokenHi, this.#ring.vnodes);
     this.groups = writeGroups(this.#ring, this.#vnode);
-    this.#attempt++;
-    if (this.#attempt > limits.serialAttemptsMax) {
+    if (this.#attempt >= limits.serialAttemptsMax) {
       this.onFailed(Status.UNAVAILABLE, `${limits.serialAttemptsMax} ballots lost${this.#because()}`);
       return;
     }
-    this.#legs = unionOf(this.groups).map((node) => new SerialLeg(this, node, this.#attempt));
+    this.#legs = unionOf(this.groups).map((node) => new SerialLeg(this, node, this.#attempt + 1));
     for (const leg of this.#legs) if (!view.isUp(leg.node)) leg.state = 'down';
     if (!enoughUp(view, this.groups, Consistency.QUORUM)) {
       if (starts) this.wakeMs = 0;
       else this.onFailed(Status.UNAVAILABLE, `too few replicas are up${this.#because()}`);
       return;
     }
-    this.ballot = { version: core.versions.next(), origin: core.self };
+    const version = core.versions.next();
+    if (version === 0) {
+      this.#phase = 'wait';
+      this.wakeMs = Math.min(this.endMs, core.nowMs() + limits.coordinatorTickMs);
+      return;
+    }
+    this.#attempt++;
+    this.ballot = { version, origin: core.self };
     core.metrics.prepares++;
     this.#phase = 'prepare';
     this.#patientUntilMs = Number.POSITIVE_INFINITY;

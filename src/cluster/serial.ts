@@ -20,6 +20,7 @@ import { FLAG_TOMBSTONE, KEYSPACE_USER } from '../base/record.ts';
 import { Status } from '../base/status.ts';
 import { Condition } from '../shard/contract.ts';
 import {
+  type Ballot,
   type ClientRead,
   type ClientReadAnswer,
   type ClientWrite,
@@ -35,6 +36,7 @@ import {
   encodeWrite,
   isDead,
   NO_BYTES,
+  originOf,
   versionOf,
   withVersion,
 } from './coordinator-records.ts';
@@ -58,7 +60,7 @@ interface Found {
   readonly outcomes: Outcomes;
   readonly outcomesHeld: boolean;
   /** Versions that the record went by before, where it was proposed again. */
-  readonly former: readonly number[];
+  readonly former: readonly Ballot[];
 }
 
 abstract class SerialOperation extends SerialRounds {
@@ -70,7 +72,8 @@ abstract class SerialOperation extends SerialRounds {
       if (compareAge(leg.outcomes, raw) > 0) raw = leg.outcomes;
     }
     const outcomes = raw === null ? NO_OUTCOMES : decodeOutcomes(raw);
-    const isOfRecord = record !== null && outcomes.version === versionOf(record);
+    const isOfRecord =
+      record !== null && outcomes.version === versionOf(record) && outcomes.origin === originOf(record);
     return {
       record,
       held: this.#isHeld(legs, (leg) => compareAge(leg.record, record) === 0),
@@ -108,12 +111,12 @@ abstract class SerialOperation extends SerialRounds {
             expiresMs: 0,
           })
         : withVersion(record, version, origin);
-    const former = record === null ? [] : withFormer(found.former, versionOf(record));
+    const former = record === null ? [] : withFormer(found.former, ballotOf(record));
     this.propose(again, former, list, droppedVersion);
   }
   protected propose(
     record: Uint8Array,
-    former: readonly number[],
+    former: readonly Ballot[],
     list: readonly Outcome[],
     droppedVersion: number,
   ): void {
@@ -207,15 +210,18 @@ export class SerialWrite extends SerialOperation {
   /** The newest record is what this operation proposed earlier, under whatever ballot it is now. */
   #isOwn({ record, former }: Found): boolean {
     if (record === null) return false;
-    const version = versionOf(record);
-    return this.#proposed.some((one) => one === version || former.includes(one));
+    const { self } = this.core;
+    const isMine = ({ version, origin }: Ballot): boolean =>
+      origin === self && this.#proposed.includes(version);
+    return isMine(ballotOf(record)) || former.some(isMine);
   }
   /** Whether an earlier proposal of this operation may have been accepted and replaced since, with nothing to tell by. */
   #isOvertaken({ record, outcomes }: Found, idempotent: boolean): boolean {
-    const last = this.#proposed[this.#proposed.length - 1];
-    if (last === undefined) return false;
-    if (idempotent) return outcomes.droppedVersion >= (this.#proposed[0] as number);
-    return record !== null && versionOf(record) > (this.#proposed[0] as number);
+    const [first] = this.#proposed;
+    if (first === undefined) return false;
+    if (idempotent) return outcomes.droppedVersion >= first;
+    // One of the same version is another's: it is above the own by its origin, or beside it.
+    return record !== null && versionOf(record) >= first;
   }
 
   /** The idempotency key has an outcome, perhaps this operation's own. */
@@ -262,7 +268,8 @@ export class SerialWrite extends SerialOperation {
       condition === Condition.NONE ||
       (condition === Condition.EXISTS
         ? live
-        : version === current || (live && version !== 0 && found.former.includes(version)));
+        : version === current ||
+          (live && version !== 0 && found.former.some((one) => one.version === version)));
     if (holds) {
       this.#write(found, idempotent, nowMs);
       return;
@@ -328,6 +335,8 @@ export class SerialWrite extends SerialOperation {
     this.#done({ status: refusal !== 0 ? refusal : status, version: 0, sloppy: false, message });
   }
 }
+
+const ballotOf = (record: Uint8Array): Ballot => ({ version: versionOf(record), origin: originOf(record) });
 
 function mismatch(request: ClientWrite, current: number): string {
   const is = current === 0 ? 'the key is absent' : `the version is ${current}`;
