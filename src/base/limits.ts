@@ -350,20 +350,6 @@ export const limits = {
   newsPerProbeMax: 8,
   /** Probes of others, and of this node, that are not answered yet. */
   probesInFlightMax: 64,
-  /** Suspicion lasts this many gossip intervals times log10 of the members, at least once. */
-  suspicionRounds: 4,
-  /** A suspicion without anybody else's confirmation lasts this many times as long. */
-  suspicionStretch: 2,
-  /** The local health multiplier goes from 1 to this: a node that misses its own deadlines waits longer (Lifeguard). */
-  healthMultiplierMax: 8,
-  /** Members that one round of gossip talks to. */
-  gossipFanout: 3,
-  /** UTF-8 and CBOR of one message of gossip. */
-  gossipMessageBytesMax: 32 * KiB,
-  /** How often a change is passed on by probes and their answers, times log2 of the members. */
-  rumorTransmitsFactor: 3,
-  /** Changes that one probe or answer carries. */
-  rumorsPerMessageMax: 8,
   membersMax: 4096,
   memberFactsMax: 32,
   memberFactNameBytesMax: 64,

@@ -38,7 +38,6 @@ import { RemoteReplicas } from './rpc.ts';
 import { ReplicaService } from './rpc-service.ts';
 import { type Standing, Topology } from './topology.ts';
 import type { TopologyStatus } from './topology-status.ts';
-import { VersionMark } from './version-mark.ts';
 
 /** How long a node that is the first of its own seeds listens for a cluster that is there already. */
 const FIRST_SEED_MS = 3000;
@@ -50,7 +49,6 @@ export class ClusterNode {
   readonly versions: HybridClock;
   readonly #options: ClusterNodeOptions;
   readonly #world: ClusterWorld;
-  readonly #versionMark: VersionMark;
   readonly #hintReplay: HintReplay;
   readonly #coordinator: Coordinator;
   #remote: RemoteReplicas | null = null;
@@ -68,7 +66,6 @@ export class ClusterNode {
     this.#world = world;
     this.versions = new HybridClock(world.clock);
     this.versions.observe(options.versionMax);
-    this.#versionMark = new VersionMark(world, this.versions);
     const gossip: Network = {
       send: (to, bytes) => world.network.send(to, encodeGossip(bytes)),
       sendTo: (address, bytes) => world.network.sendTo(address, encodeGossip(bytes)),
@@ -140,7 +137,6 @@ export class ClusterNode {
   /** `done` once the node knows its ring and can coordinate, or with what keeps it from starting. */
   start(done: (error: Error | null) => void): void {
     this.#onOpen = () => done(null);
-    this.#versionMark.start();
     this.membership.start((error) => {
       if (error !== null) {
         done(error);
@@ -152,7 +148,6 @@ export class ClusterNode {
 
   stop(): void {
     this.#stopped = true;
-    this.#versionMark.stop();
     this.repairs.stop();
     this.#hintReplay.stop();
     this.topology.stop();
