@@ -1,0 +1,146 @@
+import snappy from 'snappy';
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
+import { Random } from '../../src/base/random.ts';
+import { decodePayload } from '../../src/engine/block-codec.ts';
+import { SnappyDecoder } from '../../src/engine/snappy-decoder.ts';
+import { FRAME_HEADER_BYTES, STORED_SNAPPY } from '../../src/engine/table-format.ts';
+
+const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31);
+const EDGE = 24;
+const decoder = new SnappyDecoder();
+const packed = (bytes: Uint8Array): Uint8Array => snappy.compressSync(Buffer.from(bytes));
+
+/** What the snappy package makes of it; null where it refuses. */
+function byPackage(stored: Uint8Array, rawBytes: number): Uint8Array | null {
+  try {
+    const raw = snappy.uncompressSync(Buffer.from(stored)) as Uint8Array;
+    return raw.length === rawBytes ? raw : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Decodes between two edges that must stay as they are, and so must all of it where the payload is bad. */
+function byDecoder(stored: Uint8Array, rawBytes: number): Uint8Array | null {
+  const target = new Uint8Array(rawBytes + 2 * EDGE).fill(0xa5);
+  const source = new Uint8Array(stored.length + EDGE);
+  source.set(stored, 5);
+  const fault = decoder.decode(source, 5, stored.length, target, EDGE, rawBytes);
+  const untouched =
+    fault === '' ? [...target.subarray(0, EDGE), ...target.subarray(EDGE + rawBytes)] : target;
+  expect(untouched.every((byte) => byte === 0xa5)).toBe(true);
+  return fault === '' ? target.slice(EDGE, EDGE + rawBytes) : null;
+}
+
+/** toEqual takes milliseconds for a few kilobytes. */
+const same = (a: Uint8Array | null, b: Uint8Array | null): boolean =>
+  a === null || b === null ? a === b : Buffer.compare(a, b) === 0;
+
+/** Bytes with repetitions of all distances and lengths among noise. */
+function texture(random: Random, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; ) {
+    const run = Math.min(length - at, 1 + random.below(random.pick([4, 20, 70, 300])));
+    if (at > 0 && random.chance(0.6)) {
+      const distance = 1 + random.below(Math.min(at, random.pick([3, 9, 2000, 60_000])));
+      for (let i = 0; i < run; i++) bytes[at + i] = bytes[at + i - distance] as number;
+    } else bytes.set(random.bytes(run), at);
+    at += run;
+  }
+  return bytes;
+}
+
+describe(`the snappy decoder (seed ${seed})`, () => {
+  it('gives back what the package compressed, of every length and texture', () => {
+    const random = new Random(seed);
+    for (let length = 0; length < 300; length++) {
+      const raw = texture(random, length);
+      expect(same(byDecoder(packed(raw), length), raw), `${length} bytes`).toBe(true);
+    }
+    for (let round = 0; round < 60; round++) {
+      const raw = texture(random, 1 + random.below(120_000));
+      expect(same(byDecoder(packed(raw), raw.length), raw), `${raw.length} bytes`).toBe(true);
+    }
+  });
+
+  it('decides as the package does about payloads with changed bytes', () => {
+    const random = new Random(seed);
+    let refused = 0;
+    let taken = 0;
+    for (let round = 0; round < 20_000; round++) {
+      const raw = texture(random, 1 + random.below(400));
+      const stored = packed(raw).slice();
+      for (let change = random.below(3); change >= 0; change--)
+        stored[random.below(stored.length)] = random.below(256);
+      const expected = byPackage(stored, raw.length);
+      if (expected === null) refused++;
+      else taken++;
+      expect(same(byDecoder(stored, raw.length), expected), `round ${round}`).toBe(true);
+    }
+    expect(Math.min(refused, taken)).toBeGreaterThan(1000);
+  });
+
+  it('refuses payloads that are cut off, go on, or have another length than their header says', () => {
+    const raw = texture(new Random(seed), 500);
+    const stored = packed(raw);
+    for (let length = 0; length < stored.length; length++)
+      expect(byDecoder(stored.subarray(0, length), raw.length), `cut at ${length}`).toBe(null);
+    expect(byDecoder(Buffer.concat([stored, Buffer.of(0, 1)]), raw.length)).toBe(null);
+    expect(byDecoder(stored, raw.length - 1)).toBe(null);
+    expect(byDecoder(stored, raw.length + 1)).toBe(null);
+  });
+
+  it('reads elements that the package never writes', () => {
+    const word = [...Buffer.from('ringkv')];
+    // Lengths of literals in 1 to 4 bytes; a copy with 32 bits of offset; the longest copy, of a pattern of one byte.
+    for (const [tag, more] of [
+      [60, []],
+      [61, [0]],
+      [62, [0, 0]],
+      [63, [0, 0, 0]],
+    ] as const)
+      expect(byDecoder(Uint8Array.of(6, tag << 2, 5, ...more, ...word), 6)).toEqual(Uint8Array.from(word));
+    expect(byDecoder(Uint8Array.of(10, 5 << 2, ...word, (3 << 2) | 3, 6, 0, 0, 0), 10)).toEqual(
+      new Uint8Array(Buffer.from('ringkvring')),
+    );
+    expect(byDecoder(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 1, 0), 65)).toEqual(new Uint8Array(65).fill(7));
+  });
+
+  it('refuses copies from before the beginning, lengths that wrap around, and endless ones', () => {
+    const before = byDecoder(Uint8Array.of(200, 1, 0, 7, (63 << 2) | 2, 2, 0), 200);
+    const nowhere = byDecoder(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 0, 0), 65);
+    const huge = byDecoder(Uint8Array.of(6, 63 << 2, 255, 255, 255, 255, 1, 2, 3, 4, 5, 6), 6);
+    const far = byDecoder(Uint8Array.of(8, 0, 7, (6 << 2) | 3, 255, 255, 255, 255), 8);
+    const endless = byDecoder(Uint8Array.of(134, 128, 128, 128, 128, 0, 5 << 2, 1, 2, 3, 4, 5, 6), 6);
+    expect([before, nowhere, huge, far, endless]).toEqual([null, null, null, null, null]);
+  });
+});
+
+describe('a frame', () => {
+  it.each([limits.tableDecodeBytesMax, limits.tableDecodeBytesMax + 1, 3 * limits.tableDecodeBytesMax])(
+    'of %i raw bytes is decompressed, and its damage told, by the decoder or the package',
+    (length) => {
+      const raw = texture(new Random(1), length);
+      const payload = packed(raw);
+      const frame = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
+      frame.set(payload, FRAME_HEADER_BYTES);
+      const fields = {
+        kind: 1,
+        compression: STORED_SNAPPY,
+        storedBytes: payload.length,
+        rawBytes: length,
+        entries: 1,
+      };
+      const target = new Uint8Array(length + 3);
+      expect(decodePayload(frame, 0, fields, target, 3)).toBe('');
+      expect(Buffer.compare(target.subarray(3), raw)).toBe(0);
+      expect(decodePayload(frame, 0, { ...fields, storedBytes: payload.length - 1 }, target, 3)).toMatch(
+        /^a payload that does not decompress: /,
+      );
+      expect(decodePayload(frame, 0, { ...fields, rawBytes: length - 1 }, target, 3)).toMatch(
+        /^a payload that does not decompress: /,
+      );
+    },
+  );
+});
