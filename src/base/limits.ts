@@ -85,6 +85,8 @@ export const limits = {
   /** A cursor reads this much at first, and twice as much each time up to the maximum. */
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,
+  /** Read buffers that a thread keeps for its next cursors and reads: what scans over some 60 overlapping tables take. */
+  tableBuffersBytesMax: 4 * MiB,
   /** Synchronous reads of a shard's thread in one turn of its event loop take this long at most together. */
   tableReadTurnUs: 2000,
   /** Average of recent synchronous reads, microseconds, above which reads go to the thread pool. */
@@ -205,6 +207,10 @@ assert(
   limits.tableFrameBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling) &&
     limits.tableFrameBytesMax >= 4 * limits.tableBlockBytesMax,
   'limits: a frame of a table holds the longest record, and a block with its offsets',
+);
+assert(
+  Number.isInteger(Math.log2(limits.tableReadAheadBytesMax / limits.tableReadAheadBytesMin)),
+  'limits: read buffers double from the least to the largest read-ahead',
 );
 assert(limits.tableFooterBytesMax < 65_536, 'limits: a footer holds its length in 16 bits');
 assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');
