@@ -70,8 +70,8 @@ export const limits = {
   /** Payload of a frame of an SSTable, before compression: the longest record, or a root: 18 TB of 2 KB records. */
   tableFrameBytesMax: 64 * MiB,
   tableBlockBytesMax: 4 * MiB,
-  /** A payload above this, raw or compressed, gets a buffer of its own when it is decompressed; each thread keeps twice this. */
-  tableDecodeBytesMax: 256 * KiB,
+  /** A payload above this is compressed and decompressed with a buffer of its own; each thread keeps room for one of this. */
+  tableCodecBytesMax: 256 * KiB,
   /** An index page is closed when it has grown to this: 2 GiB of 16 KiB blocks make a root of 5 KB. */
   tableIndexPageBytes: 16 * KiB,
   /** A filter page holds the tokens for this many bytes of filter: 3,276 keys at 10 bits. */

@@ -1,21 +1,23 @@
 /**
- * Compression of frame payloads, by the snappy package, and their decompression, by the thread's own decoder where they fit it
- * (snappy-decoder.ts). What the package gives is copied into memory of V8's own (`copyOutputData`): external buffers cost a
- * finaliser each. A payload that would shrink by less than an eighth stays as it is.
+ * Compression of frame payloads by snappy: by the thread's own codec where they fit it (snappy-codec.ts), otherwise by the
+ * snappy package, whose output is copied into memory of V8's own (`copyOutputData`): external buffers cost a finaliser each.
+ * A payload that would shrink by less than an eighth stays as it is.
  */
 import snappy from 'snappy';
-import { SnappyDecoder } from './snappy-decoder.ts';
+import { SnappyCodec } from './snappy-codec.ts';
 import { FRAME_HEADER_BYTES, type FrameFields, STORED_SNAPPY } from './table-format.ts';
 
 const COPY = { copyOutputData: true } as const;
 
-/** Of this thread, made when it decompresses for the first time: not every thread that imports this does. */
-let decoder: SnappyDecoder | null = null;
+/** Of this thread, made when it is needed for the first time: not every thread that imports this has tables. */
+let codec: SnappyCodec | null = null;
 
-/** The compressed bytes of [start, start + length), or null where that saves less than an eighth. */
+/** The compressed bytes of [start, start + length), good until the next call of this file, or null where that saves less than an eighth. */
 export function compressed(bytes: Uint8Array, start: number, length: number): Uint8Array | null {
-  const input = Buffer.from(bytes.buffer, bytes.byteOffset + start, length);
-  const output = snappy.compressSync(input, COPY);
+  codec ??= new SnappyCodec();
+  const output = codec.holds(length)
+    ? codec.encode(bytes, start, length)
+    : snappy.compressSync(Buffer.from(bytes.buffer, bytes.byteOffset + start, length), COPY);
   return output.length <= length - length / 8 ? output : null;
 }
 
@@ -35,15 +37,16 @@ export function decodePayload(
     copyBytes(bytes, from, from + fields.storedBytes, target, at);
     return '';
   }
-  decoder ??= new SnappyDecoder();
+  codec ??= new SnappyCodec();
   const { storedBytes, rawBytes } = fields;
-  const fault = decoder.holds(storedBytes, rawBytes)
-    ? decoder.decode(bytes, from, storedBytes, target, at, rawBytes)
-    : inflate(bytes, from, storedBytes, target, at, rawBytes);
+  const fault =
+    codec.holds(storedBytes) && codec.holds(rawBytes)
+      ? codec.decode(bytes, from, storedBytes, target, at, rawBytes)
+      : inflate(bytes, from, storedBytes, target, at, rawBytes);
   return fault === '' ? '' : `a payload that does not decompress: ${fault}`;
 }
 
-/** The same by the package: for what is too long for the decoder. */
+/** The same by the package: for what is too long for the codec. */
 function inflate(
   bytes: Uint8Array,
   from: number,

@@ -2,13 +2,14 @@ import snappy from 'snappy';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
-import { decodePayload } from '../../src/engine/block-codec.ts';
-import { SnappyDecoder } from '../../src/engine/snappy-decoder.ts';
+import { compressed, decodePayload } from '../../src/engine/block-codec.ts';
+import { SnappyCodec } from '../../src/engine/snappy-codec.ts';
 import { FRAME_HEADER_BYTES, STORED_SNAPPY } from '../../src/engine/table-format.ts';
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31);
 const EDGE = 24;
-const decoder = new SnappyDecoder();
+const EDGES = new Uint8Array(EDGE).fill(0xa5);
+const codec = new SnappyCodec();
 const packed = (bytes: Uint8Array): Uint8Array => snappy.compressSync(Buffer.from(bytes));
 
 /** What the snappy package makes of it; null where it refuses. */
@@ -22,11 +23,11 @@ function byPackage(stored: Uint8Array, rawBytes: number): Uint8Array | null {
 }
 
 /** Decodes between two edges that must stay as they are, and so must all of it where the payload is bad. */
-function byDecoder(stored: Uint8Array, rawBytes: number): Uint8Array | null {
+function byCodec(stored: Uint8Array, rawBytes: number): Uint8Array | null {
   const target = new Uint8Array(rawBytes + 2 * EDGE).fill(0xa5);
   const source = new Uint8Array(stored.length + EDGE);
   source.set(stored, 5);
-  const fault = decoder.decode(source, 5, stored.length, target, EDGE, rawBytes);
+  const fault = codec.decode(source, 5, stored.length, target, EDGE, rawBytes);
   const untouched =
     fault === '' ? [...target.subarray(0, EDGE), ...target.subarray(EDGE + rawBytes)] : target;
   expect(untouched.every((byte) => byte === 0xa5)).toBe(true);
@@ -51,16 +52,21 @@ function texture(random: Random, length: number): Uint8Array {
   return bytes;
 }
 
-describe(`the snappy decoder (seed ${seed})`, () => {
-  it('gives back what the package compressed, of every length and texture', () => {
+describe(`the snappy codec (seed ${seed})`, () => {
+  it('gives the bytes of the package, and gives back what was compressed, of every length and texture', () => {
     const random = new Random(seed);
+    const check = (raw: Uint8Array): void => {
+      const stored = packed(raw);
+      expect(same(codec.encode(Buffer.concat([EDGES, raw, EDGES]), EDGE, raw.length), stored)).toBe(true);
+      expect(same(byCodec(stored, raw.length), raw), `${raw.length} bytes`).toBe(true);
+    };
     for (let length = 0; length < 300; length++) {
       const raw = texture(random, length);
-      expect(same(byDecoder(packed(raw), length), raw), `${length} bytes`).toBe(true);
+      check(raw);
     }
     for (let round = 0; round < 60; round++) {
       const raw = texture(random, 1 + random.below(120_000));
-      expect(same(byDecoder(packed(raw), raw.length), raw), `${raw.length} bytes`).toBe(true);
+      check(raw);
     }
   });
 
@@ -76,7 +82,7 @@ describe(`the snappy decoder (seed ${seed})`, () => {
       const expected = byPackage(stored, raw.length);
       if (expected === null) refused++;
       else taken++;
-      expect(same(byDecoder(stored, raw.length), expected), `round ${round}`).toBe(true);
+      expect(same(byCodec(stored, raw.length), expected), `round ${round}`).toBe(true);
     }
     expect(Math.min(refused, taken)).toBeGreaterThan(1000);
   });
@@ -85,10 +91,10 @@ describe(`the snappy decoder (seed ${seed})`, () => {
     const raw = texture(new Random(seed), 500);
     const stored = packed(raw);
     for (let length = 0; length < stored.length; length++)
-      expect(byDecoder(stored.subarray(0, length), raw.length), `cut at ${length}`).toBe(null);
-    expect(byDecoder(Buffer.concat([stored, Buffer.of(0, 1)]), raw.length)).toBe(null);
-    expect(byDecoder(stored, raw.length - 1)).toBe(null);
-    expect(byDecoder(stored, raw.length + 1)).toBe(null);
+      expect(byCodec(stored.subarray(0, length), raw.length), `cut at ${length}`).toBe(null);
+    expect(byCodec(Buffer.concat([stored, Buffer.of(0, 1)]), raw.length)).toBe(null);
+    expect(byCodec(stored, raw.length - 1)).toBe(null);
+    expect(byCodec(stored, raw.length + 1)).toBe(null);
   });
 
   it('reads elements that the package never writes', () => {
@@ -100,29 +106,30 @@ describe(`the snappy decoder (seed ${seed})`, () => {
       [62, [0, 0]],
       [63, [0, 0, 0]],
     ] as const)
-      expect(byDecoder(Uint8Array.of(6, tag << 2, 5, ...more, ...word), 6)).toEqual(Uint8Array.from(word));
-    expect(byDecoder(Uint8Array.of(10, 5 << 2, ...word, (3 << 2) | 3, 6, 0, 0, 0), 10)).toEqual(
+      expect(byCodec(Uint8Array.of(6, tag << 2, 5, ...more, ...word), 6)).toEqual(Uint8Array.from(word));
+    expect(byCodec(Uint8Array.of(10, 5 << 2, ...word, (3 << 2) | 3, 6, 0, 0, 0), 10)).toEqual(
       new Uint8Array(Buffer.from('ringkvring')),
     );
-    expect(byDecoder(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 1, 0), 65)).toEqual(new Uint8Array(65).fill(7));
+    expect(byCodec(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 1, 0), 65)).toEqual(new Uint8Array(65).fill(7));
   });
 
   it('refuses copies from before the beginning, lengths that wrap around, and endless ones', () => {
-    const before = byDecoder(Uint8Array.of(200, 1, 0, 7, (63 << 2) | 2, 2, 0), 200);
-    const nowhere = byDecoder(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 0, 0), 65);
-    const huge = byDecoder(Uint8Array.of(6, 63 << 2, 255, 255, 255, 255, 1, 2, 3, 4, 5, 6), 6);
-    const far = byDecoder(Uint8Array.of(8, 0, 7, (6 << 2) | 3, 255, 255, 255, 255), 8);
-    const endless = byDecoder(Uint8Array.of(134, 128, 128, 128, 128, 0, 5 << 2, 1, 2, 3, 4, 5, 6), 6);
+    const before = byCodec(Uint8Array.of(200, 1, 0, 7, (63 << 2) | 2, 2, 0), 200);
+    const nowhere = byCodec(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 0, 0), 65);
+    const huge = byCodec(Uint8Array.of(6, 63 << 2, 255, 255, 255, 255, 1, 2, 3, 4, 5, 6), 6);
+    const far = byCodec(Uint8Array.of(8, 0, 7, (6 << 2) | 3, 255, 255, 255, 255), 8);
+    const endless = byCodec(Uint8Array.of(134, 128, 128, 128, 128, 0, 5 << 2, 1, 2, 3, 4, 5, 6), 6);
     expect([before, nowhere, huge, far, endless]).toEqual([null, null, null, null, null]);
   });
 });
 
 describe('a frame', () => {
-  it.each([limits.tableDecodeBytesMax, limits.tableDecodeBytesMax + 1, 3 * limits.tableDecodeBytesMax])(
-    'of %i raw bytes is decompressed, and its damage told, by the decoder or the package',
+  it.each([limits.tableCodecBytesMax, limits.tableCodecBytesMax + 1, 3 * limits.tableCodecBytesMax])(
+    'of %i raw bytes is decompressed, and its damage told, by the codec or the package',
     (length) => {
       const raw = texture(new Random(1), length);
-      const payload = packed(raw);
+      const payload = compressed(Buffer.concat([EDGES, raw]), EDGE, length)?.slice() ?? EDGES;
+      expect(Buffer.compare(payload, packed(raw))).toBe(0);
       const frame = new Uint8Array(FRAME_HEADER_BYTES + payload.length);
       frame.set(payload, FRAME_HEADER_BYTES);
       const fields = {
