@@ -135,7 +135,7 @@ export const limits = {
    * Young generation of the heap of a worker thread, three semi-spaces. V8's own choice of 48 MiB holds that much garbage
    * in each thread, and buffers outside of the heap live until the next scavenge.
    */
-  threadYoungBytesMax: 6 * MiB,
+  threadYoungBytesMax: 3 * MiB,
   bloomBitsPerKey: 10,
   /** Tables over one token beyond which writes wait for compaction. */
   tablesOverlapMax: 48,

@@ -16,7 +16,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
-import { ReadBuffers } from './read-buffers.ts';
+import { TableBuffers } from './table-buffers.ts';
 
 const ENTRY_HEADER_BYTES = 8;
 const USES_MAX = 3;
@@ -69,7 +69,7 @@ export class BlockCache {
   readonly scratch: Uint8Array = new Uint8Array(limits.tableReadAheadBytesMin);
   readonly scratchView: DataView = new DataView(this.scratch.buffer);
   /** The same for reads that go on while others begin: cursors, and reads through the thread pool. */
-  readonly buffers = new ReadBuffers();
+  readonly buffers = new TableBuffers();
   #free = 0;
   #moves = 0;
   #tablesOpened = 0;

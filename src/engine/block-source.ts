@@ -11,8 +11,8 @@ import { ClosedError, CorruptionError } from '../base/errors.ts';
 import type { File } from '../vfs/file-system.ts';
 import type { BlockCache } from './block-cache.ts';
 import { decodePayload } from './block-codec.ts';
-import type { ReadBuffer } from './read-buffers.ts';
 import type { ReadPolicy } from './read-policy.ts';
+import type { TableBuffer } from './table-buffers.ts';
 import { checkFrame, newFields, payloadFault } from './table-file.ts';
 
 export interface BlockWaiter {
@@ -107,7 +107,7 @@ export class BlockSource {
     this.#file.close();
   }
 
-  #arrived(read: BlockRead, stored: ReadBuffer, error: Error | null, bytes: number): void {
+  #arrived(read: BlockRead, stored: TableBuffer, error: Error | null, bytes: number): void {
     this.#reads.delete(read.position);
     let failure = error;
     if (failure === null)

@@ -13,7 +13,7 @@ import type { File } from '../vfs/file-system.ts';
 import { decodePayload } from './block-codec.ts';
 import { entryBytes, entryPosition, findEntry, findRecord, recordOffsetAt } from './block-search.ts';
 import type { TableMeta, TableRecordCursor } from './contract.ts';
-import { NO_BUFFER, type ReadBuffer, type ReadBuffers } from './read-buffers.ts';
+import { NO_BUFFER, type TableBuffer, type TableBuffers } from './table-buffers.ts';
 import { checkFrame, newFields, type Payload, payloadFault } from './table-file.ts';
 import {
   FRAME_DATA,
@@ -34,16 +34,16 @@ export class TableCursor implements TableRecordCursor {
   readonly #file: File;
   readonly #meta: TableMeta;
   readonly #shape: TableShape;
-  readonly #buffers: ReadBuffers;
+  readonly #buffers: TableBuffers;
   readonly #isClosed: () => boolean;
   readonly #fields = newFields();
   /** What was read ahead: [0, #chunkEnd) of the file from #chunkAt on, a multiple of 8. */
-  #chunk: ReadBuffer = NO_BUFFER;
+  #chunk: TableBuffer = NO_BUFFER;
   #chunkAt = 0;
   #chunkEnd = 0;
   #readAhead: number = limits.tableReadAheadBytesMin;
   /** Where decompressed payloads go. */
-  #raw: ReadBuffer = NO_BUFFER;
+  #raw: TableBuffer = NO_BUFFER;
   /** The next frame in the file, and the current payload: [#start, #end) of `bytes`. */
   #position = 0;
   #framePosition = 0;
@@ -59,7 +59,7 @@ export class TableCursor implements TableRecordCursor {
     meta: TableMeta,
     shape: TableShape,
     root: Payload,
-    buffers: ReadBuffers,
+    buffers: TableBuffers,
     from: SeekTarget | null,
     isClosed: () => boolean,
   ) {

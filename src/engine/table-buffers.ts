@@ -1,5 +1,5 @@
 /**
- * Buffers that frames of tables are read into, used again: one set for each thread that reads tables. A scan page over a dozen
+ * Buffers that tables are read into and written from, used again: one set for each thread that does so. A scan page over a dozen
  * tables needs a megabyte for the time of one turn. Allocated anew for each, that was garbage outside of the heap by the hundred
  * megabytes a second, of which tens of megabytes floated until V8 collected them. Invariants:
  *
@@ -10,25 +10,25 @@
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 
-export interface ReadBuffer {
+export interface TableBuffer {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
 
-const newBuffer = (length: number): ReadBuffer => {
+const newBuffer = (length: number): TableBuffer => {
   const bytes = new Uint8Array(length);
   return { bytes, view: new DataView(bytes.buffer) };
 };
 
-export const NO_BUFFER: ReadBuffer = newBuffer(0);
+export const NO_BUFFER: TableBuffer = newBuffer(0);
 
-export class ReadBuffers {
+export class TableBuffers {
   /** By length, limits.tableReadAheadBytesMin times a power of two. */
-  readonly #idle = new Map<number, ReadBuffer[]>();
+  readonly #idle = new Map<number, TableBuffer[]>();
   idleBytes = 0;
 
   /** A buffer of at least `length` bytes, with whatever they hold. */
-  take(length: number): ReadBuffer {
+  take(length: number): TableBuffer {
     if (length > limits.tableReadAheadBytesMax) return newBuffer(length);
     let size: number = limits.tableReadAheadBytesMin;
     while (size < length) size *= 2;
@@ -39,7 +39,7 @@ export class ReadBuffers {
   }
 
   /** Takes a buffer back that `take` gave. */
-  give(buffer: ReadBuffer): void {
+  give(buffer: TableBuffer): void {
     const { length } = buffer.bytes;
     if (length === 0 || length > limits.tableReadAheadBytesMax) return;
     if (this.idleBytes + length > limits.tableBuffersBytesMax) return;
@@ -48,7 +48,7 @@ export class ReadBuffers {
       list = [];
       this.#idle.set(length, list);
     }
-    assert(!list.includes(buffer), 'read buffers: one was given back twice');
+    assert(!list.includes(buffer), 'table buffers: one was given back twice');
     list.push(buffer);
     this.idleBytes += length;
   }
