@@ -4,7 +4,14 @@ import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { compressed, decodePayload } from '../../src/engine/block-codec.ts';
 import { SnappyCodec } from '../../src/engine/snappy-codec.ts';
+import { snappyModule } from '../../src/engine/snappy-module.ts';
 import { FRAME_HEADER_BYTES, STORED_SNAPPY } from '../../src/engine/table-format.ts';
+
+declare const WebAssembly: {
+  readonly Memory: new (pages: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer };
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown };
+};
 
 const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31);
 const EDGE = 24;
@@ -97,6 +104,31 @@ describe(`the snappy codec (seed ${seed})`, () => {
     expect(byCodec(stored, raw.length + 1)).toBe(null);
   });
 
+  it('never leaves the places that it is given in its memory', () => {
+    const random = new Random(seed);
+    const memory = new WebAssembly.Memory({ initial: 8, maximum: 8 });
+    const module = new WebAssembly.Module(Buffer.from(snappyModule, 'base64'));
+    const { exports } = new WebAssembly.Instance(module, { ringkv: { memory } });
+    const { decode } = exports as { decode: (...places: number[]) => number };
+    const bytes = new Uint8Array(memory.buffer);
+    const [from, to, area] = [1000, 100_000, 10_000];
+    for (let round = 0; round < 5000; round++) {
+      const raw = texture(random, 1 + random.below(400));
+      const stored = packed(raw).slice();
+      if (random.chance(0.7)) stored[random.below(stored.length)] = random.below(256);
+      bytes.fill(0xa5, to - area, to + area);
+      bytes.set(stored, from);
+      decode(from, from + stored.length, to, to + raw.length);
+      for (let i = to - area; i < to + area; i++)
+        if (bytes[i] !== 0xa5 && (i < to || i >= to + raw.length))
+          throw new Error(`round ${round}: byte ${i - to} of ${raw.length} was written`);
+    }
+    // More copies than the memory holds behind the output, which is full before the first.
+    const copies = Buffer.alloc(3 * 10_000, Buffer.of((63 << 2) | 2, 1, 0));
+    bytes.set(Buffer.concat([Buffer.of(1, 0, 7), copies]), from);
+    expect(decode(from, from + 3 + copies.length, to, to + 1)).not.toBe(0);
+  });
+
   it('reads elements that the package never writes', () => {
     const word = [...Buffer.from('ringkv')];
     // Lengths of literals in 1 to 4 bytes; a copy with 32 bits of offset; the longest copy, of a pattern of one byte.
@@ -117,9 +149,10 @@ describe(`the snappy codec (seed ${seed})`, () => {
     const before = byCodec(Uint8Array.of(200, 1, 0, 7, (63 << 2) | 2, 2, 0), 200);
     const nowhere = byCodec(Uint8Array.of(65, 0, 7, (63 << 2) | 2, 0, 0), 65);
     const huge = byCodec(Uint8Array.of(6, 63 << 2, 255, 255, 255, 255, 1, 2, 3, 4, 5, 6), 6);
+    const nothing = byCodec(Uint8Array.of(6, 63 << 2, 255, 255, 255, 255, 5 << 2, 1, 2, 3, 4, 5, 6), 6);
     const far = byCodec(Uint8Array.of(8, 0, 7, (6 << 2) | 3, 255, 255, 255, 255), 8);
     const endless = byCodec(Uint8Array.of(134, 128, 128, 128, 128, 0, 5 << 2, 1, 2, 3, 4, 5, 6), 6);
-    expect([before, nowhere, huge, far, endless]).toEqual([null, null, null, null, null]);
+    expect([before, nowhere, huge, nothing, far, endless]).toEqual(Array(6).fill(null));
   });
 });
 
