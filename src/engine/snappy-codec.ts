@@ -2,7 +2,7 @@
  * Snappy without a buffer for each payload: in a small memory of its own, which the caller's bytes are copied into and out of.
  * Owned by the thread that made it. The code is WebAssembly (snappy.wat). The snappy package gives a new Buffer for every payload,
  * which lives until the next collection: tens of megabytes of them floated in each thread, and making them took
- * longer than copying (decision 9 has the figures). Payloads above limits.tableCodecBytesMax are left to the package.
+ * longer than copying (decision 10 has the figures). Payloads above limits.tableCodecBytesMax are left to the package.
  *
  * 1. Nothing but views is allocated after the constructor.
  * 2. Whatever a payload holds, `decode` changes the target's [at, at + rawBytes) only; where the payload is bad, nothing.
