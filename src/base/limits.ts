@@ -133,7 +133,7 @@ export const limits = {
   threadHeapBytesMax: 512 * MiB,
   /**
    * Young generation of the heap of a worker thread, three semi-spaces. V8's own choice of 48 MiB holds that much garbage
-   * in each thread; puts and lookups are as fast with 3 MiB as with 6, and buffers outside of the heap live until the next scavenge.
+   * in each thread; durable puts are as fast with 3 MiB as with 6, and buffers outside of the heap live until the next scavenge.
    */
   threadYoungBytesMax: 3 * MiB,
   bloomBitsPerKey: 10,
