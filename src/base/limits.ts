@@ -78,6 +78,8 @@ export const limits = {
   /** Payload of a frame of an SSTable, before compression: the longest record, or a root: 18 TB of 2 KB records. */
   tableFrameBytesMax: 64 * MiB,
   tableBlockBytesMax: 4 * MiB,
+  /** A payload above this is compressed and decompressed with a buffer of its own; each thread keeps room for one of this. */
+  tableCodecBytesMax: 256 * KiB,
   /** An index page is closed when it has grown to this: 2 GiB of 16 KiB blocks make a root of 5 KB. */
   tableIndexPageBytes: 16 * KiB,
   /** A filter page holds the tokens for this many bytes of filter: 3,276 keys at 10 bits. */
@@ -91,6 +93,8 @@ export const limits = {
   /** A cursor reads this much at first, and twice as much each time up to the maximum. */
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,
+  /** Read buffers that a thread keeps for its next cursors and reads: what scans over some 60 overlapping tables take. */
+  tableBuffersBytesMax: 4 * MiB,
   /** Synchronous reads of a shard's thread in one turn of its event loop take this long at most together. */
   tableReadTurnUs: 2000,
   /** Average of recent synchronous reads, microseconds, above which reads go to the thread pool. */
@@ -137,9 +141,9 @@ export const limits = {
   threadHeapBytesMax: 512 * MiB,
   /**
    * Young generation of the heap of a worker thread, three semi-spaces. V8's own choice of 48 MiB holds that much garbage
-   * in each thread, and buffers outside of the heap live until the next scavenge.
+   * in each thread; durable puts are as fast with 3 MiB as with 6, and buffers outside of the heap live until the next scavenge.
    */
-  threadYoungBytesMax: 6 * MiB,
+  threadYoungBytesMax: 3 * MiB,
   bloomBitsPerKey: 10,
   /** Tables over one token beyond which writes wait for compaction. */
   tablesOverlapMax: 48,
@@ -465,6 +469,10 @@ assert(
   limits.tableFrameBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling) &&
     limits.tableFrameBytesMax >= 4 * limits.tableBlockBytesMax,
   'limits: a frame of a table holds the longest record, and a block with its offsets',
+);
+assert(
+  Number.isInteger(Math.log2(limits.tableReadAheadBytesMax / limits.tableReadAheadBytesMin)),
+  'limits: read buffers double from the least to the largest read-ahead',
 );
 assert(limits.tableFooterBytesMax < 65_536, 'limits: a footer holds its length in 16 bits');
 assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');

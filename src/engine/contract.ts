@@ -65,6 +65,12 @@ export interface TableLookupListener {
   onTableLookup(ticket: number, outcome: EngineLookup, error: Error | null): void;
 }
 
+/** A cursor that reads into buffers of its thread. */
+export interface TableRecordCursor extends RecordCursor {
+  /** Gives the buffers back, as the end of the records does by itself: nothing of the cursor is to be used afterwards. Idempotent. */
+  release(): void;
+}
+
 /**
  * An open SSTable on the thread that opened it: point lookups through filter, index and block cache, and
  * cursors. Every block is checked against its checksum before anything in it counts. Throws CorruptionError
@@ -86,7 +92,7 @@ export interface TableReader {
   ): EngineLookup;
   readonly found: FoundRecord;
   /** All records at or after `from`; reads files synchronously, ahead, and around the block cache. */
-  cursor(from: SeekTarget | null): RecordCursor;
+  cursor(from: SeekTarget | null): TableRecordCursor;
   /** Lookups that are PENDING still come back. Idempotent. */
   close(): void;
 }

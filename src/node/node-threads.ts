@@ -10,17 +10,12 @@ import { assert } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { systemSeed } from '../base/random.ts';
-import { systemPause } from '../engine/job-tools.ts';
-import { LocalJobRunner } from '../engine/run-job.ts';
-import { Sstables } from '../engine/sstables.ts';
 import { realFileSystem } from '../vfs/real.ts';
 import { BackgroundPool } from './background-pool.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Log, NodeConfig } from './contract.ts';
 import { DataDirectory } from './data-directory.ts';
 import { shardDirectory } from './layout.ts';
-import { reshard } from './reshard.ts';
-import { EngineSettler } from './settle-shard.ts';
 import { arenaBytesOf, backgroundThreads, shardSettings } from './shard-options.ts';
 import { ShardThread } from './shard-run.ts';
 import { ShardSupervisor } from './shard-supervisor.ts';
@@ -118,16 +113,9 @@ export class NodeThreads {
   }
 
   async #reshard(data: DataDirectory): Promise<void> {
-    const { config } = this;
-    const tools = { tables: new Sstables(systemClock), clock: systemClock, pause: systemPause };
-    const settler = new EngineSettler({
-      fs: realFileSystem,
-      jobs: new LocalJobRunner(realFileSystem, tools),
-      clock: systemClock,
-      engine: shardSettings(config, data.layout.shards, data.nodeId),
-      memtableBytes: arenaBytesOf(config),
-    });
-    await reshard(realFileSystem, data, config.shards, settler, this.#log);
+    // Loaded when it is needed: the main thread has no other use for an engine.
+    const { reshardNode } = await import('./reshard-node.ts');
+    await reshardNode(this.config, data, this.#log);
   }
 
   #supervisor(shard: number): ShardSupervisor {
