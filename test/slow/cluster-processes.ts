@@ -55,11 +55,10 @@ export class ProcessCluster {
     this.members.push(member);
     return member;
   }
-  /** The same node again, at the same addresses. */
+  /** The same node again, at other addresses: the old ports may have gone to somebody else. */
   async restart(member: ClusterMember): Promise<void> {
-    const port = new URL(member.url).port;
-    member.process = this.#serve(member.name, port, member.peer.split(':').at(-1) ?? '0', []);
-    await urlOf(member.process);
+    member.process = this.#serve(member.name, '0', '0', []);
+    member.url = await urlOf(member.process);
   }
   async kill(member: ClusterMember): Promise<void> {
     member.process.kill('SIGKILL');
@@ -125,6 +124,7 @@ export class Writer {
       const url = urls[(line + i) % urls.length] ?? '';
       const key = `line-${line}-${i}`;
       const value = `value ${line} ${i}`;
+      const failed = this.failures.length;
       try {
         const answer = await fetch(`${url}/v1/kv/${key}?consistency=QUORUM&sloppy=false`, {
           method: 'PUT',
@@ -134,8 +134,9 @@ export class Writer {
         if (answer.status === NO_CONTENT) this.acknowledged.set(key, value);
         else this.failures.push(`${answer.status} ${await answer.text()}`);
       } catch (error) {
-        this.failures.push(String(error));
+        this.failures.push(`${String(error)}: ${String((error as Error).cause)}`);
       }
+      if (this.failures.length !== failed) await new Promise((done) => setTimeout(done, POLL_MS));
     }
   }
 }
