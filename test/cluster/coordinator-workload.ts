@@ -366,7 +366,7 @@ function missedWrite(calls: readonly Call[]): string {
       // Nothing was found: a delete must be able to have come after it.
       if (
         read.version === 0 &&
-        deletes.some((del) => (del.outcome === 'ok' ? del.version > one.version : true))
+        deletes.some((del) => (del.outcome === 'ok' ? del.version >= one.version : true))
       )
         continue;
       return `a read misses what came before it\n${show(one)}\n${show(read)}\n${calls.map(show).join('\n')}`;
