@@ -36,6 +36,8 @@ class Leg {
   full = false;
   record: Uint8Array | null = null;
   askedMs = 0;
+  /** What its repair brings: another record may have become the newest when it ends. */
+  sent: Uint8Array | null = null;
   /** It did not answer in time: another was asked in its place. */
   slow = false;
   readonly node: NodeNumber;
@@ -60,8 +62,6 @@ export class PlainRead extends Operation {
   #attempt = 0;
   #restartAtMs = Number.POSITIVE_INFINITY;
   #reason = '';
-  /** What the present repairs bring. */
-  #sent: Uint8Array | null = null;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
     super(core, request.deadlineMs);
@@ -136,7 +136,8 @@ export class PlainRead extends Operation {
     leg.full = full;
     leg.slow = false;
     leg.askedMs = this.core.nowMs();
-    const { tokenHi, tokenLo, key, deadlineMs } = this.#request;
+    const { tokenHi, tokenLo, key } = this.#request;
+    const { deadlineMs } = this;
     const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: !full, deadlineMs };
     this.core.view.replica(leg.node).read(read, leg.onAnswer);
   }
@@ -193,7 +194,7 @@ export class PlainRead extends Operation {
     leg.state = result === 'failed' ? 'failed' : 'answered';
     leg.full = true;
     // A tombstone wins over the record of the same version: it is what the others have to take.
-    leg.record = result === 'resurrection' ? newer : this.#sent;
+    leg.record = result === 'resurrection' ? newer : leg.sent;
     this.#advance();
   }
 
@@ -240,11 +241,11 @@ export class PlainRead extends Operation {
     }
     const { record } = whole;
     assert(record !== null, 'a read would repair with nothing');
-    this.#sent = record;
-    const { deadlineMs } = this.#request;
+    const { deadlineMs } = this;
     for (const leg of this.#legs) {
       if (leg.state !== 'answered' || isSame(leg, best)) continue;
       leg.state = 'repairing';
+      leg.sent = record;
       new ReplicaRepair(this.core, whole.node, leg.node, record, deadlineMs, leg.onRepaired).start();
     }
     this.#setWake();
@@ -256,7 +257,7 @@ export class PlainRead extends Operation {
     this.answered = true;
     core.remove(this);
     core.metrics.settles++;
-    core.readSerial(this.#request, this.#done);
+    core.readSerial({ ...this.#request, deadlineMs: this.deadlineMs }, this.#done);
   }
 
   #answer(leg: Leg | null): void {
