@@ -4,9 +4,11 @@
  *
  * 1. At QUORUM and ALL the answer is held by as many replicas as were asked for, in each write group, before it is given:
  *    whoever of them is stale is repaired first. So a later read finds it, or something newer.
- * 2. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
+ * 2. A replica that refused a repair because it holds something newer does not count for what it was sent: that may be the
+ *    leftover of a conditional write which was overtaken and refused. The newer record is what the read goes on with.
+ * 3. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
  *    present ones alone could otherwise be read now, and be gone when reads move.
- * 3. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
+ * 4. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
  */
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
@@ -193,8 +195,9 @@ export class PlainRead extends Operation {
     }
     leg.state = result === 'failed' ? 'failed' : 'answered';
     leg.full = true;
-    // A tombstone wins over the record of the same version: it is what the others have to take.
-    leg.record = result === 'resurrection' ? newer : leg.sent;
+    // What the replica holds instead, where that is newer: then it never took what was sent, which may have been overtaken
+    // by a ballot and never have been written at all. Or the tombstone of what it knows to be deleted.
+    leg.record = newer ?? leg.sent;
     this.#advance();
   }
 
