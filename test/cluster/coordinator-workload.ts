@@ -320,9 +320,16 @@ function show({ client, kind, value, demanded, called, returned, outcome, versio
 }
 
 /** SERIAL alone: one register. A version stands for the value that somebody saw under it. */
-function notLinearizable(calls: readonly Call[]): string {
+function notLinearizable(all: readonly Call[]): string {
+  const never = all.filter(
+    ({ kind, outcome }) => kind !== 'get' && (outcome === 'mismatch' || outcome === 'failed'),
+  );
+  for (const { kind, value, called, returned } of all)
+    if (kind === 'get' && value !== null && never.some((one) => one.value === value))
+      return `${value}, which was refused, was read in [${called}, ${returned}]\n${all.map(show).join('\n')}`;
+  const calls = all.filter(({ serial }) => serial);
   const values = new Map<number, string | null>([[0, null]]);
-  for (const { kind, outcome, version, value } of calls)
+  for (const { kind, outcome, version, value } of all)
     if (outcome === 'ok' && version > 0 && kind !== 'delete') {
       if ((values.get(version) ?? value) !== value)
         return `version ${version} means both ${value} and ${values.get(version)}`;
