@@ -121,7 +121,7 @@ export class PlainWrite extends Operation {
       this.wakeMs = 0;
       return;
     }
-    const { deadlineMs } = this.#request;
+    const { deadlineMs } = this;
     const write = { record: this.#record, also: null, mode: WriteMode.FRESH, deadlineMs };
     for (const leg of this.#legs)
       if (leg.state === 'pending') {

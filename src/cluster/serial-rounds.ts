@@ -136,7 +136,8 @@ export abstract class SerialRounds extends Operation {
     this.#phase = 'prepare';
     this.#patientUntilMs = Number.POSITIVE_INFINITY;
     this.wakeMs = this.endMs;
-    const { tokenHi, tokenLo, key, deadlineMs } = this.place;
+    const { tokenHi, tokenLo, key } = this.place;
+    const { deadlineMs } = this;
     const prepare = { tokenHi, tokenLo, key, ballot: this.ballot, deadlineMs };
     for (const leg of this.#legs)
       if (leg.state === 'pending') view.replica(leg.node).prepare(prepare, leg.onPromise);
@@ -177,7 +178,7 @@ export abstract class SerialRounds extends Operation {
     this.#also = also;
     this.wakeMs = this.endMs;
     core.metrics.accepts++;
-    const write = { record, also, mode: WriteMode.FRESH, deadlineMs: this.place.deadlineMs };
+    const write = { record, also, mode: WriteMode.FRESH, deadlineMs: this.deadlineMs };
     for (const leg of this.#legs) {
       // Also those that did not promise: a quorum did, and they may take it too.
       if (!core.view.isUp(leg.node)) {

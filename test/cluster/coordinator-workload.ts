@@ -320,9 +320,16 @@ function show({ client, kind, value, demanded, called, returned, outcome, versio
 }
 
 /** SERIAL alone: one register. A version stands for the value that somebody saw under it. */
-function notLinearizable(calls: readonly Call[]): string {
+function notLinearizable(all: readonly Call[]): string {
+  const never = all.filter(
+    ({ kind, outcome }) => kind !== 'get' && (outcome === 'mismatch' || outcome === 'failed'),
+  );
+  for (const { kind, value, called, returned } of all)
+    if (kind === 'get' && value !== null && never.some((one) => one.value === value))
+      return `${value}, which was refused, was read in [${called}, ${returned}]\n${all.map(show).join('\n')}`;
+  const calls = all.filter(({ serial }) => serial);
   const values = new Map<number, string | null>([[0, null]]);
-  for (const { kind, outcome, version, value } of calls)
+  for (const { kind, outcome, version, value } of all)
     if (outcome === 'ok' && version > 0 && kind !== 'delete') {
       if ((values.get(version) ?? value) !== value)
         return `version ${version} means both ${value} and ${values.get(version)}`;
@@ -366,7 +373,7 @@ function missedWrite(calls: readonly Call[]): string {
       // Nothing was found: a delete must be able to have come after it.
       if (
         read.version === 0 &&
-        deletes.some((del) => (del.outcome === 'ok' ? del.version > one.version : true))
+        deletes.some((del) => (del.outcome === 'ok' ? del.version >= one.version : true))
       )
         continue;
       return `a read misses what came before it\n${show(one)}\n${show(read)}\n${calls.map(show).join('\n')}`;
@@ -396,10 +403,11 @@ function passedOver(calls: readonly Call[]): string {
   }
   return '';
 }
+/** A plain write that was refused by some replicas and repeated above them may have been seen below its last version. */
 function deletedBetween(calls: readonly Call[], write: Call, cas: Call): boolean {
   return calls.some(
-    ({ kind, outcome, version }) =>
-      kind === 'delete' && (outcome === 'unknown' || (version > write.version && version < cas.version)),
+    ({ kind, outcome, version, called }) =>
+      kind === 'delete' && called < cas.returned && (outcome === 'unknown' || version > write.version),
   );
 }
 
