@@ -7,13 +7,14 @@
 //                                                 [--rate N] [--seed 7] [--json FILE]
 //
 // The generator (paced/generator.mjs) has a thread of its own. The load warms up until every key is there, and runs at
-// the paced rate for a tenth of the time before it counts. Ends with 1 where the run shows nothing: no flush or
+// the paced rate for a tenth of the time before it counts, without a stop between the two. Ends with 1 where the run shows nothing: no flush or
 // compaction in the counted time, answers that are no success, or a rate that was not kept.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
@@ -106,15 +107,25 @@ class Generator {
 }
 
 const rounded = (us) => (us / 1000).toFixed(2);
-function row(name, { latency, answers, seconds, failures, late }) {
+function row(name, { latency, answers, seconds, failures, late, ownLateMs }) {
   const ms = (percentile) => rounded(latency.getValueAtPercentile(percentile));
   const rate = Math.round(answers / seconds);
   const others = Object.keys(failures).length === 0 ? 'none' : JSON.stringify(failures);
   console.log(
     `${name}: ${rate}/s, ms: p50 ${ms(50)}, p99 ${ms(99)}, p99.9 ${ms(99.9)}, max ${rounded(latency.maxValue)}; ` +
-      `not 2xx: ${others}; sent over 1 ms after they were due: ${late}`,
+      `not 2xx: ${others}; sent over 1 ms after they were due: ${late}` +
+      (ownLateMs > 0 ? `, the generator itself late by ${ownLateMs.toFixed(1)} ms at most` : ''),
   );
-  return { rate, p50: ms(50), p99: ms(99), p999: ms(99.9), max: rounded(latency.maxValue), failures, late };
+  return {
+    rate,
+    p50: ms(50),
+    p99: ms(99),
+    p999: ms(99.9),
+    max: rounded(latency.maxValue),
+    failures,
+    late,
+    ownLateMs,
+  };
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'ringkv-paced-'));
@@ -132,9 +143,13 @@ try {
   const maximum = row('closed loop', closed);
   const rate = flags.rate === '' ? Math.floor(maximum.rate * number('share')) : number('rate');
   const seconds = number('seconds');
-  await generator.run({ kind: 'open', rate, seconds: Math.max(2, seconds / 10) });
-  const before = await engineFigures(server.url);
-  const open = await generator.run({ kind: 'open', rate, seconds });
+  const settle = Math.max(2, seconds / 10);
+  const running = generator.run({ kind: 'open', rate, settle, seconds });
+  const [before] = await Promise.all([
+    setTimeout(settle * 1000).then(() => engineFigures(server.url)),
+    Promise.race([running, setTimeout(settle * 1000)]),
+  ]);
+  const open = await running;
   const after = await engineFigures(server.url);
   const paced = row(`open loop at ${rate}/s`, open);
   const work = Object.fromEntries(Object.entries(after).map(([name, value]) => [name, value - before[name]]));

@@ -3,10 +3,12 @@
 //
 //   { kind: 'fill' }                    every key once
 //   { kind: 'closed', seconds }         each connection sends when it has its answer
-//   { kind: 'open', rate, seconds }     a request is due every 1/rate s; where no connection is idle it waits, and its
-//                                       latency counts from when it was due
+//   { kind: 'open', rate, settle,       a request is due every 1/rate s; where no connection is idle it waits, and its
+//     seconds }                         latency counts from when it was due. What is due in the first `settle` s does not
+//                                       count, and nothing stops between the two
 //
-// Each phase ends with a message: { answers, seconds, failures: { status: count }, late, latency }.
+// Each phase ends with a message: { answers, seconds, failures: { status: count }, late, latency, ownLateMs }. ownLateMs: the
+// most that this thread's own timer came late, which is in the latency and not the server's doing alone.
 import { connect } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import { build } from 'hdr-histogram-js';
@@ -23,6 +25,7 @@ const ANSWER_MS_MAX = 30_000;
 /** Requests that are due and wait for a connection: beyond it the rate cannot be kept, and the run ends. */
 const WAITING_MAX = 2 ** 20;
 const LATE_US = 1000;
+const TICK_MS = 1;
 const nowUs = () => performance.now() * 1000;
 
 let state = seed >>> 0;
@@ -115,8 +118,11 @@ class Phase {
   #started = nowUs();
   #watch;
   #answers = 0;
+  #counted = 0;
   #failures = {};
   late = 0;
+  ownLateMs = 0;
+  #countFrom = Number.NEGATIVE_INFINITY;
   sent = 0;
   latency = build(HISTOGRAM);
   over = false;
@@ -132,6 +138,11 @@ class Phase {
       seen = this.#answers;
     }, ANSWER_MS_MAX);
   }
+  /** What was due before does not count. */
+  countFrom(us) {
+    this.#countFrom = us;
+    this.#started = us;
+  }
   broken(why) {
     clearInterval(this.#watch);
     this.over = true;
@@ -143,7 +154,10 @@ class Phase {
   }
   answered(connection, status) {
     this.#answers++;
-    this.latency.recordValue(Math.max(1, Math.round(nowUs() - connection.dueUs)));
+    if (connection.dueUs >= this.#countFrom) {
+      this.#counted++;
+      this.latency.recordValue(Math.max(1, Math.round(nowUs() - connection.dueUs)));
+    }
     if (status < 200 || status > 299) this.#failures[status] = (this.#failures[status] ?? 0) + 1;
     if (!this.over) this.idle(connection);
     this.settle();
@@ -152,9 +166,9 @@ class Phase {
   settle() {
     if (!this.over || this.sent > this.#answers) return;
     clearInterval(this.#watch);
-    const { late, latency } = this;
+    const { late, latency, ownLateMs } = this;
     const seconds = (nowUs() - this.#started) / 1e6;
-    this.#done({ answers: this.#answers, seconds, failures: this.#failures, late, latency });
+    this.#done({ answers: this.#counted, seconds, failures: this.#failures, late, latency, ownLateMs });
   }
 }
 
@@ -184,10 +198,14 @@ class Open extends Phase {
   #everyUs;
   #dueUs = nowUs();
   #endUs;
-  constructor(rate, seconds) {
+  #countUs;
+  #tickedMs = performance.now();
+  constructor(rate, settle, seconds) {
     super();
     this.#everyUs = 1e6 / rate;
-    this.#endUs = this.#dueUs + seconds * 1e6;
+    this.#countUs = this.#dueUs + settle * 1e6;
+    this.#endUs = this.#countUs + seconds * 1e6;
+    this.countFrom(this.#countUs);
     this.#tick();
   }
   idle(connection) {
@@ -197,16 +215,20 @@ class Open extends Phase {
   }
   #tick() {
     if (this.over) return;
+    const nowMs = performance.now();
+    if (nowMs * 1000 >= this.#countUs)
+      this.ownLateMs = Math.max(this.ownLateMs, nowMs - this.#tickedMs - TICK_MS);
+    this.#tickedMs = nowMs;
     this.#sendDue();
     // By a timer, so that what is due comes in bursts of a millisecond: to look all the time would take one of two
     // cores from the server, and the rate with it.
-    setTimeout(() => this.#tick(), 1);
+    setTimeout(() => this.#tick(), TICK_MS);
   }
   #sendDue() {
     const now = nowUs();
     while (this.#dueUs <= now && this.#dueUs < this.#endUs && this.#idle.length > 0) {
       // No connection was idle, or this thread had no time: it counts all the same.
-      if (now - this.#dueUs > LATE_US) this.late++;
+      if (now - this.#dueUs > LATE_US && this.#dueUs >= this.#countUs) this.late++;
       this.send(this.#idle.pop(), mixed(), this.#dueUs);
       this.#dueUs += this.#everyUs;
     }
@@ -220,9 +242,14 @@ class Open extends Phase {
 }
 
 const lanes = Array.from({ length: connections }, () => new Connection());
-parentPort.on('message', async ({ kind, rate, seconds }) => {
+parentPort.on('message', async ({ kind, rate, settle, seconds }) => {
   try {
-    phase = kind === 'fill' ? new Fill() : kind === 'closed' ? new Closed(seconds) : new Open(rate, seconds);
+    phase =
+      kind === 'fill'
+        ? new Fill()
+        : kind === 'closed'
+          ? new Closed(seconds)
+          : new Open(rate, settle, seconds);
     for (const connection of lanes) phase.idle(connection);
     const { latency, ...result } = await phase.result;
     const { encodeIntoCompressedBase64 } = await import('hdr-histogram-js');

@@ -39,8 +39,16 @@ export const limits = {
   walGroupBytesMax: 4 * MiB,
   /** Live and spare segments together are as many as there are memtables, once they are all in use. */
   walSpareSegmentsMax: 2,
-  /** Groups are written and synced on the shard's thread while they take less than this on average, microseconds. */
+  /** A file that is discarded is cut by so much at a time, and then not for so long: see gradual-unlink.ts. */
+  unlinkStepBytes: MiB,
+  unlinkStepPauseMs: 5,
+  /** Files of one thread that wait for it with an open descriptor; a further one goes at once. */
+  unlinksWaitingMax: 64,
+  /** Groups are written and synced on the shard's thread while most of them take less than this, microseconds. */
   walInlineUsMax: 1000,
+  /** One group in so many milliseconds tries whether the disk became fast again. */
+  walInlineProbeMsMin: 20,
+  walInlineProbeMsMax: 10_000,
   /** Bytes written and synced at a time when a spare segment is prepared: what a group commit may wait behind. */
   walPrepareChunkBytes: MiB,
   walReadChunkBytes: MiB,
@@ -70,6 +78,8 @@ export const limits = {
   /** Payload of a frame of an SSTable, before compression: the longest record, or a root: 18 TB of 2 KB records. */
   tableFrameBytesMax: 64 * MiB,
   tableBlockBytesMax: 4 * MiB,
+  /** A payload above this is compressed and decompressed with a buffer of its own; each thread keeps room for one of this. */
+  tableCodecBytesMax: 256 * KiB,
   /** An index page is closed when it has grown to this: 2 GiB of 16 KiB blocks make a root of 5 KB. */
   tableIndexPageBytes: 16 * KiB,
   /** A filter page holds the tokens for this many bytes of filter: 3,276 keys at 10 bits. */
@@ -79,10 +89,12 @@ export const limits = {
   tableFooterBytesMax: 4 * KiB,
   tableWriteChunkBytes: 256 * KiB,
   /** A table in the making is synced so often: a group commit waits behind no more than this in the disk's queue. */
-  tableSyncBytes: 4 * MiB,
+  tableSyncBytes: MiB,
   /** A cursor reads this much at first, and twice as much each time up to the maximum. */
   tableReadAheadBytesMin: 32 * KiB,
   tableReadAheadBytesMax: 256 * KiB,
+  /** Read buffers that a thread keeps for its next cursors and reads: what scans over some 60 overlapping tables take. */
+  tableBuffersBytesMax: 4 * MiB,
   /** Synchronous reads of a shard's thread in one turn of its event loop take this long at most together. */
   tableReadTurnUs: 2000,
   /** Average of recent synchronous reads, microseconds, above which reads go to the thread pool. */
@@ -129,9 +141,9 @@ export const limits = {
   threadHeapBytesMax: 512 * MiB,
   /**
    * Young generation of the heap of a worker thread, three semi-spaces. V8's own choice of 48 MiB holds that much garbage
-   * in each thread, and buffers outside of the heap live until the next scavenge.
+   * in each thread; durable puts are as fast with 3 MiB as with 6, and buffers outside of the heap live until the next scavenge.
    */
-  threadYoungBytesMax: 6 * MiB,
+  threadYoungBytesMax: 3 * MiB,
   bloomBitsPerKey: 10,
   /** Tables over one token beyond which writes wait for compaction. */
   tablesOverlapMax: 48,
@@ -170,6 +182,41 @@ export const limits = {
   /** Scans that one front end has in flight: each holds a page of every shard. */
   scansInFlightMax: 64,
 
+  // replica
+  /** How long a promise of SERIAL is kept: longer than any message of its round may be under way. */
+  promiseTtlMs: 10 * 24 * 3_600_000,
+  /** Requests of coordinators that a shard has in work: beyond it new ones get OVERLOADED. */
+  replicaRequestsMax: 16_384,
+  /** Lookups of them at a time: up to three for each. */
+  replicaLookupsMax: 32_768,
+  /** Bytes of hash trees that a shard keeps: 4,096 leaves of 8 bytes for each vnode compared. The oldest make room. */
+  treeBytesMax: 32 * MiB,
+  /** Of one slice of work on a tree, between which other requests have their turn. */
+  treeSliceRecords: 500,
+  treeSliceBytes: 1 * MiB,
+  /** Bytes of records that one page of heads reads. */
+  replicaPageReadBytesMax: 4 * MiB,
+
+  // hints
+  /** Bytes of hints for one node, and for all together, on one stand-in; beyond it the vnode is marked for repair. */
+  hintBytesMax: 4 * GiB,
+  hintBytesTotalMax: 16 * GiB,
+  /** What is older goes, and its vnodes are repaired. As long as Cassandra's max_hint_window. */
+  hintAgeMsMax: 3 * 3_600_000,
+  /** A file of hints takes no more from here on; one file is handed out at a time. */
+  hintSegmentBytes: 256 * KiB,
+  /** Beside hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
+  repairHorizonMarginMs: 3_600_000,
+
+  // node
+  /** JSON of a change of the cluster that an operator asks for. */
+  clusterChangeBytesMax: 64 * KiB,
+  replicasMax: 9,
+  /** A certificate, a key or a list of CAs. */
+  pemFileBytesMax: 1 * MiB,
+  /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
+  clusterDocumentBytesMax: 4 * MiB,
+
   /** Connections of one front end; further ones are closed as they come. */
   connectionsMax: 10_000,
   /** Bytes of a request's head besides its key, which takes three characters a byte at worst. */
@@ -188,6 +235,94 @@ export const limits = {
   /** Entity tags in one If-Match or If-None-Match, and attempts to meet such a condition. */
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
+
+  // ring
+  /** Members of one ring, and of the one to come. */
+  ringMembersMax: 2048,
+  /** A member's weight is a multiple of 1 / ringWeightUnits from 0 to ringWeightMax. */
+  ringWeightMax: 100,
+  ringWeightUnits: 1000,
+  ringReplicasMax: 16,
+  /** UTF-8 of an address, url, rack, zone or cluster name in a ring. */
+  ringNameBytesMax: 256,
+  /** An encoded ring: 65,536 vnodes twice, and the longest members twice, are 6 MiB. */
+  ringMapBytesMax: 8 * MiB,
+  /** Nodes that may keep hints for one vnode. */
+  standInsMax: 16,
+  /** Vnodes looked at for each one that is moved, to choose well spread ones. */
+  ringPlacementTries: 24,
+  /** Time for one round trip of the agreement on a ring, its sync included; then it is tried again with a new ballot. */
+  ringRoundMs: 2000,
+  /** Ballots that one proposal tries before it gives up. */
+  ringBallotsMax: 12,
+  /** Before a further ballot: a random part of this, doubled with each ballot up to the maximum. */
+  ringBackoffMsMin: 100,
+  ringBackoffMsMax: 4000,
+  /** How often a node looks whether a change of the ring can go on, and asks for a ring that it lacks. */
+  topologyTickMs: 1000,
+  /** The live member of rank i waits i times this long before it proposes the next step in the place of those before it. */
+  topologyTakeoverMs: 5000,
+  /** How long a request for a change waits until the ring before it is held by enough nodes. */
+  topologyConfirmMs: 10_000,
+  /** Vnodes that one node pulls at a time. */
+  pullsInFlightMax: 4,
+  /** Before a failed pull is tried again. */
+  pullRetryMsMin: 500,
+  pullRetryMsMax: 30_000,
+  /** Before a node that is no member asks again to be joined. */
+  joinRetryMsMin: 1000,
+  joinRetryMsMax: 15_000,
+  /** Requests for changes that one node asked of others and that are not answered. */
+  topologyRequestsMax: 16,
+  topologyRequestMs: 10_000,
+
+  // coordinator
+  /** How often a coordinator looks at the time limits of its operations. */
+  coordinatorTickMs: 5,
+  /** Operations that one coordinator has in flight: beyond it new ones get OVERLOADED. */
+  coordinatorOperationsMax: 16_384,
+  /**
+   * How far a version of another node may lie ahead of this node's clock, microseconds. Above clockDriftUsMax: two nodes
+   * that are both off by what is allowed must still be able to write over each other's records.
+   */
+  peerClockDriftUsMax: 3_600_000_000,
+  /** How far the ceiling of versions on disk is raised at a time, microseconds: also what a restart skips. */
+  versionCeilingUs: 4_000_000,
+  /** Attempts of one plain write: each is above all versions that the last one met. */
+  writeAttemptsMax: 16,
+  /** A home replica that is silent for so long gets a hint. */
+  writeStandInMs: 100,
+  /** A replica that does not answer a read is helped out by the next after this, or after a few of its usual delays. */
+  readSpeculationMsMin: 10,
+  readSpeculationMsMax: 500,
+  /** Share of reads that look at the replicas that they did not need, per mille. */
+  readRepairPerMille: 20,
+  /** How long repairs behind an answer, and hints, may take. */
+  behindMs: 5000,
+  /** Nodes tried for one hint before its vnode is marked for repair. */
+  hintAttemptsMax: 3,
+  /** Before an attempt is repeated for which this node does not have the newer ring yet. */
+  ringWaitMs: 20,
+  /** How long SERIAL waits for further promises where those of a quorum disagree, before it proposes anew. */
+  serialWaitMs: 50,
+  /** Rounds of one SERIAL operation, and the bounds of the random wait between them. */
+  serialAttemptsMax: 64,
+  serialBackoffMsMin: 5,
+  serialBackoffMsMax: 500,
+  /** idempotencyTtlMs, and what two clocks may be off to both sides. */
+  outcomesTtlMs: 30 * 60 * 1000,
+  /** Outcomes of idempotency keys kept for one key; the oldest go first. */
+  outcomesPerKeyMax: 256,
+  /** Earlier versions by which a record that was proposed again still meets a condition. */
+  formerVersionsMax: 16,
+  /** Pages of replicas that one page of a cluster scan may take before it answers with a cursor. */
+  coordinatorScanPagesMax: 64,
+  hintReplayBytesPerSecond: 4 * MiB,
+  hintReplayBatchBytes: 256 * KiB,
+  hintReplayTickMs: 1000,
+  /** Writes of one batch of hints that are in flight at a time. */
+  hintReplayInFlightMax: 16,
+  hintReplayRetryMsMax: 30_000,
 
   // members
   /** Between two rounds of gossip, and between two probes, of one node. */
@@ -253,6 +388,72 @@ export const limits = {
   repairTickMs: 1000,
   /** Repairs that wait on demand at one node. */
   repairQueueMax: 64,
+  // wire
+  /** The longest record of a peer, encoded. */
+  peerRecordBytesMax: 8 * MiB + 32 * KiB + 64,
+  /** One message between nodes: a write or a promise with two of the longest records, and its head. */
+  peerMessageBytesMax: 17 * MiB,
+  /** Arrays within arrays in a message. */
+  peerNestingMax: 16,
+  /** Calls to one peer, and to all peers, that wait for an answer; further ones get OVERLOADED. */
+  peerCallsMax: 8192,
+  peerCallsTotalMax: 32_768,
+  /** Requests of one peer that a node works on; further ones are answered with OVERLOADED. */
+  peerRequestsMax: 8192,
+  /** Bytes of their records; one request is always taken. */
+  peerRequestBytesMax: 64 * MiB,
+  /** How often calls whose deadline has passed are looked for. */
+  peerCallScanMs: 20,
+  /** How long a request without a deadline of its own may take: nodes of a tree. */
+  peerDefaultTimeoutMs: 5000,
+  /** A peer is sent this node's ring at most so often in answer to stale requests; the others are refused without it. */
+  peerRingAgainMs: 100,
+  /** Nodes of a tree in one request: the whole lowest level. */
+  treeNodesMax: 4096,
+  /** What one page between nodes may be asked to hold. */
+  peerPageRecordsMax: 20_000,
+  peerPageBytesMax: 4 * MiB,
+  clusterNameCharactersMax: 64,
+  /** Messages to one peer share frames up to this size; a longer message has a frame of its own. */
+  peerBatchBytes: 64 * KiB,
+  /** Buffers for such frames that are kept for reuse. */
+  peerSpareBatchesMax: 32,
+  /** Payload of a hello or refusal: what a stranger may send. */
+  peerHelloBytesMax: 4 * KiB,
+  /** Bytes that wait to be sent to one peer: further messages are refused. */
+  peerQueueBytesMax: 32 * MiB,
+  /** Connections accepted from other nodes, those of them whose hello has not come, and those with one node. */
+  peerConnectionsMax: 4096,
+  peerHandshakesMax: 256,
+  peerConnectionsPerNodeMax: 4,
+  /** Nodes that addresses are kept of. */
+  peersMax: 2048,
+  /** How long a connection may take until both hellos were exchanged, TLS included. */
+  peerHandshakeMs: 5000,
+  /** A connection on which nothing was sent for so long sends a heartbeat. */
+  peerHeartbeatMs: 1000,
+  /** A connection from which no whole frame came for so long is closed. */
+  peerIdleMs: 5000,
+  /** Bytes of a frame that is not whole that must come within peerIdleMs. */
+  peerIdleBytesMin: 64 * KiB,
+  /** A peer that takes what it is sent more slowly than this, after peerIdleMs, is cut off. */
+  peerSlowestBytesPerSecond: MiB,
+  /** How long a refusal may take to be read before the connection is cut. */
+  peerLingerMs: 1000,
+  /** Before the nth reconnection: a random time up to peerReconnectMsMin * 2^n, at most peerReconnectMsMax. */
+  peerReconnectMsMin: 50,
+  peerReconnectMsMax: 5000,
+  /** Addresses of seeds that connections are made to, and messages that wait for one to be made. */
+  peerSeedsMax: 64,
+  peerSeedMessagesMax: 16,
+  peerSeedBytesMax: MiB,
+  /** Lines about connections in a log within a minute; further ones are counted. */
+  peerLogLinesMax: 60,
+  /** Characters of a message in an answer, and in the refusal of a connection. */
+  peerTextCharactersMax: 1024,
+  /** Rounds of ballots: a foreign one near the largest integer would leave no higher one. */
+  ringRoundsMax: 1_000_000_000,
+  topologyWarningsMax: 16,
 } as const;
 
 assert(limits.ringRecordBytesMax * 2 < limits.ringBytes, 'limits: a ring record must fit in half a ring');
@@ -268,6 +469,10 @@ assert(
   limits.tableFrameBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling) &&
     limits.tableFrameBytesMax >= 4 * limits.tableBlockBytesMax,
   'limits: a frame of a table holds the longest record, and a block with its offsets',
+);
+assert(
+  Number.isInteger(Math.log2(limits.tableReadAheadBytesMax / limits.tableReadAheadBytesMin)),
+  'limits: read buffers double from the least to the largest read-ahead',
 );
 assert(limits.tableFooterBytesMax < 65_536, 'limits: a footer holds its length in 16 bits');
 assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');
@@ -285,6 +490,16 @@ assert(
     limits.memberFactsBytesMax >= limits.memberFactNameBytesMax + limits.memberFactBytesMax,
   'limits: a message of gossip holds the longest news of a member',
 );
+assert(
+  limits.peerRecordBytesMax >= 40 + limits.keyBytesCeiling + limits.valueBytesCeiling + 7 &&
+    limits.peerMessageBytesMax >= 2 * limits.peerRecordBytesMax + 64 * KiB,
+  'limits: a message between nodes must hold two of the longest records',
+);
+assert(
+  limits.peerQueueBytesMax >= limits.peerMessageBytesMax + limits.peerBatchBytes,
+  'limits: the longest message between nodes must fit an empty queue',
+);
+assert(limits.peerIdleMs >= 3 * limits.peerHeartbeatMs, 'limits: two heartbeats between nodes may be late');
 assert(limits.scanLimitDefault <= limits.scanLimitMax, 'limits: scanLimitDefault above its maximum');
 assert(
   limits.shardHeldBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling),
@@ -293,4 +508,24 @@ assert(
 assert(
   limits.keyBytesCeiling + limits.idempotencyKeyBytesMax < 65_536,
   'limits: an idempotency record has both keys in its key',
+);
+// ring
+assert(limits.ringMembersMax < 65_536, 'limits: owners of a ring are 16-bit indexes');
+assert(
+  limits.vnodesMax * limits.ringWeightMax * limits.ringWeightUnits * limits.ringMembersMax <
+    Number.MAX_SAFE_INTEGER,
+  'limits: shares of a ring are computed in safe integers',
+);
+// coordinator
+assert(
+  limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
+  'limits: two clocks that are off to both sides must still beat each other',
+);
+assert(
+  limits.outcomesTtlMs * 1000 >= limits.idempotencyTtlMs * 1000 + 2 * limits.clockDriftUsMax,
+  'limits: an outcome must outlive its promise by any two clocks',
+);
+assert(
+  limits.outcomesPerKeyMax * 40 + limits.formerVersionsMax * 16 + 16 <= limits.valueBytesMax,
+  'limits: outcomes fit in a record',
 );

@@ -22,7 +22,7 @@ export interface Context {
   /** The file system of data directories. */
   readonly fileSystem: FileSystem;
   /** SSTables, for `verify`. */
-  readonly tables: TableFactory;
+  readonly tables: () => Promise<TableFactory>;
   /**
    * Aborts at the first SIGINT or SIGTERM; a second one ends the process. Signals are watched from the first time on
    * that this is read.

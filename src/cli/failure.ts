@@ -13,7 +13,7 @@ import {
   TimeoutError,
   UnavailableError,
 } from '../base/errors.ts';
-import { ConnectionError, ProtocolError, RateLimitedError } from '../client/index.ts';
+import { ConnectionError, ProtocolError, RateLimitedError } from '../client/errors.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 
 /** A failure of a command that has its own exit code. An empty message prints nothing. */

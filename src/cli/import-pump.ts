@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.ts';
 import { BadRequestError, OverloadedError, TimeoutError, UnavailableError } from '../base/errors.ts';
 import { MiB } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import { ConnectionError, RateLimitedError } from '../client/index.ts';
+import { ConnectionError, RateLimitedError } from '../client/errors.ts';
 import { BadLineError, type ImportRecord, isBlank, parseImportLine } from './import-record.ts';
 import type { Line } from './ndjson-lines.ts';
 

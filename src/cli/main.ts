@@ -1,12 +1,11 @@
 #!/usr/bin/env node
-/** The entry of `ringkv`: hands the process's own streams, clock, signals and stores to the program. */
+/**
+ * The entry of `ringkv`: hands the process's own streams, clock, signals and stores to the program. The client, the store,
+ * the node and the tables are loaded by the command that asks for them: a server keeps no HTTP client in memory.
+ */
 import { systemClock } from '../base/clock.ts';
 import { Random, systemSeed } from '../base/random.ts';
-import { connect } from '../client/index.ts';
-import { Sstables } from '../engine/sstables.ts';
-import { open } from '../index.ts';
 import type { NodeConfig } from '../node/contract.ts';
-import { startNode } from '../node/node.ts';
 import type { Store } from '../node/store.ts';
 import { realFileSystem } from '../vfs/real.ts';
 import type { Context } from './context.ts';
@@ -20,11 +19,12 @@ import { npmParent, type WatchedSignals, watchSignals } from './signals.ts';
 const COLUMNS_DEFAULT = 80;
 const ARGUMENTS_START = 2;
 
-function openStore(config: NodeConfig): Promise<Store> {
+async function openStore(config: NodeConfig): Promise<Store> {
+  const { open } = await import('../index.ts');
   const { data: path, gcGraceMs: gcGrace, syncIntervalMs: syncInterval } = config;
   const { blockBytes, blockCacheBytes, compactionBytesPerSecond, compactionDial, compression } = config;
   const { durability, maxKeyBytes, maxValueBytes, memtableBytes, shards, vnodes } = config;
-  return open({
+  return await open({
     ...{ path, shards, vnodes, durability, syncInterval, gcGrace, maxKeyBytes, maxValueBytes, memtableBytes },
     ...{ blockBytes, blockCacheBytes, compactionBytesPerSecond, compactionDial, compression },
   });
@@ -41,7 +41,7 @@ function processContext(): Context {
     clock: systemClock,
     random: new Random(systemSeed()),
     fileSystem: realFileSystem,
-    tables: new Sstables(systemClock),
+    tables: async () => new (await import('../engine/sstables.ts')).Sstables(systemClock),
     get interrupted(): AbortSignal {
       signals ??= watchSignals(
         process,
@@ -51,9 +51,9 @@ function processContext(): Context {
       );
       return signals.interrupted;
     },
-    connect,
+    connect: async (options) => await (await import('../client/index.ts')).connect(options),
     openStore,
-    startNode,
+    startNode: async (config, log) => await (await import('../node/node.ts')).startNode(config, log),
     log: (level) => createLog(level, stderr),
     columns: process.stderr.columns ?? COLUMNS_DEFAULT,
   };

@@ -7,7 +7,7 @@
  * data to another number of shards.
  */
 import { RingKvError } from '../base/errors.ts';
-import { ConnectionError } from '../client/index.ts';
+import { ConnectionError } from '../client/errors.ts';
 import { resolveConfig } from '../node/config.ts';
 import { readConfigFile } from '../node/config-file.ts';
 import type { NodeConfig } from '../node/contract.ts';

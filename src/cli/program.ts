@@ -1,6 +1,16 @@
 /** The program: its commands, what it says where its use is wrong, and the exit code of it all. */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../node/package-version.ts';
+import {
+  addDecommission,
+  addDrain,
+  addJoin,
+  addRepair,
+  addReplace,
+  addReweigh,
+  addUndo,
+} from './cluster-changes.ts';
+import { addKey, addRing, addStatus } from './cluster-views.ts';
 import { addConfig } from './config.ts';
 import type { Context, Run } from './context.ts';
 import { addDelete } from './delete.ts';
@@ -9,6 +19,7 @@ import { addExport } from './export.ts';
 import { exitCodeOf, messageOf } from './failure.ts';
 import { addGet } from './get.ts';
 import { addImport } from './import.ts';
+import { addLocalCluster } from './local-cluster.ts';
 import { addPut } from './put.ts';
 import { addScan } from './scan.ts';
 import { addServe } from './serve.ts';
@@ -63,8 +74,10 @@ function programOf({ columns, stderr, stdout }: Context, run: Run): Command {
       getErrHelpWidth: () => columns,
     })
     .addHelpText('after', HELP);
-  const add = [addServe, addGet, addPut, addDelete, addScan, addImport, addExport, addVerify, addConfig];
-  for (const one of add) one(program, run);
+  for (const one of [addServe, addLocalCluster, addGet, addPut, addDelete, addScan, addImport, addExport])
+    one(program, run);
+  for (const one of [addStatus, addRing, addKey, addJoin, addDecommission, addReplace]) one(program, run);
+  for (const one of [addReweigh, addRepair, addDrain, addUndo, addVerify, addConfig]) one(program, run);
   return program;
 }
 

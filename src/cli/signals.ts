@@ -18,10 +18,10 @@ export interface WatchedSignals {
   readonly stop: () => void;
 }
 
-/** The parent of this process, for watchSignals, where npm has started it for a package's `start` or as npx; else null. */
+/** The parent of this process, for watchSignals, where npm has started it for a package's `start` or `cluster`, or as npx; else null. */
 export function npmParent(environment: Readonly<Record<string, string | undefined>>): (() => number) | null {
   const { npm_lifecycle_event: event } = environment;
-  return event === 'start' || event === 'npx' ? () => process.ppid : null;
+  return event === 'start' || event === 'cluster' || event === 'npx' ? () => process.ppid : null;
 }
 
 /** `force` gets the exit code that shells give a process that the signal ended. */

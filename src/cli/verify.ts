@@ -6,7 +6,7 @@
 import type { Command } from 'commander';
 import { CorruptionError } from '../base/errors.ts';
 import { MiB } from '../base/limits.ts';
-import { type ShardVerification, verifyShard } from '../engine/verify-shard.ts';
+import type { ShardVerification } from '../engine/verify-shard.ts';
 import { type Layout, shardDirectory } from '../node/layout.ts';
 import type { Context, Run } from './context.ts';
 import { isDataDirectory, layoutOf } from './directory-view.ts';
@@ -58,7 +58,7 @@ async function verify(
   const lock = context.fileSystem.lock(path);
   let findings: Findings;
   try {
-    findings = findingsOf(path, context);
+    findings = await findingsOf(path, context);
   } finally {
     lock.release();
   }
@@ -69,7 +69,7 @@ async function verify(
   return damaged === 0 ? ExitCode.OK : ExitCode.FAILED;
 }
 
-function findingsOf(path: string, context: Context): Findings {
+async function findingsOf(path: string, context: Context): Promise<Findings> {
   let layout: Layout;
   try {
     layout = layoutOf(context.fileSystem, path);
@@ -79,14 +79,13 @@ function findingsOf(path: string, context: Context): Findings {
     const what = message.slice(`${file}: corrupt at byte ${offset}: `.length);
     return { damage: [{ file, offset, what }], shards: [] };
   }
+  const { verifyShard } = await import('../engine/verify-shard.ts');
+  const tables = await context.tables();
   const progress = startProgress('verifying', layout.shards, context);
   try {
     const shards = Array.from({ length: layout.shards }, (_, shard) => {
-      const found = verifyShard(
-        context.fileSystem,
-        shardDirectory(layout, shard),
-        context.tables,
-        (done, total) => progress.update(shard + (total > 0 ? done / total : 0), shard),
+      const found = verifyShard(context.fileSystem, shardDirectory(layout, shard), tables, (done, total) =>
+        progress.update(shard + (total > 0 ? done / total : 0), shard),
       );
       return { shard, ...found };
     });

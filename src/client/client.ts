@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { BadRequestError, ClosedError, RingKvError, TimeoutError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
+import type { ClusterChange, ClusterStatus, KeyStatus, RingStatus } from '../cluster/administration.ts';
 import { bytesOf, escapeBytes, type RawAnswer, versionOfETag } from './encoding.ts';
 import { ConnectionError, errorOfAnswer, ProtocolError, retryAfterMsOf, UnsupportedError } from './errors.ts';
 import { HttpNode, type HttpRequest } from './http-node.ts';
@@ -142,6 +143,31 @@ export class Client {
     await this.#call({ method: 'GET', path: '/readyz', headers: {}, body: null }, options, true);
   }
 
+  /** What the node that answers knows of its cluster: members and their state, the change under way, repairs. */
+  async clusterStatus(options: CallOptions = {}): Promise<ClusterStatus> {
+    return (await this.#json('/v1/cluster', options)) as ClusterStatus;
+  }
+  /** Which nodes hold which vnodes. */
+  async clusterRing(options: CallOptions = {}): Promise<RingStatus> {
+    return (await this.#json('/v1/cluster/ring', options)) as RingStatus;
+  }
+  /** Where a key lives, and what each of its replicas holds. */
+  async clusterKey(key: Bytes, options: CallOptions = {}): Promise<KeyStatus> {
+    return (await this.#json(`/v1/cluster/key/${pathOf(key)}`, options)) as KeyStatus;
+  }
+  /** Asks for a change: join, decommission, replace, reweigh, repair, drain, undo. Resolves when it has begun. */
+  async clusterChange(change: ClusterChange, options: CallOptions = {}): Promise<unknown> {
+    const { do: name, ...fields } = change;
+    const body = new TextEncoder().encode(JSON.stringify(fields));
+    const headers = { 'content-type': 'application/json' };
+    const path = `/v1/cluster/${name}`;
+    return parsed(await this.#call({ method: 'POST', path, headers, body }, options, false), path);
+  }
+
+  async #json(path: string, options: CallOptions): Promise<unknown> {
+    return parsed(await this.#call({ method: 'GET', path, headers: {}, body: null }, options, true), path);
+  }
+
   /** Ends the client; calls in flight reject with a ClosedError. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= Promise.all(this.#nodes.map((node) => node.close())).then(() => undefined);
@@ -225,6 +251,14 @@ export class Client {
         `status ${answer.status} with the ETag ${JSON.stringify(answer.header('etag') ?? null)}: not a version`,
       );
     return version;
+  }
+}
+
+function parsed(answer: RawAnswer, path: string): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(answer.body)) as unknown;
+  } catch (cause) {
+    throw new ProtocolError(`${path}: the answer is not JSON`, { cause });
   }
 }
 

@@ -8,14 +8,14 @@
  * 2. Bytes passed in belong to the callee from then on; bytes passed to `done` to the receiver.
  */
 import type { Clock } from '../base/clock.ts';
+import type { ConsistencyCode } from '../base/consistency.ts';
 import type { Random } from '../base/random.ts';
 import type { RingMap } from './ring-map.ts';
 
 /** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
 export type NodeNumber = number;
 
-export const Consistency = { ONE: 1, QUORUM: 2, ALL: 3, SERIAL: 4 } as const;
-export type ConsistencyCode = (typeof Consistency)[keyof typeof Consistency];
+export { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 
 /** A round of Paxos for one key, ordered by (version, origin). What it accepts has exactly this version and origin. */
 export interface Ballot {
@@ -181,6 +181,17 @@ export interface Replica {
   endTree(session: number): void;
   /** Keeps a write for `target`, durably: OK, OVERLOADED where hints for it are at their bound, DISK_FULL. */
   hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void;
+}
+
+/** The replica of this node. */
+export interface LocalReplica extends Replica {
+  /**
+   * Dead records of a vnode with this version or a higher one are kept, whatever their age; 0 keeps all. Infinity, as it is
+   * until this is called: their age alone decides, as on a node that is alone.
+   */
+  setPurgeBefore(vnode: number, version: number): void;
+  /** Deleted records that came back from another replica and were refused. */
+  readonly resurrections: number;
 }
 
 // ------------------------------------------------------------------------------------------------ hints

@@ -12,6 +12,15 @@ import type { ClusterWorld } from './contract.ts';
 const DOCUMENT = 'generation';
 const BYTES = 8;
 
+/** The generation of the start that is under way, as long as nothing of it was saved. Throws where the document is none. */
+export function nextGeneration({ documents, clock }: Pick<ClusterWorld, 'documents' | 'clock'>): number {
+  const bytes = documents.load(DOCUMENT);
+  if (bytes !== null && bytes.length !== BYTES)
+    throw new BadRequestError(`document ${DOCUMENT} has ${bytes.length} bytes instead of ${BYTES}`);
+  const last = bytes === null ? 0 : readInteger(new DataView(bytes.buffer, bytes.byteOffset), 0);
+  return Math.max(last + 1, Math.floor(clock.nowMs() / 1000));
+}
+
 export class Generation {
   readonly #world: ClusterWorld;
   #value = 0;
@@ -25,11 +34,7 @@ export class Generation {
 
   /** Calls `done` once the generation of this start is durable. Throws where the document is not one. */
   start(done: (error: Error | null) => void): void {
-    const bytes = this.#world.documents.load(DOCUMENT);
-    if (bytes !== null && bytes.length !== BYTES)
-      throw new BadRequestError(`document ${DOCUMENT} has ${bytes.length} bytes instead of ${BYTES}`);
-    if (bytes !== null) this.#value = readInteger(new DataView(bytes.buffer, bytes.byteOffset), 0);
-    this.#save(Math.max(this.#value + 1, Math.floor(this.#world.clock.nowMs() / 1000)), done);
+    this.#save(nextGeneration(this.#world), done);
   }
   raiseAbove(generation: number, done: (error: Error | null) => void): void {
     this.#save(Math.max(this.#value, generation) + 1, done);

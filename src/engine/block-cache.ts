@@ -8,7 +8,7 @@
  * or freed, so memory neither fragments nor grows. An entry is 8 bytes (node, bytes in all) and the payload, at
  * a multiple of 8. Invariants:
  *
- * 1. Arena and bookkeeping together take at most the bytes given, beside the scratch buffer.
+ * 1. Arena and bookkeeping together take at most the bytes given, beside the scratch buffer and `buffers`.
  * 2. Between `tail` and `lapEnd` of a ring entries of the last lap stand without gaps, between its start and
  *    `head` those of this lap; [head, tail) is free.
  * 3. A pinned entry is neither moved nor overwritten: the ring goes around it.
@@ -16,6 +16,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
+import { TableBuffers } from './table-buffers.ts';
 
 const ENTRY_HEADER_BYTES = 8;
 const USES_MAX = 3;
@@ -67,6 +68,8 @@ export class BlockCache {
   /** Where frames are read into before they are decoded: for all tables, one at a time. */
   readonly scratch: Uint8Array = new Uint8Array(limits.tableReadAheadBytesMin);
   readonly scratchView: DataView = new DataView(this.scratch.buffer);
+  /** The same for reads that go on while others begin: cursors, and reads through the thread pool. */
+  readonly buffers = new TableBuffers();
   #free = 0;
   #moves = 0;
   #tablesOpened = 0;

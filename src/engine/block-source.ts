@@ -12,6 +12,7 @@ import type { File } from '../vfs/file-system.ts';
 import type { BlockCache } from './block-cache.ts';
 import { decodePayload } from './block-codec.ts';
 import type { ReadPolicy } from './read-policy.ts';
+import type { TableBuffer } from './table-buffers.ts';
 import { checkFrame, newFields, payloadFault } from './table-file.ts';
 
 export interface BlockWaiter {
@@ -91,8 +92,10 @@ export class BlockSource {
     }
     const read: BlockRead = { kind, position, length, waiters: [waiter] };
     this.#reads.set(position, read);
-    const stored = new Uint8Array(length);
-    this.#file.read(stored, 0, length, position, (error, bytes) => this.#arrived(read, stored, error, bytes));
+    const stored = this.#cache.buffers.take(length);
+    this.#file.read(stored.bytes, 0, length, position, (error, bytes) =>
+      this.#arrived(read, stored, error, bytes),
+    );
   }
 
   /** Nobody waits. Idempotent. */
@@ -104,15 +107,16 @@ export class BlockSource {
     this.#file.close();
   }
 
-  #arrived(read: BlockRead, stored: Uint8Array, error: Error | null, bytes: number): void {
+  #arrived(read: BlockRead, stored: TableBuffer, error: Error | null, bytes: number): void {
     this.#reads.delete(read.position);
     let failure = error;
     if (failure === null)
       try {
-        this.#take(read.kind, read.position, read.length, stored, viewOf(stored), bytes);
+        this.#take(read.kind, read.position, read.length, stored.bytes, stored.view, bytes);
       } catch (thrown) {
         failure = thrown as Error;
       }
+    this.#cache.buffers.give(stored);
     if (failure !== null) {
       for (const waiter of read.waiters) waiter.onBlock(failure);
       return;

@@ -3,8 +3,7 @@
  * token in its range gets the error that names file and offset, and never an older version of the key.
  * Owned by the shard's thread.
  */
-import type { RecordCursor } from '../ipc/contract.ts';
-import type { EngineLookup, FoundRecord, TableMeta, TableReader } from './contract.ts';
+import type { EngineLookup, FoundRecord, TableMeta, TableReader, TableRecordCursor } from './contract.ts';
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -28,7 +27,7 @@ export class BrokenTable implements TableReader {
   lookup(): EngineLookup {
     throw this.error;
   }
-  cursor(): RecordCursor {
+  cursor(): TableRecordCursor {
     throw this.error;
   }
   close(): void {

@@ -11,6 +11,7 @@
  */
 import { assert } from '../base/assert.ts';
 import { recordBytesAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
+import { JobUrgency } from '../ipc/job-urgency.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import type { CompactJob, JobResult } from './contract.ts';
 import { JobOutputs } from './job-outputs.ts';
@@ -59,7 +60,8 @@ async function merge(
   cursor: MergeCursor,
   outputs: JobOutputs,
 ): Promise<number> {
-  const pace = new JobPace(job.stop, tools, job.rateBytesPerSecond);
+  const urgency = job.urgency === undefined ? null : new JobUrgency(job.urgency);
+  const pace = new JobPace(job.stop, tools, job.rateBytesPerSecond, urgency);
   const rules = new MergeRules(job);
   const borders = new OutputBorders(job);
   let written = 0;

@@ -8,11 +8,13 @@
  * 3. `outside` names every source that could hold records of an input's key and is not an input: the other
  *    tables in force, and all memtables as one. Sources that come into being later: see merge-rules.ts, 2.
  *    A flush that ends between the choice of inputs and the job's start cannot escape: both happen in one turn.
- * 4. A table that is found damaged is never an input again, so a compaction does not fail for ever.
+ * 4. Compactions take their time while no other is due and the tables are far from tablesMax over one token.
+ * 5. A table that is found damaged is never an input again, so a compaction does not fail for ever.
  */
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, CorruptionError, OverloadedError, ResourceError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import type { JobUrgency } from '../ipc/job-urgency.ts';
 import {
   type CompactionChoice,
   type CompactionOptions,
@@ -48,9 +50,12 @@ export interface CompactorParts {
   readonly tables: TableSet;
   readonly manifest: Manifest;
   readonly jobs: JobRunner;
+  readonly urgency: JobUrgency;
   readonly clock: Clock;
   readonly setTimer: SetTimer;
   readonly options: CompactionOptions;
+  /** As EngineOptions.tablesMax. */
+  readonly tablesMax: number;
   readonly makeJob: (planned: PlannedJob) => CompactJob;
   readonly openTable: (meta: TableMeta) => TableReader;
   readonly removeTable: (number: number) => void;
@@ -124,8 +129,15 @@ export class Compactor {
     if (skipped !== this.#skipped && skipped !== '')
       this.#parts.onEvent('warn', `compaction waits: ${skipped}`);
     this.#skipped = skipped;
+    this.#judgeUrgency();
     if (this.#held || this.#backingOff) return;
     for (const plan of this.#choice.plans) void this.#run(plan).then(undefined, () => 'told by #failed');
+  }
+
+  #judgeUrgency(): void {
+    const { urgency, tablesMax } = this.#parts;
+    const behind = this.#choice.pending > this.#choice.plans.length;
+    urgency.set(this.#held || behind || this.#choice.overlapMax >= tablesMax / 2);
   }
 
   async #run(plan: CompactionPlan): Promise<void> {
@@ -245,6 +257,7 @@ export class Compactor {
   async compactAll(): Promise<void> {
     if (this.#held) throw new OverloadedError('a full compaction is at work already');
     this.#held = true;
+    this.#judgeUrgency();
     try {
       await this.quiet();
       if (this.#stopped !== null) throw this.#stopped;

@@ -4,6 +4,7 @@
  */
 import type { RecordFields } from '../base/record.ts';
 import type { MemtableSetMemory, RecordCursor, SeekTarget } from '../ipc/contract.ts';
+import type { JobUrgencyMemory } from '../ipc/job-urgency.ts';
 import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { FileSystemSpec } from '../vfs/file-system.ts';
 
@@ -64,6 +65,12 @@ export interface TableLookupListener {
   onTableLookup(ticket: number, outcome: EngineLookup, error: Error | null): void;
 }
 
+/** A cursor that reads into buffers of its thread. */
+export interface TableRecordCursor extends RecordCursor {
+  /** Gives the buffers back, as the end of the records does by itself: nothing of the cursor is to be used afterwards. Idempotent. */
+  release(): void;
+}
+
 /**
  * An open SSTable on the thread that opened it: point lookups through filter, index and block cache, and
  * cursors. Every block is checked against its checksum before anything in it counts. Throws CorruptionError
@@ -85,7 +92,7 @@ export interface TableReader {
   ): EngineLookup;
   readonly found: FoundRecord;
   /** All records at or after `from`; reads files synchronously, ahead, and around the block cache. */
-  cursor(from: SeekTarget | null): RecordCursor;
+  cursor(from: SeekTarget | null): TableRecordCursor;
   /** Lookups that are PENDING still come back. Idempotent. */
   close(): void;
 }
@@ -127,6 +134,8 @@ export interface CompactJob extends JobContext {
   readonly shardBits?: number;
   readonly nowMs: number;
   readonly gcGraceMs: number;
+  /** By vnode: dead records of this version or a higher one stay. Missing: none does for that. */
+  readonly purgeBefore?: Float64Array;
   /**
    * Sources outside this job: a tombstone older than gcGraceMs goes away only where every one of these that
    * covers its token has versionMin above the tombstone's version.
@@ -134,6 +143,8 @@ export interface CompactJob extends JobContext {
   readonly outside: readonly (TokenRange & { readonly versionMin: number })[];
   /** Bytes written per second at most; 0 is unlimited. */
   readonly rateBytesPerSecond: number;
+  /** The job rests between slices of work while it is not urgent; where it is missing it always is. */
+  readonly urgency?: JobUrgencyMemory;
 }
 
 /** Reads and checks every byte of the files. */
@@ -220,6 +231,21 @@ export interface ScanRequest {
   readonly keyspace: number;
 }
 
+/** All records of a token range, in order (token, keyspace, key), from `from` on. */
+export interface RawPageRequest {
+  readonly from: SeekTarget;
+  /** Start after `from`. */
+  readonly exclusive: boolean;
+  /** End of the range, inclusive. */
+  readonly lastHi: number;
+  readonly lastLo: number;
+  readonly recordsMax: number;
+  readonly bytesMax: number;
+}
+
+/** False ends the page after this record. */
+export type RawVisitor = (view: DataView, bytes: Uint8Array, offset: number) => boolean;
+
 /** Where a scan page ended: `done`, or the place of the last record looked at, to go on after it. */
 export interface ScanEnd {
   done: boolean;
@@ -258,8 +284,8 @@ export interface ShardEngine {
   readonly versionMax: number;
   /**
    * Puts a record into log buffer and memtable: a seq above 0 (rising by at least 1 each), or minus a status (DISK_FULL,
-   * OVERLOADED, READ_ONLY) with nothing done. Its version must be above every version of the key that the
-   * engine holds. Not durable before `onDurable`. `also` goes into the same group of the log: a crash keeps both
+   * OVERLOADED, READ_ONLY) with nothing done. It must be newer, in the order of compareRecordAge, than every record of
+   * the key that the engine holds. Not durable before `onDurable`. `also` goes into the same group of the log: a crash keeps both
    * or neither; the seq is that of the later one.
    */
   append(record: RecordFields, also: RecordFields | null): number;
@@ -280,6 +306,21 @@ export interface ShardEngine {
     ticket: number,
   ): EngineLookup;
   readonly found: FoundRecord;
+  /**
+   * Whether a memtable holds the key; then `found` is its newest record, appends that are not durable yet included.
+   * Whatever is in tables alone is not seen.
+   */
+  lookupMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean;
+  /** Above every version that tables may hold for a token: 0 where none covers it. */
+  tablesVersionMax(tokenHi: number, tokenLo: number): number;
+  /** Visits durable records of all states. Synchronous and bounded. True where the range ended. */
+  rawPage(request: RawPageRequest, visit: RawVisitor): boolean;
+  /**
+   * Tombstones of a vnode with this version or a higher one stay, whatever their age: not all replicas are known to have
+   * them. Infinity, as it is at the start, leaves gcGraceMs alone to decide.
+   */
+  setPurgeBefore(vnode: number, version: number): void;
+  purgeBefore(vnode: number): number;
   /** Visits live records in order. Synchronous and bounded. `snapshot` 0 is now. */
   scan(request: ScanRequest, snapshot: number, visit: ScanVisitor): ScanEnd;
   /** A consistent, unchanging state: flushes the memtable and pins the tables. Rejects with OverloadedError at limits.snapshotsMax. */

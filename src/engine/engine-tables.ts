@@ -73,7 +73,7 @@ export class EngineTables {
   }
   remove(path: string): void {
     try {
-      if (this.#fs.exists(path)) this.#fs.unlink(path);
+      if (this.#fs.exists(path)) this.#fs.discard(path);
     } catch (error) {
       if (!(error instanceof RingKvError)) throw error;
       this.#listener.onEvent('warn', `${path} stays behind: ${error.message}`);

@@ -21,7 +21,7 @@ import type { JobTools } from './job-tools.ts';
 export async function runFlushJob(job: FlushJob, fs: FileSystem, tools: JobTools): Promise<JobResult> {
   assert(job.slot >= 0 && job.slot < job.memory.slots.length, () => `flush: no memtable slot ${job.slot}`);
   const outputs = new JobOutputs(fs, job, tools.tables, job.number, 1);
-  // Writers wait for flushes: no rate limits them.
+  // Writers wait for flushes: no rate limits them, and they do not rest.
   const pace = new JobPace(job.stop, tools, 0);
   try {
     pace.check();

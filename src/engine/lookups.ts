@@ -28,6 +28,7 @@ import {
 } from './contract.ts';
 import type { MemtableList } from './memtable-list.ts';
 import type { TableSet, TableVersion } from './table-set.ts';
+import { covers } from './token-range.ts';
 
 /** Lookups in flight: one or two (the key and its idempotency outcome) for each request that a shard holds. */
 const PENDING_MAX = 2 * limits.shardRequestsMax;
@@ -116,6 +117,21 @@ export class Lookups implements TableLookupListener {
     return LOOKUP_PENDING;
   }
 
+  /** As ShardEngine.lookupMemory. */
+  lookupMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean {
+    return this.#inMemory(keyspace, tokenHi, tokenLo, key, true);
+  }
+  /** As ShardEngine.tablesVersionMax. */
+  tablesVersionMax(tokenHi: number, tokenLo: number): number {
+    let max = 0;
+    for (const { meta } of this.#tables.current.tables) {
+      // Tables come by falling versionMax.
+      if (meta.versionMax <= max) break;
+      if (covers(meta.range, tokenHi, tokenLo)) max = meta.versionMax;
+    }
+    return max;
+  }
+
   onTableLookup(id: number, outcome: EngineLookup, error: Error | null): void {
     const pending = this.#pending[id];
     assert(pending !== undefined && pending.version !== null, 'lookup: an answer to no lookup');
@@ -183,9 +199,7 @@ export class Lookups implements TableLookupListener {
       const { meta } = table;
       const best = this.#best;
       if (best !== null && versionAt(best.view, best.offset) > meta.versionMax) return -1;
-      const { firstHi, firstLo, lastHi, lastLo } = meta.range;
-      if (tokenHi < firstHi || (tokenHi === firstHi && tokenLo < firstLo)) continue;
-      if (tokenHi > lastHi || (tokenHi === lastHi && tokenLo > lastLo)) continue;
+      if (!covers(meta.range, tokenHi, tokenLo)) continue;
       const outcome = table.lookup(keyspace, tokenHi, tokenLo, key, id, this);
       if (outcome === LOOKUP_PENDING) return i;
       if (outcome === LOOKUP_FOUND) this.#consider(table.found);

@@ -11,6 +11,7 @@ import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, DiskFullError, ReadOnlyError, RingKvError } from '../base/errors.ts';
 import type { RecordFields } from '../base/record.ts';
+import { createJobUrgency, JobUrgency } from '../ipc/job-urgency.ts';
 import { StopFlag } from '../ipc/stop-flag.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { Compactor, type PlannedJob } from './compactor.ts';
@@ -25,6 +26,8 @@ import type {
   JobContext,
   JobResult,
   JobRunner,
+  RawPageRequest,
+  RawVisitor,
   ScanEnd,
   ScanRequest,
   ScanVisitor,
@@ -39,6 +42,8 @@ import { Flusher } from './flusher.ts';
 import { Lookups } from './lookups.ts';
 import type { Manifest } from './manifest.ts';
 import type { MemtableList } from './memtable-list.ts';
+import { PurgeHorizons } from './purge-horizons.ts';
+import { rawPage } from './raw-pages.ts';
 import { scanPage } from './scans.ts';
 import { Snapshots } from './snapshots.ts';
 import type { TableSet } from './table-set.ts';
@@ -80,6 +85,8 @@ export class LsmEngine implements ShardEngine {
   readonly #lookups: Lookups;
   readonly #snapshots: Snapshots;
   readonly #stop: StopFlag;
+  readonly #urgency = createJobUrgency();
+  readonly #horizons: PurgeHorizons;
   #closed: Promise<void> | null = null;
 
   constructor(base: EngineBase, recovery: Recovery) {
@@ -88,6 +95,7 @@ export class LsmEngine implements ShardEngine {
     const { directory } = options;
     this.versionMax = Math.max(manifest.state.versionMax, recovery.versionMax);
     this.#stop = new StopFlag(options.stop);
+    this.#horizons = new PurgeHorizons(options.ownership.vnodes);
     this.#log = new CommitLog({
       fs,
       directory,
@@ -126,6 +134,8 @@ export class LsmEngine implements ShardEngine {
     this.#compactor = new Compactor(
       {
         ...background,
+        urgency: new JobUrgency(this.#urgency),
+        tablesMax: options.tablesMax,
         clock,
         options: {
           dial: options.compactionDial,
@@ -178,8 +188,10 @@ export class LsmEngine implements ShardEngine {
     return {
       ...contextOf(this.#base),
       ...planned,
+      urgency: this.#urgency,
       kind: 'compact',
       gcGraceMs,
+      ...this.#horizons.forJob(),
       rateBytesPerSecond: compactionBytesPerSecond,
     };
   }
@@ -235,6 +247,26 @@ export class LsmEngine implements ShardEngine {
   get found(): FoundRecord {
     return this.#lookups.found;
   }
+
+  lookupMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean {
+    this.#checkOpen();
+    return this.#lookups.lookupMemory(keyspace, tokenHi, tokenLo, key);
+  }
+  tablesVersionMax(tokenHi: number, tokenLo: number): number {
+    return this.#lookups.tablesVersionMax(tokenHi, tokenLo);
+  }
+  rawPage(request: RawPageRequest, visit: RawVisitor): boolean {
+    this.#checkOpen();
+    const { tables, memtables, options, files } = this.#base;
+    try {
+      return rawPage(request, tables.current, memtables, options.ownership, visit);
+    } catch (error) {
+      files.report(error);
+      throw error;
+    }
+  }
+  readonly setPurgeBefore = (vnode: number, version: number): void => this.#horizons.set(vnode, version);
+  readonly purgeBefore = (vnode: number): number => this.#horizons.of(vnode);
 
   scan(request: ScanRequest, snapshot: number, visit: ScanVisitor): ScanEnd {
     this.#checkOpen();

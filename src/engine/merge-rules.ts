@@ -18,6 +18,8 @@
  *    the clock that gives its successor an expiry idempotencyTtlMs later. So where one has expired, all older
  *    ones of its key expired at least idempotencyTtlMs before, and none comes back while the clock does not go
  *    back further than that. No replica waits to hear of it: a repeat after the expiry is a new write.
+ *    The same holds for promises and outcomes of SERIAL (KEYSPACE_PROMISES, KEYSPACE_OUTCOMES): those of a key come with
+ *    rising expiry.
  * 5. Records of vnodes that the shard does not own go, live ones too: their new owner took them over before
  *    the ownership was changed in the manifest.
  * 6. What is kept is kept as it is, byte for byte; an expired record loses its value and nothing else.
@@ -27,7 +29,7 @@ import {
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   flagsAt,
-  KEYSPACE_IDEMPOTENCY,
+  KEYSPACE_USER,
   keyLengthAt,
   keyspaceAt,
   RECORD_HEADER_BYTES,
@@ -36,6 +38,7 @@ import {
   tokenLoAt,
   versionAt,
 } from '../base/record.ts';
+import { vnodeOf } from '../base/token.ts';
 import type { CompactJob, Ownership } from './contract.ts';
 import { OutsideSources } from './merge-outside.ts';
 import { owns } from './token-range.ts';
@@ -58,12 +61,14 @@ export class MergeRules {
   readonly #graceMs: number;
   readonly #ownership: Ownership;
   readonly #outside: OutsideSources;
+  readonly #purgeBefore: Float64Array | null;
 
-  constructor(job: Pick<CompactJob, 'nowMs' | 'gcGraceMs' | 'ownership' | 'outside'>) {
+  constructor(job: Pick<CompactJob, 'nowMs' | 'gcGraceMs' | 'ownership' | 'outside' | 'purgeBefore'>) {
     this.#nowMs = job.nowMs;
     this.#graceMs = job.gcGraceMs;
     this.#ownership = job.ownership;
     this.#outside = new OutsideSources(job.outside);
+    this.#purgeBefore = job.purgeBefore ?? null;
   }
 
   fateOf(view: DataView, bytes: Uint8Array, offset: number): Fate {
@@ -74,17 +79,26 @@ export class MergeRules {
     const version = versionAt(view, offset);
     if ((flags & FLAG_TOMBSTONE) !== 0) {
       const old = this.#nowMs - version / 1000 >= this.#graceMs;
-      return old && this.#outsideIsNewer(hi, view, offset, version) ? FATE_DROP : FATE_KEEP;
+      return old && this.#mayPurge(hi, version) && this.#outsideIsNewer(hi, view, offset, version)
+        ? FATE_DROP
+        : FATE_KEEP;
     }
     const expiresMs = expiresMsAt(view, offset);
     if ((flags & FLAG_EXPIRING) === 0 || expiresMs > this.#nowMs) return FATE_KEEP;
-    if (keyspaceAt(view, offset) === KEYSPACE_IDEMPOTENCY) return FATE_DROP;
-    if (this.#nowMs - expiresMs >= this.#graceMs && this.#outsideIsNewer(hi, view, offset, version))
+    // Outcomes and promises: nobody asks for them any more, nor for older ones.
+    if (keyspaceAt(view, offset) !== KEYSPACE_USER) return FATE_DROP;
+    const old = this.#nowMs - expiresMs >= this.#graceMs;
+    if (old && this.#mayPurge(hi, version) && this.#outsideIsNewer(hi, view, offset, version))
       return FATE_DROP;
     this.#bury(view, bytes, offset);
     return FATE_BURY;
   }
 
+  /** Whether all replicas are known to have the dead record. */
+  #mayPurge(hi: number, version: number): boolean {
+    const before = this.#purgeBefore;
+    return before === null || version < (before[vnodeOf(hi, this.#ownership.vnodes)] as number);
+  }
   #outsideIsNewer(hi: number, view: DataView, offset: number, version: number): boolean {
     return this.#outside.versionMinAt(hi, tokenLoAt(view, offset)) > version;
   }

@@ -4,7 +4,7 @@
  */
 import { defined } from '../base/assert.ts';
 import type { RecordCursor } from '../ipc/contract.ts';
-import type { TableMeta, TableReader } from './contract.ts';
+import type { TableMeta, TableReader, TableRecordCursor } from './contract.ts';
 import { compareFirst, compareTokens } from './token-range.ts';
 
 /** Sorts tables into as few runs as there can be: as many as overlap at one token. */
@@ -31,7 +31,7 @@ export class RunCursor implements RecordCursor {
   readonly #open: (meta: TableMeta) => TableReader;
   #next = 0;
   #reader: TableReader | null = null;
-  #cursor: RecordCursor | null = null;
+  #cursor: TableRecordCursor | null = null;
 
   /** `tables` in order of their tokens, none overlapping another. Opens nothing before `start`. */
   constructor(tables: readonly TableMeta[], open: (meta: TableMeta) => TableReader) {
@@ -50,6 +50,7 @@ export class RunCursor implements RecordCursor {
   }
 
   close(): void {
+    this.#cursor?.release();
     this.#reader?.close();
     this.#reader = null;
     this.#cursor = null;

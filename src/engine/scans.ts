@@ -48,10 +48,26 @@ export function scanPage(
   nowMs: number,
   visit: ScanVisitor,
 ): ScanEnd {
+  const cursors = version.cursors(request.from);
+  try {
+    return readPage(request, cursors, memtables, ownership, nowMs, visit);
+  } finally {
+    for (const cursor of cursors) cursor.release();
+  }
+}
+
+function readPage(
+  request: ScanRequest,
+  tables: readonly RecordCursor[],
+  memtables: MemtableList | null,
+  ownership: Ownership,
+  nowMs: number,
+  visit: ScanVisitor,
+): ScanEnd {
   const { from } = request;
-  const cursors = version.cursors(from);
-  if (memtables !== null) cursors.push(...memtableCursors(memtables, from));
-  const cursor = new MergeCursor(cursors);
+  const cursor = new MergeCursor(
+    memtables === null ? tables : [...tables, ...memtableCursors(memtables, from)],
+  );
   if (request.exclusive && cursor.valid && isAt(cursor, from)) cursor.next();
   const place = new LastPlace(from);
   let shown = 0;

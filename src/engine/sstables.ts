@@ -1,5 +1,6 @@
 /** The tables that jobs work with: SSTables, read by cursors and around any cache. One per thread. */
 import type { Clock } from '../base/clock.ts';
+import { systemSeed } from '../base/random.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { BlockCache } from './block-cache.ts';
 import type { TableBuilder, TableMeta, TableOptions, TableReader } from './contract.ts';
@@ -25,7 +26,7 @@ export class Sstables implements TableFactory {
     return tableNumberOfName(name);
   }
   create(fs: FileSystem, directory: string, number: number, options: TableOptions): TableBuilder {
-    return createTable(fs, directory, number, options);
+    return createTable(fs, directory, number, options, systemSeed(), this.#cache.buffers);
   }
   open(fs: FileSystem, directory: string, meta: TableMeta): TableReader {
     return openTable(fs, directory, meta, this.#cache, this.#policy);

@@ -25,6 +25,7 @@ import {
 } from '../base/record.ts';
 import type { File, FileSystem } from '../vfs/file-system.ts';
 import type { TableBuilder, TableMeta, TableOptions } from './contract.ts';
+import { NO_BUFFER, type TableBuffer, TableBuffers } from './table-buffers.ts';
 import { FilterBuilder } from './table-filter-builder.ts';
 import {
   encodeFooter,
@@ -48,6 +49,7 @@ export function createTable(
   number: number,
   options: TableOptions,
   salt = systemSeed(),
+  buffers = new TableBuffers(),
 ): TableBuilder {
   assert(
     options.blockBytes >= 1 && options.blockBytes <= limits.tableBlockBytesMax,
@@ -57,7 +59,7 @@ export function createTable(
     options.bloomBitsPerKey >= 0 && options.bloomBitsPerKey <= limits.tableBloomBitsPerKeyMax,
     () => `table: ${options.bloomBitsPerKey} filter bits a key, at most ${limits.tableBloomBitsPerKeyMax}`,
   );
-  return new SortedTableBuilder(fs, directory, number, options, salt >>> 0);
+  return new SortedTableBuilder(fs, directory, number, options, salt >>> 0, buffers);
 }
 
 class SortedTableBuilder implements TableBuilder {
@@ -75,8 +77,8 @@ class SortedTableBuilder implements TableBuilder {
   #dataFrames = 0;
   #open = true;
 
-  #block: Uint8Array;
-  #view: DataView;
+  readonly #buffers: TableBuffers;
+  #block: TableBuffer;
   #used = 0;
   #starts = new Uint32Array(RECORDS_START);
   #count = 0;
@@ -88,17 +90,24 @@ class SortedTableBuilder implements TableBuilder {
   #lastKeyLength = -1;
   #sharesToken = false;
 
-  constructor(fs: FileSystem, directory: string, number: number, options: TableOptions, salt: number) {
+  constructor(
+    fs: FileSystem,
+    directory: string,
+    number: number,
+    options: TableOptions,
+    salt: number,
+    buffers: TableBuffers,
+  ) {
     this.number = number;
     this.#fs = fs;
     this.#path = tablePath(directory, number);
     this.#options = options;
     this.#salt = salt;
-    this.#block = new Uint8Array(2 * options.blockBytes + 64);
-    this.#view = new DataView(this.#block.buffer);
+    this.#buffers = buffers;
+    this.#block = buffers.take(2 * options.blockBytes + 64);
     this.#filter = new FilterBuilder(options.bloomBitsPerKey);
     this.#file = fs.open(this.#path, 'create');
-    this.#output = new TableOutput(this.#file, salt);
+    this.#output = new TableOutput(this.#file, salt, buffers);
   }
 
   get bytes(): number {
@@ -158,14 +167,21 @@ class SortedTableBuilder implements TableBuilder {
     this.#output.flush();
     this.#file.syncSync();
     this.#file.close();
-    this.#open = false;
+    this.#end();
     return meta;
   }
 
   abandon(): void {
-    this.#open = false;
+    this.#end();
     this.#file.close();
     if (this.#fs.exists(this.#path)) this.#fs.unlink(this.#path);
+  }
+
+  #end(): void {
+    this.#open = false;
+    this.#output.release();
+    this.#buffers.give(this.#block);
+    this.#block = NO_BUFFER;
   }
 
   #checkOrder(view: DataView, bytes: Uint8Array, offset: number): void {
@@ -183,13 +199,13 @@ class SortedTableBuilder implements TableBuilder {
 
   #copyIn(bytes: Uint8Array, offset: number, size: number): void {
     const needed = this.#used + size + 4 * (this.#count + 2);
-    if (needed > this.#block.length) {
-      const wider = new Uint8Array(needed);
-      wider.set(this.#block.subarray(0, this.#used));
+    if (needed > this.#block.bytes.length) {
+      const wider = this.#buffers.take(needed);
+      wider.bytes.set(this.#block.bytes.subarray(0, this.#used));
+      this.#buffers.give(this.#block);
       this.#block = wider;
-      this.#view = new DataView(wider.buffer);
     }
-    this.#block.set(bytes.subarray(offset, offset + size), this.#used);
+    this.#block.bytes.set(bytes.subarray(offset, offset + size), this.#used);
     if (this.#count === this.#starts.length) {
       const wider = new Uint32Array(2 * this.#count);
       wider.set(this.#starts);
@@ -211,26 +227,26 @@ class SortedTableBuilder implements TableBuilder {
 
   /** Writes the block as a data frame, and the pages that became full with it. */
   #endBlock(): void {
+    const { bytes, view } = this.#block;
     let end = this.#used;
-    for (let i = 0; i < this.#count; i++, end += 4)
-      this.#view.setUint32(end, this.#starts[i] as number, true);
-    this.#view.setUint32(end, this.#count, true);
+    for (let i = 0; i < this.#count; i++, end += 4) view.setUint32(end, this.#starts[i] as number, true);
+    view.setUint32(end, this.#count, true);
     const position = this.#output.position;
     const length = this.#output.frame(
       FRAME_DATA,
       this.#count,
-      this.#block,
+      bytes,
       0,
       end + 4,
       this.#options.compression === 'snappy',
     );
     this.#page.add(
-      tokenHiAt(this.#view, 0),
-      tokenLoAt(this.#view, 0),
+      tokenHiAt(view, 0),
+      tokenLoAt(view, 0),
       position,
       length,
-      keyspaceAt(this.#view, 0),
-      this.#sharesToken ? keyAt(this.#view, this.#block, 0) : null,
+      keyspaceAt(view, 0),
+      this.#sharesToken ? keyAt(view, bytes, 0) : null,
     );
     this.#dataFrames++;
     this.#used = 0;
@@ -251,11 +267,12 @@ class SortedTableBuilder implements TableBuilder {
   #writeIndex(index: IndexBuilder, kind: number): number {
     const length = index.bytes;
     const entries = index.count;
-    if (length > this.#block.length) {
-      this.#block = new Uint8Array(length);
-      this.#view = new DataView(this.#block.buffer);
+    if (length > this.#block.bytes.length) {
+      this.#buffers.give(this.#block);
+      this.#block = this.#buffers.take(length);
     }
-    index.take(this.#block, this.#view, 0);
-    return this.#output.frame(kind, entries, this.#block, 0, length, false);
+    const { bytes, view } = this.#block;
+    index.take(bytes, view, 0);
+    return this.#output.frame(kind, entries, bytes, 0, length, false);
   }
 }

@@ -6,6 +6,7 @@
 import { limits } from '../base/limits.ts';
 import type { File } from '../vfs/file-system.ts';
 import { compressed } from './block-codec.ts';
+import { NO_BUFFER, type TableBuffer, type TableBuffers } from './table-buffers.ts';
 import {
   FRAME_HEADER_BYTES,
   type FrameFields,
@@ -18,18 +19,18 @@ import {
 export class TableOutput {
   readonly #file: File;
   readonly #salt: number;
-  #buffer: Uint8Array;
-  #view: DataView;
+  readonly #buffers: TableBuffers;
+  #buffer: TableBuffer;
   #used = 0;
   #written = 0;
   #synced = 0;
   readonly #fields: FrameFields = { kind: 0, compression: 0, storedBytes: 0, rawBytes: 0, entries: 0 };
 
-  constructor(file: File, salt: number) {
+  constructor(file: File, salt: number, buffers: TableBuffers) {
     this.#file = file;
     this.#salt = salt;
-    this.#buffer = new Uint8Array(limits.tableWriteChunkBytes);
-    this.#view = new DataView(this.#buffer.buffer);
+    this.#buffers = buffers;
+    this.#buffer = buffers.take(limits.tableWriteChunkBytes);
   }
 
   /** Where the next frame goes: the bytes appended so far. */
@@ -50,14 +51,21 @@ export class TableOutput {
     const stored = smaller === null ? length : smaller.length;
     this.#room(frameBytes(stored));
     const payloadAt = this.#used + FRAME_HEADER_BYTES;
-    this.#buffer.set(smaller ?? bytes.subarray(start, start + length), payloadAt);
+    this.#buffer.bytes.set(smaller ?? bytes.subarray(start, start + length), payloadAt);
     const fields = this.#fields;
     fields.kind = kind;
     fields.compression = smaller === null ? STORED_RAW : STORED_SNAPPY;
     fields.storedBytes = stored;
     fields.rawBytes = length;
     fields.entries = entries;
-    const size = sealFrame(this.#buffer, this.#view, this.#used, fields, this.#salt, this.position);
+    const size = sealFrame(
+      this.#buffer.bytes,
+      this.#buffer.view,
+      this.#used,
+      fields,
+      this.#salt,
+      this.position,
+    );
     this.#used += size;
     return size;
   }
@@ -65,12 +73,12 @@ export class TableOutput {
   /** Appends bytes as they are. */
   append(bytes: Uint8Array): void {
     this.#room(bytes.length);
-    this.#buffer.set(bytes, this.#used);
+    this.#buffer.bytes.set(bytes, this.#used);
     this.#used += bytes.length;
   }
 
   flush(): void {
-    if (this.#used > 0) this.#file.writeSync(this.#buffer, 0, this.#used, this.#written);
+    if (this.#used > 0) this.#file.writeSync(this.#buffer.bytes, 0, this.#used, this.#written);
     this.#written += this.#used;
     this.#used = 0;
     if (this.#written - this.#synced < limits.tableSyncBytes) return;
@@ -78,10 +86,16 @@ export class TableOutput {
     this.#synced = this.#written;
   }
 
+  /** Nothing more comes: gives the buffer back. */
+  release(): void {
+    this.#buffers.give(this.#buffer);
+    this.#buffer = NO_BUFFER;
+  }
+
   #room(bytes: number): void {
-    if (this.#used + bytes > this.#buffer.length) this.flush();
-    if (bytes <= this.#buffer.length) return;
-    this.#buffer = new Uint8Array(bytes);
-    this.#view = new DataView(this.#buffer.buffer);
+    if (this.#used + bytes > this.#buffer.bytes.length) this.flush();
+    if (bytes <= this.#buffer.bytes.length) return;
+    this.#buffers.give(this.#buffer);
+    this.#buffer = this.#buffers.take(bytes);
   }
 }

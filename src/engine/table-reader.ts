@@ -11,7 +11,7 @@ import { assert } from '../base/assert.ts';
 import { ClosedError, CorruptionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { comparePlace, recordFault } from '../base/record.ts';
-import type { RecordCursor, SeekTarget } from '../ipc/contract.ts';
+import type { SeekTarget } from '../ipc/contract.ts';
 import type { File, FileSystem } from '../vfs/file-system.ts';
 import type { BlockCache } from './block-cache.ts';
 import { countAt, entryBytes, entryPosition, findEntry, findRecord, recordOffsetAt } from './block-search.ts';
@@ -26,6 +26,7 @@ import {
   type TableLookupListener,
   type TableMeta,
   type TableReader,
+  type TableRecordCursor,
 } from './contract.ts';
 import type { ReadPolicy } from './read-policy.ts';
 import { TableCursor } from './table-cursor.ts';
@@ -166,9 +167,10 @@ class SortedTableReader implements TableReader {
     return outcome;
   }
 
-  cursor(from: SeekTarget | null): RecordCursor {
+  cursor(from: SeekTarget | null): TableRecordCursor {
     if (this.#closed) throw new ClosedError(`${this.path} is closed`);
-    return new TableCursor(this.#file, this.meta, this.#shape, this.#root, from, () => this.#closed);
+    const { buffers } = this.#cache;
+    return new TableCursor(this.#file, this.meta, this.#shape, this.#root, buffers, from, () => this.#closed);
   }
 
   close(): void {

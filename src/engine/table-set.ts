@@ -8,8 +8,8 @@
  * 3. `flushes` rises with every table that comes from a memtable, and before that memtable goes.
  */
 import { assert } from '../base/assert.ts';
-import type { RecordCursor, SeekTarget } from '../ipc/contract.ts';
-import type { TableMeta, TableReader } from './contract.ts';
+import type { SeekTarget } from '../ipc/contract.ts';
+import type { TableMeta, TableReader, TableRecordCursor } from './contract.ts';
 import { newestFirst } from './manifest-state.ts';
 import { formRuns } from './merge-run.ts';
 import { compareTokens } from './token-range.ts';
@@ -47,8 +47,8 @@ export class TableVersion {
     return this.#runs;
   }
 
-  /** One cursor for each run that has records at or after `from`. */
-  cursors(from: SeekTarget | null): RecordCursor[] {
+  /** One cursor for each run that has records at or after `from`, to be released. */
+  cursors(from: SeekTarget | null): TableRecordCursor[] {
     return this.runs.map((run) => new TableRunCursor(run, from));
   }
 }
@@ -148,14 +148,14 @@ function retire({ reader, obsolete }: OpenTable, remove: (path: string) => void)
 const NO_BYTES = new Uint8Array(0);
 
 /** Steps through tables that do not overlap, one after another; each is sought only when its turn has come. */
-class TableRunCursor implements RecordCursor {
+class TableRunCursor implements TableRecordCursor {
   bytes: Uint8Array = NO_BYTES;
   view: DataView = new DataView(NO_BYTES.buffer);
   offset = 0;
   valid = false;
   readonly #run: readonly TableReader[];
   #next: number;
-  #cursor: RecordCursor | null = null;
+  #cursor: TableRecordCursor | null = null;
 
   constructor(run: readonly TableReader[], from: SeekTarget | null) {
     this.#run = run;
@@ -167,6 +167,11 @@ class TableRunCursor implements RecordCursor {
   next(): void {
     this.#cursor?.next();
     this.#show();
+  }
+
+  release(): void {
+    this.#cursor?.release();
+    this.valid = false;
   }
 
   #show(): void {

@@ -62,3 +62,11 @@ export function owns(ownership: Ownership, hi: number): boolean {
 
 /** Finest cut of a shard's tokens: one part for each of the most vnodes there can be. */
 export const PART_BITS_MAX = Math.log2(limits.vnodesMax);
+
+/** Whether a token lies in `range`. */
+export function covers(range: TokenRange, hi: number, lo: number): boolean {
+  return (
+    compareTokens(range.firstHi, range.firstLo, hi, lo) <= 0 &&
+    compareTokens(hi, lo, range.lastHi, range.lastLo) <= 0
+  );
+}

@@ -1,19 +1,26 @@
 /**
- * Whether a group of the commit log is written and synced on the shard's thread or through the thread pool. On a
- * disk that syncs in 0.2 ms the two ways through the pool take longer than the disk; on one that takes 10 ms, reads must
- * not wait behind it. Groups are taken inline while they last less than `inlineUsMax` on average, in whichever way
- * they went: a slow disk shows by a few groups, and a disk that is fast again too.
+ * Whether a group of the commit log is written and synced on the shard's thread or through the thread pool. On a disk that
+ * syncs in 0.2 ms the two ways through the pool take longer than the disk; on one that takes 10 ms, reads must not wait
+ * behind it. What counts is how most of the recent groups went, and not their average: a single stop of 20 ms says nothing
+ * about the disk. Groups in the pool cannot tell a slow disk from a machine that is short of processor time, which the
+ * pool would only make shorter: so one in a while goes inline all the same, ever more rarely while it stays slow.
  */
 import type { Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
 
-/** Of the newest group in the average. */
-const WEIGHT = 1 / 8;
+/** Slow groups less fast ones: from here on the pool takes them. */
+const SLOW_MAX = 8;
+/** As far as the count goes: so many fast ones bring it back. */
+const SLOW_CEILING = 2 * SLOW_MAX;
 
 export class GroupPace {
   readonly #clock: Clock;
   readonly #inlineUsMax: number;
-  #averageUs = 0;
+  #slow = 0;
   #startedMs = 0;
+  #probing = false;
+  #probeMs: number = limits.walInlineProbeMsMin;
+  #probeAtMs = 0;
 
   /** `inlineUsMax` 0: never inline. */
   constructor(clock: Clock, inlineUsMax: number) {
@@ -24,11 +31,26 @@ export class GroupPace {
   /** A group starts; whether it goes inline. */
   start(): boolean {
     this.#startedMs = this.#clock.monotonicMs();
-    return this.#averageUs < this.#inlineUsMax;
+    if (this.#inlineUsMax === 0) return false;
+    if (this.#slow < SLOW_MAX) return true;
+    this.#probing = this.#startedMs >= this.#probeAtMs;
+    return this.#probing;
   }
   /** It has ended. */
   end(): void {
-    const us = (this.#clock.monotonicMs() - this.#startedMs) * 1000;
-    this.#averageUs += (us - this.#averageUs) * WEIGHT;
+    const nowMs = this.#clock.monotonicMs();
+    const slow = (nowMs - this.#startedMs) * 1000 >= this.#inlineUsMax;
+    const before = this.#slow;
+    if (slow) this.#slow = Math.min(before + 1, SLOW_CEILING);
+    // The disk itself, and it is fast: the next one that is slow says otherwise again.
+    else if (this.#probing) this.#slow = SLOW_MAX - 1;
+    else this.#slow = Math.max(before - 1, 0);
+    if (this.#slow < SLOW_MAX) this.#probeMs = limits.walInlineProbeMsMin;
+    else if (before < SLOW_MAX) this.#probeAtMs = nowMs + this.#probeMs;
+    else if (this.#probing) {
+      this.#probeMs = Math.min(2 * this.#probeMs, limits.walInlineProbeMsMax);
+      this.#probeAtMs = nowMs + this.#probeMs;
+    }
+    this.#probing = false;
   }
 }

@@ -65,7 +65,7 @@ export class SpareSegments {
   /** Keeps the file at `path`, of a segment that is no longer needed, or deletes it. */
   recycle(path: string): void {
     if (this.#ready.length + (this.preparing ? 1 : 0) >= limits.walSpareSegmentsMax || !this.#fits(path)) {
-      this.#fs.unlink(path);
+      this.#fs.discard(path);
       return;
     }
     const spare = this.#nextPath();

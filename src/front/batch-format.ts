@@ -2,6 +2,7 @@
 import { Encoder } from 'cbor-x';
 import { BadRequestError, ValueTooLargeError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import type { SloppyCode } from '../shard/contract.ts';
 import { decodeBase64, parseJsonObject } from './json.ts';
 import { keyOfField } from './key-text.ts';
 import { CBOR_TYPE } from './media.ts';
@@ -27,6 +28,8 @@ export interface BatchOp {
   readonly ttlMs: number;
   /** -1: not conditional. */
   readonly version: number;
+  readonly consistency: number;
+  readonly sloppy: SloppyCode;
 }
 
 /** One result; `value` is in base64 for JSON and bytes for CBOR. */
@@ -35,6 +38,8 @@ export interface BatchResult {
   readonly version?: number;
   readonly value?: string | Uint8Array;
   readonly ttl?: number;
+  /** Acknowledged with the help of stand-ins. */
+  readonly sloppy?: true;
   readonly error?: { readonly code: string; readonly message: string; readonly version?: number };
 }
 
@@ -89,7 +94,8 @@ export function parseOp(item: unknown, inCbor: boolean, keyBytesMax: number, val
     throw new BadRequestError('a key that is no valid UTF-8, or has U+FFFD, is a byte string in CBOR');
   const key = keyOfField(keyField, keyBytesMax);
   const value = op === 'put' ? valueOfField(fields.value, inCbor, valueBytesMax) : EMPTY;
-  return { op, key, value, ttlMs: options.ttlMs, version: options.version };
+  const { ttlMs, version, consistency, sloppy } = options;
+  return { op, key, value, ttlMs, version, consistency, sloppy };
 }
 
 function valueOfField(field: unknown, inCbor: boolean, valueBytesMax: number): Uint8Array {

@@ -152,6 +152,8 @@ class BatchRun extends Run {
       request.condition = Condition.VERSION;
       request.version = op.version;
     }
+    request.consistency = op.consistency;
+    request.sloppy = op.sloppy;
     request.deadlineMs = this.deadlineMs;
     return this.send(index);
   }
@@ -161,7 +163,12 @@ class BatchRun extends Run {
       const version = reply.status === Status.VERSION_MISMATCH ? reply.version : -1;
       this.#fail(index, reply.status, messageOf(reply), version);
     } else if (this.#ops[index]?.op === 'get') this.#found(index, reply);
-    else this.#results[index] = { status: 204, version: reply.version };
+    else
+      this.#results[index] = {
+        status: 204,
+        version: reply.version,
+        ...(reply.sloppy ? { sloppy: true } : {}),
+      };
     // Its value has been written: nothing of it is needed any more.
     this.#ops[index] = null;
   }

@@ -1,114 +1,141 @@
-/** /v1/cluster, /v1/cluster/ring and /v1/cluster/key/{key} of a node that is alone. Front-end thread. */
+/**
+ * /v1/cluster and what lies under it: questions about the cluster and changes of it, which the coordinator answers.
+ * Front-end thread; what is asked and answered is JSON, and passes through here as it is.
+ */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import { BadRequestError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
-import { hashToken, shardOf, token, vnodeOf } from '../base/token.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
+import { bodyTooLarge } from './bodies.ts';
+import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
-import { keyMember } from './key-text.ts';
+import { parseJsonObject } from './json.ts';
+import { Kind } from './kv.ts';
+import { checkEncoding, JSON_TYPE, mediaTypeOf } from './media.ts';
 import { Metric } from './metrics.ts';
-import { secondsLeft } from './record-answer.ts';
 import { queryPairs, RequestOptions, readTimeout } from './request-options.ts';
 import { messageOf } from './requests.ts';
 import { Run } from './run.ts';
 
 const KEY_PATH = '/v1/cluster/key/';
-const UNNAMED = { nodeId: 'local', clusterName: 'ringkv' };
+const CLUSTER_PATH = '/v1/cluster/';
+/** Changes that an operator may ask for, each a POST to /v1/cluster/NAME with its parameters as a JSON object. */
+export const CLUSTER_CHANGES = [
+  'join',
+  'decommission',
+  'replace',
+  'reweigh',
+  'repair',
+  'drain',
+  'undo',
+] as const;
 
-/** The number of the ring map: it has not changed since the node was made. */
-const RING_NUMBER = 1;
-
-export function describeCluster(state: FrontState, port: number): unknown {
-  const { nodeId, clusterName } = state.options.node ?? UNNAMED;
-  const { host, notReady } = state.options;
-  const reason = notReady();
-  const { shards, vnodes } = state.requests.client;
-  const condition = reason === '' ? { state: 'up' } : { state: 'down', reason };
-  return {
-    clusterName,
-    ring: RING_NUMBER,
-    replicas: 1,
-    nodes: [{ nodeId, host, port, ...condition, shards, vnodes }],
-  };
-}
-
-/** Vnodes as ranges, first to last, inclusive, with the node that owns them. */
-export function describeRing(state: FrontState): unknown {
-  const { nodeId } = state.options.node ?? UNNAMED;
-  const { vnodes } = state.requests.client;
-  return {
-    ring: RING_NUMBER,
-    vnodes,
-    replicas: 1,
-    ranges: [{ first: 0, last: vnodes - 1, nodes: [nodeId] }],
-  };
-}
-
-/** Where a key lives and what its replica holds. */
-export class KeyPlaces {
+export class ClusterRoutes {
   readonly #state: FrontState;
   readonly #options = new RequestOptions();
   constructor(state: FrontState) {
     this.#state = state;
   }
 
-  get(res: HttpResponse, req: HttpRequest, head: boolean): void {
+  status(res: HttpResponse, req: HttpRequest, head: boolean): void {
+    this.#ask(res, req, head, () => ({ ask: 'status' }));
+  }
+  ring(res: HttpResponse, req: HttpRequest, head: boolean): void {
+    this.#ask(res, req, head, () => ({ ask: 'ring' }));
+  }
+  /** Where a key lives and what its replicas hold. */
+  key(res: HttpResponse, req: HttpRequest, head: boolean): void {
+    this.#ask(res, req, head, () => {
+      const key = this.#state.keys.decode(req.getUrl(), KEY_PATH.length);
+      return { ask: 'key', key: Buffer.from(key).toString('base64') };
+    });
+  }
+
+  #ask(res: HttpResponse, req: HttpRequest, head: boolean, question: () => object): void {
     const state = this.#state;
     const startMs = state.clock.monotonicMs();
     try {
       queryPairs(req.getQuery() ?? '', []);
       this.#options.reset();
       readTimeout(req.getHeader('x-ringkv-timeout'), this.#options);
-      const key = state.keys.decode(req.getUrl(), KEY_PATH.length);
-      new KeyRun(state, startMs, head, this.#options.timeoutMs, new Uint8Array(key)).begin(res);
+      new ClusterRun(state, startMs, head, this.#options.timeoutMs, question()).begin(res);
     } catch (error) {
       state.refuse(res, error, Metric.OTHER, startMs, head);
     }
   }
+
+  /**
+   * A body of JSON is asked for even where it is `{}`: a page of another origin cannot send that type without the
+   * browser asking first, so no web page can change a cluster that its reader reaches.
+   */
+  change(res: HttpResponse, req: HttpRequest): void {
+    const state = this.#state;
+    const { heads } = state;
+    const startMs = state.clock.monotonicMs();
+    try {
+      heads.read(req);
+      queryPairs(req.getQuery() ?? '', []);
+      const mediaType = mediaTypeOf(heads.contentType, [JSON_TYPE], '');
+      checkEncoding(heads.contentEncoding);
+      const limit = limits.clusterChangeBytesMax;
+      if (heads.contentLength > limit) throw bodyTooLarge(heads.contentLength, limit);
+      const exchange = state.begin(res, Kind.CLUSTER, Metric.OTHER, startMs, false);
+      if (exchange === null) return;
+      try {
+        readTimeout(heads.timeout, exchange.options);
+      } catch (error) {
+        state.drop(exchange);
+        throw error;
+      }
+      exchange.mediaType = mediaType;
+      exchange.answerType = req.getUrl().slice(CLUSTER_PATH.length);
+      state.bodies.begin(exchange, limit, startMs);
+      res.onData(exchange.onData);
+    } catch (error) {
+      state.refuse(res, error, Metric.OTHER, startMs, false);
+    }
+  }
+
+  /** The whole body of a change is in `exchange.body`. The run takes the response over from the exchange. */
+  takeBody(exchange: Exchange): void {
+    const { res, answerType, startMs, options } = exchange;
+    if (res === null) return;
+    const fields = exchange.body.length === 0 ? {} : parseJsonObject(exchange.body);
+    if ('do' in fields || 'ask' in fields)
+      throw new BadRequestError(`unknown field ${'do' in fields ? 'do' : 'ask'}`);
+    const run = new ClusterRun(this.#state, startMs, false, options.timeoutMs, { ...fields, do: answerType });
+    this.#state.drop(exchange);
+    run.begin(res);
+  }
 }
 
-class KeyRun extends Run {
-  readonly #key: Uint8Array;
-  readonly #hi: number;
-  readonly #lo: number;
-  constructor(state: FrontState, startMs: number, head: boolean, timeoutMs: number, key: Uint8Array) {
+class ClusterRun extends Run {
+  readonly #question: Uint8Array;
+  constructor(state: FrontState, startMs: number, head: boolean, timeoutMs: number, question: object) {
     super(state, Metric.OTHER, startMs, head, timeoutMs);
-    this.#key = key;
-    hashToken(key);
-    this.#hi = token.hi;
-    this.#lo = token.lo;
+    this.#question = Buffer.from(JSON.stringify(question));
   }
 
   protected override next(): void {
+    if (this.inFlight > 0) return;
     const request = this.state.requests.blank();
-    request.op = Op.GET;
-    request.key = this.#key;
-    request.tokenHi = this.#hi;
-    request.tokenLo = this.#lo;
+    request.op = Op.CLUSTER;
+    request.value = this.#question;
     request.deadlineMs = this.deadlineMs;
     const status = this.send(0);
     if (status !== Status.OK) this.fail(status, '');
   }
 
-  /** A replica that cannot tell is part of the answer, not the end of it. */
   protected override take(reply: ShardReply): void {
-    const { nodeId } = this.state.options.node ?? UNNAMED;
-    const { vnodes, shards } = this.state.requests.client;
-    const hex = (word: number): string => word.toString(16).padStart(8, '0');
-    const place = {
-      token: hex(this.#hi) + hex(this.#lo),
-      vnode: vnodeOf(this.#hi, vnodes),
-      shard: shardOf(this.#hi, vnodes, shards),
-      replicas: [{ nodeId, ...this.#held(reply) }],
-    };
-    const member = JSON.parse(`{${keyMember(this.#key)}}`) as object;
-    this.answerJson({ ...member, ...place });
-  }
-
-  #held(reply: ShardReply): object {
-    if (reply.status === Status.NOT_FOUND) return { state: 'absent' };
-    if (reply.status !== Status.OK) return { state: 'error', message: messageOf(reply) };
-    const { version, expiresMs, length } = reply;
-    const ttl = expiresMs === 0 ? {} : { ttl: secondsLeft(expiresMs, this.state.clock.nowMs()) };
-    return { state: 'live', version, bytes: length, ...ttl };
+    if (reply.status !== Status.OK) {
+      this.fail(reply.status, messageOf(reply));
+      return;
+    }
+    const body = Buffer.from(reply.bytes.subarray(reply.start, reply.start + reply.length));
+    this.answer((res) => {
+      this.state.answers.endJson(res, 200, body, this.head);
+      return 200;
+    });
   }
 }

@@ -14,17 +14,10 @@ export interface FrontOptions {
   readonly maxValueBytes: number;
   /** '' while the node serves, otherwise why it does not: for /readyz. */
   readonly notReady: () => string;
-  /** For /v1/cluster; absent where there is no node around the front end, as in its own tests. */
-  readonly node?: FrontNode;
   /** Which front end of its process this is, from 0: a label of its metrics. */
   readonly frontend?: number;
   /** limits.connectionsMax where absent. */
   readonly connectionsMax?: number;
-}
-
-export interface FrontNode {
-  readonly nodeId: string;
-  readonly clusterName: string;
 }
 
 /** Made by `startFront(options): Promise<Front>` (front.ts), which rejects with a ListenError that names host and port. */

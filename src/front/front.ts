@@ -25,10 +25,9 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   const uws = await loadUws();
   const app = uws.App();
   const state = new FrontState(options);
-  let port = options.port;
-  addRoutes(app, state, () => port);
+  addRoutes(app, state);
   const socket = await listen(app, options.host, options.port, options.sharedPort);
-  port = uws.us_socket_local_port(socket);
+  const port = uws.us_socket_local_port(socket);
   const sweep = setInterval(() => state.sweep(), SWEEP_MS);
   let closing: Promise<void> | null = null;
   return {

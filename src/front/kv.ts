@@ -3,6 +3,7 @@
  * the handler; everything else is an exchange that waits for its shard.
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import { Consistency } from '../base/consistency.ts';
 import { BadRequestError, ValueTooLargeError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
@@ -47,7 +48,7 @@ const TRANSFER_ENCODING = nameOf('transfer-encoding');
 const VALUE_FIELD = ['value'];
 const encoder = new TextEncoder();
 
-export const Kind = { GET: 1, PUT: 2, DELETE: 3, BATCH: 4 } as const;
+export const Kind = { GET: 1, PUT: 2, DELETE: 3, BATCH: 4, CLUSTER: 5 } as const;
 
 export class KeyValue {
   readonly #state: FrontState;
@@ -86,6 +87,7 @@ export class KeyValue {
           ifMatch,
           ifNoneMatch,
           state.clock.nowMs() + options.timeoutMs,
+          options.consistency,
           startMs === 0 ? state.clock.monotonicMs() : startMs,
         );
         return;
@@ -103,6 +105,7 @@ export class KeyValue {
   #readOptions(req: HttpRequest): RequestOptions {
     const options = this.#options;
     options.timeoutMs = limits.requestTimeoutMsDefault;
+    options.consistency = 0;
     const query = req.getQuery();
     if (query !== undefined && query !== '') readQuery(query, READ_OPTIONS, options);
     readTimeout(req.getHeader(TIMEOUT), options);
@@ -124,6 +127,7 @@ export class KeyValue {
     ifMatch: string,
     ifNoneMatch: string,
     deadlineMs: number,
+    consistency: number,
     startMs: number,
   ): void {
     const exchange = this.#state.begin(res, Kind.GET, head ? Metric.HEAD : Metric.GET, startMs, head);
@@ -133,17 +137,18 @@ export class KeyValue {
     exchange.ifMatch = ifMatch;
     exchange.ifNoneMatch = ifNoneMatch;
     exchange.deadlineMs = deadlineMs;
-    this.#sendRead(exchange, key);
+    this.#sendRead(exchange, key, consistency);
   }
 
   /** `token` is that of `key`. */
-  #sendRead(exchange: Exchange, key: Uint8Array): void {
+  #sendRead(exchange: Exchange, key: Uint8Array, consistency: number): void {
     const request = this.#state.requests.blank();
     request.op = Op.GET;
     request.key = key;
     request.tokenHi = token.hi;
     request.tokenLo = token.lo;
     request.deadlineMs = exchange.deadlineMs;
+    request.consistency = consistency;
     this.#state.send(exchange);
   }
 
@@ -254,7 +259,7 @@ export class KeyValue {
     if (severalSteps) exchange.value = new Uint8Array(exchange.value);
     const { key } = exchange;
     hashToken(key);
-    if (condition.refused.length > 0) this.#sendRead(exchange, key);
+    if (condition.refused.length > 0) this.#sendRead(exchange, key, Consistency.SERIAL);
     else this.#sendWrite(exchange, key);
   }
 
@@ -271,6 +276,8 @@ export class KeyValue {
     request.condition = condition.condition;
     request.version = condition.version;
     request.deadlineMs = exchange.deadlineMs;
+    request.consistency = options.consistency;
+    request.sloppy = options.sloppy;
     if (options.idempotencyKey !== '') {
       request.idempotencyKey = encoder.encode(options.idempotencyKey);
       setFingerprint(request, options.ttlMs);
@@ -319,6 +326,7 @@ export class KeyValue {
     if (reply.status === Status.OK) {
       res.writeStatus('204 No Content');
       if (exchange.kind === Kind.PUT) res.writeHeader('ETag', `"${reply.version}"`);
+      if (reply.sloppy) res.writeHeader('X-RingKV-Sloppy', 'true');
       answers.endEmpty(res);
       exchange.http = 204;
       return false;

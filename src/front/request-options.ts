@@ -2,8 +2,10 @@
  * What a request may ask for besides key and value: read from a query, from JSON or CBOR fields, and from
  * headers, by one set of rules. Every refusal names the value, where it stood and what would have been right.
  */
+import { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { Sloppy, type SloppyCode } from '../shard/contract.ts';
 import { short } from './outcome.ts';
 import { percentDecode } from './percent.ts';
 
@@ -18,12 +20,17 @@ export class RequestOptions {
   timeoutMs: number = limits.requestTimeoutMsDefault;
   /** '': none. */
   idempotencyKey = '';
+  /** Consistency.*; 0: the default. */
+  consistency = 0;
+  sloppy: SloppyCode = Sloppy.UNSAID;
 
   reset(): void {
     this.ttlMs = 0;
     this.version = -1;
     this.timeoutMs = limits.requestTimeoutMsDefault;
     this.idempotencyKey = '';
+    this.consistency = 0;
+    this.sloppy = Sloppy.UNSAID;
   }
 }
 
@@ -35,10 +42,11 @@ export const READ_OPTIONS: readonly OptionName[] = ['consistency'];
 export const DELETE_OPTIONS: readonly OptionName[] = ['consistency', 'version', 'sloppy'];
 export const PUT_OPTIONS: readonly OptionName[] = ['consistency', 'ttl', 'version', 'sloppy'];
 
-/** With one replica all levels are the same: the level is checked and needs no further thought. */
-function checkConsistency(value: unknown): void {
-  if (!(LEVELS as readonly unknown[]).includes(value))
+function consistencyOf(value: unknown): ConsistencyCode {
+  const level = LEVELS.find((name) => name === value);
+  if (level === undefined)
     throw new BadRequestError(`consistency ${shown(value)} is none of ${LEVELS.join(', ')}`);
+  return Consistency[level];
 }
 
 function ttlMsOf(value: unknown): number {
@@ -58,11 +66,11 @@ function versionOf(value: unknown): number {
 }
 
 function set(options: RequestOptions, name: OptionName, value: unknown): void {
-  if (name === 'consistency') checkConsistency(value);
+  if (name === 'consistency') options.consistency = consistencyOf(value);
   else if (name === 'ttl') options.ttlMs = ttlMsOf(value);
   else if (name === 'version') options.version = versionOf(value);
-  else if (typeof value !== 'boolean')
-    throw new BadRequestError(`sloppy ${shown(value)} is neither true nor false`);
+  else if (typeof value === 'boolean') options.sloppy = value ? Sloppy.YES : Sloppy.NO;
+  else throw new BadRequestError(`sloppy ${shown(value)} is neither true nor false`);
 }
 
 /** Takes the options out of the fields of a body; `others` are the names that something else reads. */

@@ -11,6 +11,7 @@ import {
   type ShardClient,
   type ShardReply,
   type ShardRequest,
+  Sloppy,
 } from '../shard/contract.ts';
 import type { ReplySink } from './exchange.ts';
 
@@ -53,6 +54,8 @@ export class Requests implements ReplyHandler {
     request.limit = 0;
     request.withValues = false;
     request.snapshot = 0;
+    request.consistency = 0;
+    request.sloppy = Sloppy.UNSAID;
     return request;
   }
 

@@ -4,7 +4,7 @@ import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { ShardReply } from '../shard/contract.ts';
 import { Batches } from './batch.ts';
-import { describeCluster, describeRing, KeyPlaces } from './cluster-routes.ts';
+import { CLUSTER_CHANGES, ClusterRoutes } from './cluster-routes.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
 import { KeyValue, Kind } from './kv.ts';
@@ -23,15 +23,17 @@ const ROOT = {
   paths: ['/v1/kv/{key}', '/v1/batch', '/v1/scan', '/v1/cluster', '/healthz', '/readyz', '/metrics'],
 };
 
-/** `port` gives the port that is listened on, which is known later. */
-export function addRoutes(app: TemplatedApp, state: FrontState, port: () => number): void {
+export function addRoutes(app: TemplatedApp, state: FrontState): void {
   const kv = new KeyValue(state);
   const batches = new Batches(state);
   const scans = new Scans(state);
-  const places = new KeyPlaces(state);
+  const cluster = new ClusterRoutes(state);
   state.setRoutes({
-    takeBody: (exchange) =>
-      exchange.kind === Kind.BATCH ? batches.takeBody(exchange) : kv.takeBody(exchange),
+    takeBody: (exchange) => {
+      if (exchange.kind === Kind.BATCH) batches.takeBody(exchange);
+      else if (exchange.kind === Kind.CLUSTER) cluster.takeBody(exchange);
+      else kv.takeBody(exchange);
+    },
     takeReply: (exchange: Exchange, reply: ShardReply) => {
       if (exchange.kind !== Kind.GET) return kv.answerWrite(exchange, reply);
       kv.answerRead(exchange, reply);
@@ -52,16 +54,14 @@ export function addRoutes(app: TemplatedApp, state: FrontState, port: () => numb
     app.any(path, notAllowed(state, 'GET, HEAD, OPTIONS'));
   };
   read('/v1/scan', (res, req, head) => scans.get(res, req, head));
-  read('/v1/cluster/key/*', (res, req, head) => places.get(res, req, head));
+  read('/v1/cluster/key/*', (res, req, head) => cluster.key(res, req, head));
+  read('/v1/cluster/ring', (res, req, head) => cluster.ring(res, req, head));
+  read('/v1/cluster', (res, req, head) => cluster.status(res, req, head));
+  for (const change of CLUSTER_CHANGES) {
+    app.post(`/v1/cluster/${change}`, (res, req) => cluster.change(res, req));
+    app.any(`/v1/cluster/${change}`, notAllowed(state, 'POST, OPTIONS'));
+  }
   read('/metrics', (res, req, head) => scrape(state, res, req, head));
-  read(
-    '/v1/cluster',
-    document(state, () => describeCluster(state, port())),
-  );
-  read(
-    '/v1/cluster/ring',
-    document(state, () => describeRing(state)),
-  );
   read(
     '/',
     document(state, () => ROOT),

@@ -148,7 +148,7 @@ class ScanRun extends Run {
     onEnd: () => void,
   ) {
     super(state, Metric.SCAN, startMs, head, timeoutMs);
-    const { shards } = state.requests.client;
+    const { scanSources: shards } = state.requests.client;
     this.#query = query;
     this.#onEnd = onEnd;
     this.#shards = Array.from({ length: shards }, () => new ShardPages(query.from));
@@ -206,6 +206,13 @@ class ScanRun extends Run {
 
   #fetch(shard: number): void {
     if (this.ended) return;
+    if (this.state.requests.client.scanSources !== this.#shards.length) {
+      this.fail(
+        Status.OVERLOADED,
+        'the node became part of a cluster while the scan ran; nothing is lost, repeat it',
+      );
+      return;
+    }
     const from = this.#shards[shard]?.place ?? null;
     const request = this.state.requests.blank();
     request.op = Op.SCAN;

@@ -11,6 +11,7 @@ import {
   environmentName,
   fileName,
   flagName,
+  PEER_PORT_BY_PORT,
   type Setting,
   type SettingValue,
   settings,
@@ -119,12 +120,43 @@ function checkRelations(config: NodeConfig, sourceOf: (name: string) => string):
       `${formatSizeBytes(config.memtableBytes)} is below ${formatSizeBytes(least)}, which max-value-bytes ` +
         `${formatSizeBytes(config.maxValueBytes)} and max-key-bytes ${formatSizeBytes(config.maxKeyBytes)} need`,
     );
+  if (config.peerPort > PORT_MAX)
+    fail('peer-port', `${config.peerPort}, which is port + 1000, is above ${PORT_MAX}; name another`);
+  if (config.peerPort !== 0 && config.peerPort === config.port && config.peerHost === config.host)
+    fail('peer-port', `${config.peerPort} is the port for clients too; name another`);
+  if (config.replace !== '' && config.seeds === '')
+    fail('replace', `${config.replace} is to be replaced, and there are no seeds to find its cluster by`);
+  if (config.clusterName === '') fail('cluster-name', 'must not be empty');
+  if (config.rack === '') fail('rack', 'must not be empty');
+  if (config.inMemory && config.nodeId === '' && config.seeds !== '')
+    fail(
+      'seeds',
+      'a node with in-memory that joins a cluster is another node after each start; give it a node-id',
+    );
+  if (/^0{8}/.test(config.nodeId)) fail('node-id', `${config.nodeId} begins with eight zeros`);
+  const tls = [config.peerTlsCert, config.peerTlsKey, config.peerTlsCa].filter((path) => path !== '');
+  if (tls.length > 0 && tls.length < 3)
+    fail('peer-tls-cert', 'peer-tls-cert, peer-tls-key and peer-tls-ca go together');
   if (!isLoopback(config.host) && !config.insecureBind)
     fail(
       'host',
       `${JSON.stringify(config.host)} is reachable from other machines, and this version has no TLS; ` +
         'add --insecure-bind to listen there all the same',
     );
+  if (!isLoopback(config.peerHost) && tls.length === 0 && !config.insecureBind)
+    fail(
+      'peer-host',
+      `${JSON.stringify(config.peerHost)} is reachable from other machines; give peer-tls-cert, peer-tls-key and ` +
+        'peer-tls-ca, or add --insecure-bind to listen there without TLS',
+    );
+}
+
+const PORT_MAX = 65_535;
+const PEER_PORT_OFFSET = 1000;
+
+function peerPortOf(port: number, peerPort: number): number {
+  if (peerPort !== PEER_PORT_BY_PORT) return peerPort;
+  return port === 0 ? 0 : port + PEER_PORT_OFFSET;
 }
 
 function effective(given: ReadonlyMap<string, Given>): EffectiveConfig {
@@ -154,6 +186,18 @@ function effective(given: ReadonlyMap<string, Given>): EffectiveConfig {
     maxValueBytes: value('maxValueBytes'),
     maxKeyBytes: value('maxKeyBytes'),
     vnodes: value('vnodes'),
+    clusterName: value('clusterName'),
+    nodeId: value('nodeId'),
+    peerHost: value('peerHost') === '' ? value('host') : value('peerHost'),
+    peerPort: peerPortOf(value('port'), value('peerPort')),
+    seeds: value('seeds'),
+    replace: value('replace'),
+    replicas: value('replicas'),
+    rack: value('rack'),
+    repairIntervalMs: value('repairIntervalMs'),
+    peerTlsCert: value('peerTlsCert'),
+    peerTlsKey: value('peerTlsKey'),
+    peerTlsCa: value('peerTlsCa'),
     gcGraceMs: value('gcGraceMs'),
     logLevel: value('logLevel'),
     insecureBind: value('insecureBind'),

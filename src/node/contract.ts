@@ -22,6 +22,25 @@ export interface NodeConfig {
   readonly maxValueBytes: number;
   readonly maxKeyBytes: number;
   readonly vnodes: number;
+  readonly clusterName: string;
+  /** 32 hexadecimal digits; '' where the data directory decides. */
+  readonly nodeId: string;
+  /** '': that of `host`. */
+  readonly peerHost: string;
+  readonly peerPort: number;
+  /** host:port of peer listeners, separated by commas; '' for none. */
+  readonly seeds: string;
+  /** Id, or its first 8 digits, of a node whose place this one takes; '' for a place of its own. */
+  readonly replace: string;
+  readonly replicas: number;
+  /** RACK or ZONE/RACK. */
+  readonly rack: string;
+  /** 0: never. */
+  readonly repairIntervalMs: number;
+  /** Paths of PEM files; all three or none. */
+  readonly peerTlsCert: string;
+  readonly peerTlsKey: string;
+  readonly peerTlsCa: string;
   readonly gcGraceMs: number;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   readonly insecureBind: boolean;

@@ -45,6 +45,8 @@ export interface DataDirectoryOptions {
   readonly keepVnodes?: boolean;
   /** Of a new directory; one that exists keeps its number until it is resharded. */
   readonly shards: number;
+  /** What the node's id must be; '' or missing: what it is. */
+  readonly nodeId?: string;
   /** 32 hexadecimal digits, for a new directory. */
   readonly newNodeId: () => string;
 }
@@ -90,6 +92,9 @@ export class DataDirectory {
           `vnodes ${options.vnodes}: ${path} was made with ${node.vnodes} vnodes, which cannot change; ` +
             `start with vnodes ${node.vnodes}`,
         );
+      const { nodeId = '' } = options;
+      if (nodeId !== '' && nodeId !== node.nodeId)
+        throw new ConfigurationError(`node-id ${nodeId}: ${path} belongs to node ${node.nodeId}`);
       const layout = readLayout(fs, path, node.vnodes);
       removeOtherLayouts(fs, path, layout.number);
       return new DataDirectory(path, node, layout, lock);

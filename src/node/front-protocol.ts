@@ -17,22 +17,25 @@ export interface FrontThreadData {
   readonly vnodes: number;
   /** The thread's own, which every shard rings. */
   readonly doorbell: DoorbellMemory;
+  /** The thread's own, which the coordinator rings. */
+  readonly coordinatorDoorbell: DoorbellMemory;
 }
 
+/** Beside ClientCommand (client-thread.ts). */
 export type FrontCommand =
-  /** A shard serves: its channels and memtables. */
-  | { readonly kind: 'attach'; readonly ends: ShardClientEnds }
-  /** A shard's thread has ended: requests to it get SHARD_DOWN. */
-  | { readonly kind: 'detach'; readonly shard: number }
+  /** The way to the coordinator. */
+  | { readonly kind: 'coordinator'; readonly ends: ShardClientEnds }
+  /** The node is part of a cluster: requests go to the coordinator. */
+  | { readonly kind: 'coordinate' }
   /** For /readyz; '' while the node serves. */
   | { readonly kind: 'not-ready'; readonly reason: string }
   /** Once, when every shard is attached. */
   | { readonly kind: 'listen'; readonly port: number }
   | { readonly kind: 'close'; readonly graceMs: number };
 
+/** Beside ClientEvent. */
 export type FrontEvent =
-  | { readonly kind: 'attached'; readonly shard: number }
   | { readonly kind: 'listening'; readonly port: number }
-  | { readonly kind: 'failed'; readonly error: PlainError }
-  /** Nothing of uWebSockets.js is open any more: the thread may end. */
-  | { readonly kind: 'closed' };
+  /** No request is at the shards any more. */
+  | { readonly kind: 'coordinating' }
+  | { readonly kind: 'failed'; readonly error: PlainError };

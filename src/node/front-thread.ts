@@ -7,18 +7,21 @@
  */
 import { systemClock } from '../base/clock.ts';
 import { startFront } from '../front/front.ts';
-import { RingShardClient } from '../shard/shard-client.ts';
+import { newShardRequest, RingShardClient } from '../shard/shard-client.ts';
+import { SwitchingClient } from '../shard/switching-client.ts';
+import type { ClientCommand, ClientEvent } from './client-thread.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { plainError } from './job-port.ts';
 
-/** The default of a setting that this version does not have. */
-const CLUSTER_NAME = 'ringkv';
-
 export function runFrontThread(data: FrontThreadData): void {
-  const { port, host, sharedPort, maxKeyBytes, maxValueBytes, shards, vnodes, doorbell, nodeId, index } =
-    data;
-  const tell = (event: FrontEvent): void => port.postMessage(event);
-  const client = new RingShardClient({ shards, vnodes, doorbell, clock: systemClock });
+  const { port, host, sharedPort, maxKeyBytes, maxValueBytes, shards, vnodes, index } = data;
+  const tell = (event: FrontEvent | ClientEvent): void => port.postMessage(event);
+  const request = newShardRequest();
+  const common = { vnodes, clock: systemClock, request };
+  const client = new SwitchingClient(
+    new RingShardClient({ ...common, shards, doorbell: data.doorbell }),
+    new RingShardClient({ ...common, shards: 1, doorbell: data.coordinatorDoorbell }),
+  );
   let reason = 'the node is starting';
   let closeFront: (graceMs: number) => Promise<void> = () => Promise.resolve();
 
@@ -39,7 +42,6 @@ export function runFrontThread(data: FrontThreadData): void {
         maxKeyBytes,
         maxValueBytes,
         notReady: () => reason,
-        node: { nodeId, clusterName: CLUSTER_NAME },
         frontend: index,
       });
       closeFront = (graceMs) => front.close(graceMs);
@@ -49,14 +51,20 @@ export function runFrontThread(data: FrontThreadData): void {
       await end(0);
     }
   };
-  const obey = (command: FrontCommand): void => {
+  const obey = (command: FrontCommand | ClientCommand): void => {
     switch (command.kind) {
       case 'attach':
-        client.attach(command.ends);
+        client.direct.attach(command.ends);
         tell({ kind: 'attached', shard: command.ends.shard });
         return;
       case 'detach':
-        client.detach(command.shard);
+        client.direct.detach(command.shard);
+        return;
+      case 'coordinator':
+        client.coordinator.attach(command.ends);
+        return;
+      case 'coordinate':
+        client.coordinate(() => tell({ kind: 'coordinating' }));
         return;
       case 'not-ready':
         reason = command.reason;

@@ -8,18 +8,15 @@
  * it finds the free port where port 0 is asked for, and it refuses a port of another server, which the kernel would
  * silently share out between both.
  */
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { UnavailableError } from '../base/errors.ts';
-import { limits } from '../base/limits.ts';
 import { probePort } from '../front/front.ts';
 import { setHeadLimit } from '../front/http-head-limit.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
 import { portsOfEnds, type ShardClientEnds } from '../shard/shard-ends.ts';
-import type { ClientPeer } from './client-peer.ts';
+import { ClientThread } from './client-thread.ts';
 import type { NodeConfig } from './contract.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { errorOfPlain } from './job-port.ts';
-import { heapLimits, workerUrl } from './thread-pool.ts';
+import { newSettled } from './settled.ts';
 
 export interface FrontThreadsOptions {
   readonly config: NodeConfig;
@@ -65,6 +62,10 @@ export class FrontThreads {
     const { host } = this.#config;
     return `http://${host.includes(':') ? `[${host}]` : host}:${this.port}`;
   }
+  /** Resolves when no request of a front end is at the shards any more. */
+  async coordinate(): Promise<void> {
+    await Promise.all(this.peers.map((peer) => peer.coordinate()));
+  }
   setNotReady(reason: string): void {
     for (const peer of this.peers) peer.setNotReady(reason);
   }
@@ -73,101 +74,72 @@ export class FrontThreads {
   }
 }
 
-export class FrontThread implements ClientPeer {
-  readonly doorbell: DoorbellMemory = createDoorbell();
-  readonly #listening: Promise<number>;
-  readonly #port: MessagePort;
-  readonly #exited: Promise<void>;
-  /** By shard: who waits to hear that the thread has attached it. */
-  readonly #attaching = new Map<number, () => void>();
-  #closing = false;
+export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
+  /** Rung by the coordinator. */
+  readonly coordinatorDoorbell: DoorbellMemory;
+  readonly #listening = newSettled<number>();
+  readonly #coordinating = newSettled<void>();
 
   constructor(index: number, options: FrontThreadsOptions) {
     const { config, nodeId, onDeath } = options;
-    const { port1, port2 } = new MessageChannel();
-    this.#port = port1;
-    const { host, maxKeyBytes, maxValueBytes, shards, vnodes } = config;
-    const data: FrontThreadData = {
-      port: port2,
-      host,
-      sharedPort: config.frontends > 1,
-      maxKeyBytes,
-      maxValueBytes,
-      nodeId,
-      index,
-      shards,
-      vnodes,
-      doorbell: this.doorbell,
-    };
-    const worker = new Worker(workerUrl('front'), {
-      name: `front-${index}`,
-      workerData: data,
-      transferList: [port2],
-      resourceLimits: heapLimits(limits.threadHeapBytesMax),
-    });
-    let cause: Error | null = null;
-    worker.on('error', (error: Error) => {
-      cause = error;
-    });
-    let settle: { resolve: (port: number) => void; reject: (error: Error) => void } | null = null;
-    this.#listening = new Promise((resolve, reject) => {
-      settle = { resolve, reject };
-    });
-    const onEvent = (event: FrontEvent): void => {
-      if (event.kind === 'listening') settle?.resolve(event.port);
-      else if (event.kind === 'attached') this.#attaching.get(event.shard)?.();
-      else if (event.kind === 'failed') {
-        this.#closing = true;
-        settle?.reject(errorOfPlain(event.error));
-      }
-    };
-    port1.on('message', onEvent);
-    this.#exited = new Promise((resolve) => {
-      worker.once('exit', () => {
-        // The end of a thread may overtake what it said last.
-        for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1))
-          onEvent(last.message as FrontEvent);
-        settle?.reject(cause ?? new UnavailableError(`front end ${index} ended`));
-        resolve();
-        if (this.#closing) return;
-        const why = cause?.message ?? 'without an error';
-        onDeath(new UnavailableError(`front end ${index} ended: ${why}`, { cause }));
-      });
-    });
-    // A thread may end before it was to listen.
-    this.#listening.catch(() => undefined);
+    const coordinatorDoorbell = createDoorbell();
+    const { host, frontends, maxKeyBytes, maxValueBytes, shards, vnodes } = config;
+    super(
+      { entry: 'front', name: `front-${index}`, what: `front end ${index}`, onDeath },
+      (port, doorbell): FrontThreadData => ({
+        ...{
+          port,
+          host,
+          maxKeyBytes,
+          maxValueBytes,
+          nodeId,
+          index,
+          shards,
+          vnodes,
+          doorbell,
+          coordinatorDoorbell,
+        },
+        sharedPort: frontends > 1,
+      }),
+    );
+    this.coordinatorDoorbell = coordinatorDoorbell;
   }
 
-  async attach(ends: ShardClientEnds): Promise<void> {
-    const attached = new Promise<void>((resolve) => {
-      this.#attaching.set(ends.shard, resolve);
-    });
-    this.#tell({ kind: 'attach', ends }, portsOfEnds(ends));
-    await Promise.race([attached, this.#exited]);
-    this.#attaching.delete(ends.shard);
-  }
-  detach(shard: number): void {
-    this.#tell({ kind: 'detach', shard });
-  }
   setNotReady(reason: string): void {
-    this.#tell({ kind: 'not-ready', reason });
+    this.tell({ kind: 'not-ready', reason });
   }
-
+  connectCoordinator(ends: ShardClientEnds): void {
+    this.tell({ kind: 'coordinator', ends }, portsOfEnds(ends));
+  }
+  /** From now on its requests go to the coordinator. Resolves when none is at the shards any more. */
+  coordinate(): Promise<void> {
+    this.tell({ kind: 'coordinate' });
+    return this.#coordinating.promise;
+  }
   /** Resolves with the port that it listens on; rejects where it cannot. */
   listen(port: number): Promise<number> {
-    this.#tell({ kind: 'listen', port });
-    return this.#listening;
+    this.tell({ kind: 'listen', port });
+    return this.#listening.promise;
+  }
+  close(graceMs: number): Promise<void> {
+    return this.end({ kind: 'close', graceMs });
   }
 
-  /** Resolves when the thread has ended. */
-  async close(graceMs: number): Promise<void> {
-    this.#closing = true;
-    this.#tell({ kind: 'close', graceMs });
-    await this.#exited;
-    this.#port.close();
+  protected override onEvent(event: FrontEvent): void {
+    switch (event.kind) {
+      case 'listening':
+        this.#listening.resolve(event.port);
+        return;
+      case 'coordinating':
+        this.#coordinating.resolve();
+        return;
+      case 'failed':
+        this.closing = true;
+        this.#listening.reject(errorOfPlain(event.error));
+    }
   }
-
-  #tell(command: FrontCommand, transferList: readonly MessagePort[] = []): void {
-    this.#port.postMessage(command, [...transferList]);
+  protected override onExit(error: Error): void {
+    this.#listening.reject(error);
+    this.#coordinating.reject(error);
   }
 }

@@ -10,17 +10,12 @@ import { assert } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { systemSeed } from '../base/random.ts';
-import { systemPause } from '../engine/job-tools.ts';
-import { LocalJobRunner } from '../engine/run-job.ts';
-import { Sstables } from '../engine/sstables.ts';
 import { realFileSystem } from '../vfs/real.ts';
 import { BackgroundPool } from './background-pool.ts';
 import type { ClientPeer } from './client-peer.ts';
 import type { Log, NodeConfig } from './contract.ts';
 import { DataDirectory } from './data-directory.ts';
 import { shardDirectory } from './layout.ts';
-import { reshard } from './reshard.ts';
-import { EngineSettler } from './settle-shard.ts';
 import { arenaBytesOf, backgroundThreads, shardSettings } from './shard-options.ts';
 import { ShardThread } from './shard-run.ts';
 import { ShardSupervisor } from './shard-supervisor.ts';
@@ -60,8 +55,13 @@ export class NodeThreads {
     const vnodes = this.#data?.vnodes ?? config.vnodes;
     const shards = keep.shards && this.#data !== null ? this.#data.layout.shards : config.shards;
     this.config = { ...config, data: this.#data?.path ?? config.data, vnodes, shards };
-    this.nodeId = this.#data?.nodeId ?? newNodeId();
+    this.nodeId = this.#data?.nodeId ?? nodeIdOf(config);
     this.#writesRefused = new Array<string>(shards).fill('');
+  }
+
+  /** The data directory; null for a node in memory. */
+  get directory(): string | null {
+    return this.#data?.path ?? null;
   }
 
   /** '' while every shard serves and takes writes; otherwise what is wrong, for /readyz. */
@@ -113,16 +113,9 @@ export class NodeThreads {
   }
 
   async #reshard(data: DataDirectory): Promise<void> {
-    const { config } = this;
-    const tools = { tables: new Sstables(systemClock), clock: systemClock, pause: systemPause };
-    const settler = new EngineSettler({
-      fs: realFileSystem,
-      jobs: new LocalJobRunner(realFileSystem, tools),
-      clock: systemClock,
-      engine: shardSettings(config, data.layout.shards, data.nodeId),
-      memtableBytes: arenaBytesOf(config),
-    });
-    await reshard(realFileSystem, data, config.shards, settler, this.#log);
+    // Loaded when it is needed: the main thread has no other use for an engine.
+    const { reshardNode } = await import('./reshard-node.ts');
+    await reshardNode(this.config, data, this.#log);
   }
 
   #supervisor(shard: number): ShardSupervisor {
@@ -171,19 +164,24 @@ export class NodeThreads {
 }
 
 function openData(config: NodeConfig, keep: Keep): DataDirectory {
-  const { data, vnodes, shards } = config;
+  const { data, nodeId, vnodes, shards } = config;
   return DataDirectory.open(realFileSystem, {
     path: resolve(data),
     vnodes,
     keepVnodes: keep.vnodes,
     shards,
-    newNodeId,
+    nodeId,
+    newNodeId: () => nodeIdOf(config),
   });
 }
 
 /** Of a shard in its own file system in memory. */
 const MEMORY_DIRECTORY = '/';
 
-/** 128 bits of the system's randomness. */
-const newNodeId = (): string =>
-  Array.from({ length: 4 }, () => systemSeed().toString(16).padStart(8, '0')).join('');
+/** The id that the configuration gives, or 128 bits of the system's randomness. The first 32 are never 0: nobody's number. */
+function nodeIdOf({ nodeId }: NodeConfig): string {
+  if (nodeId !== '') return nodeId;
+  const words = Array.from({ length: 4 }, () => systemSeed());
+  words[0] = Math.max(1, words[0] as number);
+  return words.map((word) => word.toString(16).padStart(8, '0')).join('');
+}

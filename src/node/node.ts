@@ -3,6 +3,8 @@ import { limits } from '../base/limits.ts';
 import type { Log, NodeConfig, RunningNode } from './contract.ts';
 import { FrontThreads } from './front-threads.ts';
 import { NodeThreads } from './node-threads.ts';
+import { PeerThread } from './peer-threads.ts';
+import { newSettled } from './settled.ts';
 
 /**
  * Starts a node and resolves when it serves. Rejects with LockedError, ListenError (both before anything on disk is
@@ -12,30 +14,50 @@ import { NodeThreads } from './node-threads.ts';
 export async function startNode(config: NodeConfig, log: Log): Promise<RunningNode> {
   const threads = new NodeThreads(config, { shards: false, vnodes: false }, log);
   let fronts: FrontThreads | null = null;
+  let peer: PeerThread | null = null;
+  let clusterReason = '';
   let closing: Promise<void> | null = null;
-  let fail: (error: Error) => void = () => undefined;
-  const failed = new Promise<Error>((resolve) => {
-    fail = resolve;
-  });
-  void threads.failed.then((error) => fail(error));
+  const failure = newSettled<Error>();
+  const fail = (error: Error): void => failure.resolve(error);
+  void threads.failed.then(fail);
   const close = (): Promise<void> => {
     closing ??= (async () => {
       await fronts?.close(limits.closeGraceMs);
+      await peer?.close();
       await threads.close();
     })();
     return closing;
   };
   try {
     const { config: effective, nodeId } = threads;
-    fronts = await FrontThreads.start({ config: effective, nodeId, onDeath: (error) => fail(error) });
-    const tellFronts = (reason: string): void => fronts?.setNotReady(reason);
-    await threads.start(fronts.peers);
+    fronts = await FrontThreads.start({ config: effective, nodeId, onDeath: fail });
+    const tellFronts = (): void => {
+      const reasons = [threads.notReady, clusterReason].filter((reason) => reason !== '');
+      fronts?.setNotReady(reasons.join('; '));
+    };
+    peer = new PeerThread({
+      config: effective,
+      nodeId,
+      directory: threads.directory,
+      log,
+      coordinate: async () => fronts?.coordinate(),
+      onNotReady: (reason) => {
+        clusterReason = reason;
+        tellFronts();
+      },
+      onDeath: fail,
+    });
+    const peerPort = await peer.listen();
+    await threads.start([...fronts.peers, peer]);
     threads.onNotReady = tellFronts;
-    tellFronts(threads.notReady);
-    // Not before: who reaches the port reaches every shard.
+    for (const front of fronts.peers) peer.connect(front);
+    await peer.open();
+    tellFronts();
+    // Not before: who reaches the port reaches every shard, and the cluster.
     await fronts.listen();
     const { port, url } = fronts;
-    return { url, config: { ...effective, port }, nodeId, failed, close };
+    peer.setUrl(url);
+    return { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise, close };
   } catch (error) {
     await close();
     throw error;

@@ -38,6 +38,18 @@ export interface OpenOptions {
 /** Settings that a store in one's own process has no use for, or has under another name. */
 const notEmbedded: ReadonlySet<string> = new Set([
   ...['data', 'host', 'port', 'frontends', 'insecureBind', 'logLevel'],
+  ...[
+    'clusterName',
+    'nodeId',
+    'peerHost',
+    'peerPort',
+    'seeds',
+    'replace',
+    'replicas',
+    'rack',
+    'repairInterval',
+  ],
+  ...['peerTlsCert', 'peerTlsKey', 'peerTlsCa'],
 ]);
 
 /** Throws ConfigurationError that names the option. */

@@ -85,6 +85,17 @@ function text(row: Row): Setting {
   return { ...row, fallback: fallbackOf(row), check, parse: check, show: String, toggle: false };
 }
 
+/** A text that may be empty and must otherwise look like `pattern`. */
+function pattern(row: Row, shape: RegExp, what: string): Setting {
+  const schema = z
+    .string({ error: (issue) => `${JSON.stringify(issue.input)} is not a text` })
+    .refine((value) => value === '' || shape.test(value), {
+      error: (issue) => `${JSON.stringify(issue.input)} is not ${what}`,
+    });
+  const check = (value: unknown): string => schema.parse(value);
+  return { ...row, fallback: fallbackOf(row), check, parse: check, show: String, toggle: false };
+}
+
 function choice(row: Row, choices: readonly [string, ...string[]]): Setting {
   const schema = z.enum(choices, {
     error: (issue) => `${JSON.stringify(issue.input)} is not one of ${choices.join(', ')}`,
@@ -107,6 +118,11 @@ function toggle(row: Row): Setting {
 }
 
 const DAY_MS = 86_400_000;
+const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
+const RACK = /^[A-Za-z0-9_.-]{1,64}(\/[A-Za-z0-9_.-]{1,64})?$/;
+const SEEDS = /^[^\s,]+:\d{1,5}(,[^\s,]+:\d{1,5})*$/;
+/** The peer port where nobody says: the port and 1000, or a free one where the port is one. */
+export const PEER_PORT_BY_PORT = -1;
 const coresWithin = (most: number) => (): number => Math.min(most, availableParallelism());
 
 export const settings: readonly Setting[] = [
@@ -236,6 +252,116 @@ export const settings: readonly Setting[] = [
     1,
     limits.vnodesMax,
   ),
+  pattern(
+    {
+      name: 'cluster-name',
+      field: 'clusterName',
+      fallback: 'ringkv',
+      help: 'nodes of another name are refused',
+    },
+    NAME,
+    'a name of 1 to 64 letters, digits, dots, dashes and underscores',
+  ),
+  pattern(
+    {
+      name: 'node-id',
+      field: 'nodeId',
+      fallback: '',
+      help: '32 hexadecimal digits; made and kept in the data directory where it is not given',
+    },
+    /^[0-9a-f]{32}$/,
+    '32 hexadecimal digits',
+  ),
+  pattern(
+    {
+      name: 'peer-host',
+      field: 'peerHost',
+      fallback: '',
+      help: 'address for other nodes; that of host by default',
+    },
+    /^[^\s,]+$/,
+    'an address',
+  ),
+  integer(
+    {
+      name: 'peer-port',
+      field: 'peerPort',
+      fallback: PEER_PORT_BY_PORT,
+      help: 'port for other nodes; port + 1000 by default, 0 takes a free one',
+    },
+    PEER_PORT_BY_PORT,
+    65_535,
+  ),
+  pattern(
+    {
+      name: 'seeds',
+      field: 'seeds',
+      fallback: '',
+      help: 'peer listeners of a cluster to join, host:port separated by commas',
+    },
+    SEEDS,
+    'host:port, separated by commas',
+  ),
+  pattern(
+    {
+      name: 'replace',
+      field: 'replace',
+      fallback: '',
+      help: 'id of a lost node whose place this new one takes as it joins',
+    },
+    /^[0-9a-f]{8}([0-9a-f]{24})?$/,
+    'a node id, or its first 8 digits',
+  ),
+  integer(
+    {
+      name: 'replicas',
+      field: 'replicas',
+      fallback: 3,
+      help: 'copies of each key, as far as there are nodes; of the first node of a cluster',
+    },
+    1,
+    limits.replicasMax,
+  ),
+  pattern(
+    {
+      name: 'rack',
+      field: 'rack',
+      fallback: 'default',
+      help: 'where the node stands, as RACK or ZONE/RACK: replicas go to different ones',
+    },
+    RACK,
+    'RACK or ZONE/RACK of letters, digits, dots, dashes and underscores',
+  ),
+  duration(
+    {
+      name: 'repair-interval',
+      field: 'repairIntervalMs',
+      fallback: DAY_MS,
+      help: 'how often each vnode is compared on all its replicas; 0 never',
+    },
+    0,
+    10 * 365 * DAY_MS,
+  ),
+  pattern(
+    {
+      name: 'peer-tls-cert',
+      field: 'peerTlsCert',
+      fallback: '',
+      help: 'certificate for other nodes, a PEM file',
+    },
+    /./,
+    'a path',
+  ),
+  pattern(
+    { name: 'peer-tls-key', field: 'peerTlsKey', fallback: '', help: 'its key, a PEM file' },
+    /./,
+    'a path',
+  ),
+  pattern(
+    { name: 'peer-tls-ca', field: 'peerTlsCa', fallback: '', help: 'the CA of all nodes, a PEM file' },
+    /./,
+    'a path',
+  ),
   duration(
     { name: 'gc-grace', field: 'gcGraceMs', fallback: 10 * DAY_MS, help: 'how long tombstones are kept' },
     0,
@@ -252,10 +378,9 @@ export const settings: readonly Setting[] = [
   }),
 ];
 
-/** Named by the public contract, for clusters, TLS and encryption; this version has none of them. */
+/** Named by the public contract, for TLS of clients, encryption at rest and administration apart; this version has none of them. */
 export const settingsNotSupported: ReadonlySet<string> = new Set([
-  ...['cluster-name', 'node-id', 'peer-host', 'peer-port', 'seeds', 'replicas', 'rack', 'admin-port'],
-  ...['tls-cert', 'tls-key', 'tls-ca', 'peer-tls-cert', 'peer-tls-key', 'peer-tls-ca', 'encryption-key-file'],
+  ...['admin-port', 'tls-cert', 'tls-key', 'tls-ca', 'encryption-key-file'],
 ]);
 
 export const environmentName = (name: string): string => `RINGKV_${name.toUpperCase().replaceAll('-', '_')}`;

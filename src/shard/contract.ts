@@ -15,6 +15,17 @@ export const Op = {
   FLUSH: 8,
   COMPACT: 9,
   VERIFY: 10,
+  /** What coordinators ask of a replica: src/shard/replica-protocol.ts. */
+  REPLICA_WRITE: 20,
+  REPLICA_READ: 21,
+  PREPARE: 22,
+  PAGE: 23,
+  TREE: 24,
+  TREE_NODES: 25,
+  END_TREE: 26,
+  SET_PURGE: 27,
+  /** To the coordinator alone: a question about the cluster or a change of it; `value` is JSON, and so is the answer. */
+  CLUSTER: 40,
 } as const;
 export type OpCode = (typeof Op)[keyof typeof Op];
 
@@ -27,6 +38,9 @@ export const Condition = {
   EXISTS: 2,
 } as const;
 export type ConditionCode = (typeof Condition)[keyof typeof Condition];
+
+export const Sloppy = { UNSAID: 0, YES: 1, NO: 2 } as const;
+export type SloppyCode = (typeof Sloppy)[keyof typeof Sloppy];
 
 /** One object per client, filled in and passed to `submit`, which copies everything before it returns. */
 export interface ShardRequest {
@@ -53,6 +67,10 @@ export interface ShardRequest {
   limit: number;
   withValues: boolean;
   snapshot: number;
+  /** To a coordinator: Consistency of src/base/consistency.ts, 0 the default. Shards take no notice. */
+  consistency: number;
+  /** To a coordinator: whether stand-ins may count. */
+  sloppy: SloppyCode;
 }
 
 /** A reply as a flyweight: valid only inside `onReply`. */
@@ -69,6 +87,8 @@ export interface ShardReply {
   bytes: Uint8Array;
   start: number;
   length: number;
+  /** A write was acknowledged with the help of stand-ins. */
+  sloppy: boolean;
   /** SCAN: no more after this page; otherwise go on after (tokenHi, tokenLo, key). */
   done: boolean;
   tokenHi: number;
@@ -91,6 +111,8 @@ export interface LocalRecord {
 
 export interface ShardClient {
   readonly shards: number;
+  /** A scan asks each of these, SCAN by `shard`, and merges: the shards, or a coordinator, which has merged already. */
+  readonly scanSources: number;
   readonly vnodes: number;
   /** Highest number of requests in flight, and so of slots: slots are 0 .. slotsMax - 1. */
   readonly slotsMax: number;

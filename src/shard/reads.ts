@@ -23,6 +23,8 @@ import { canHold, hold, type ShardParts, TOO_MANY } from './shard-parts.ts';
 import { RequestView } from './shard-protocol.ts';
 
 const PAGE_BYTES_START = 64 * 1024;
+/** A page buffer that has grown up to this is kept: one of its default limit of records of 2 KB takes 200 KiB. */
+const PAGE_BYTES_KEPT = 512 * 1024;
 const PAGE_BYTES_MAX =
   limits.scanPageBytesMax + recordBytes(limits.keyBytesCeiling, limits.valueBytesCeiling);
 
@@ -118,7 +120,7 @@ export class Reads {
     } catch (error) {
       replies.answerError(link, request, NIL, error, '');
     }
-    if (this.#page.length > PAGE_BYTES_START) this.#grow(PAGE_BYTES_START, 0);
+    if (this.#page.length > PAGE_BYTES_KEPT) this.#grow(PAGE_BYTES_START, 0);
   }
 
   readonly #visitWhole = (view: DataView, bytes: Uint8Array, offset: number): void => {

@@ -128,6 +128,7 @@ export class Replies {
     head.version = version;
     head.expiresMs = 0;
     head.done = true;
+    head.sloppy = false;
     head.tokenHi = 0;
     head.tokenLo = 0;
     head.key = EMPTY;

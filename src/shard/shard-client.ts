@@ -31,6 +31,7 @@ import {
   type ReplyHandler,
   type ShardClient,
   type ShardRequest,
+  Sloppy,
 } from './contract.ts';
 import type { ShardClientEnds } from './shard-ends.ts';
 import { isWrite, ReplyView, writeRequest } from './shard-protocol.ts';
@@ -51,6 +52,8 @@ export interface ShardClientOptions {
   readonly doorbell: DoorbellMemory;
   readonly clock: Clock;
   readonly slotsMax?: number;
+  /** Shared with another client of the thread; its own where it is missing. */
+  readonly request?: ShardRequest;
 }
 
 /** The client's ends of the channels to one shard. */
@@ -59,7 +62,7 @@ interface ShardLink {
   readonly reader: ChannelReader;
 }
 
-const newRequest = (): ShardRequest => ({
+export const newShardRequest = (): ShardRequest => ({
   op: Op.GET,
   tokenHi: 0,
   tokenLo: 0,
@@ -77,13 +80,16 @@ const newRequest = (): ShardRequest => ({
   limit: 0,
   withValues: false,
   snapshot: 0,
+  consistency: 0,
+  sloppy: Sloppy.UNSAID,
 });
 
 export class RingShardClient implements ShardClient {
   readonly shards: number;
+  readonly scanSources: number;
   readonly vnodes: number;
   readonly slotsMax: number;
-  readonly request: ShardRequest = newRequest();
+  readonly request: ShardRequest;
   readonly local: LocalRecord = { version: 0, expiresMs: 0, bytes: EMPTY, start: 0, length: 0 };
   readonly #clock: Clock;
   readonly #sleeper: DoorbellSleeper;
@@ -118,9 +124,12 @@ export class RingShardClient implements ShardClient {
     doorbell,
     clock,
     slotsMax = limits.requestsInFlightMax,
+    request = newShardRequest(),
   }: ShardClientOptions) {
     assert(shards >= 1 && shards <= limits.shardsMax, 'shard client: shards outside 1 to shardsMax');
     this.shards = shards;
+    this.scanSources = shards;
+    this.request = request;
     this.vnodes = vnodes;
     this.slotsMax = slotsMax;
     this.#clock = clock;
@@ -145,7 +154,7 @@ export class RingShardClient implements ShardClient {
       writer: new ChannelWriter(requests),
       reader: new ChannelReader(replies, this.#onWake),
     };
-    this.#memtables[shard] = new SharedMemtableReader(memtables);
+    this.#memtables[shard] = memtables === null ? null : new SharedMemtableReader(memtables);
     this.#drain();
   }
 

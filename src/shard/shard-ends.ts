@@ -13,7 +13,8 @@ export interface ShardClientEnds {
   readonly shard: number;
   readonly requests: ChannelWriterEnd;
   readonly replies: ChannelReaderEnd;
-  readonly memtables: MemtableSetMemory;
+  /** null: a coordinator, which has none. */
+  readonly memtables: MemtableSetMemory | null;
 }
 /** For ShardServer.attach. `client` is a number that the main thread gives, one for each client. */
 export interface ShardServerEnds {
@@ -33,7 +34,7 @@ export interface ConnectionOptions {
   readonly clientDoorbell: DoorbellMemory;
   /** Of the shard's thread; one for all its clients. */
   readonly shardDoorbell: DoorbellMemory;
-  readonly memtables: MemtableSetMemory;
+  readonly memtables: MemtableSetMemory | null;
   readonly ringBytes?: number;
 }
 

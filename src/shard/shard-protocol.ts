@@ -11,7 +11,7 @@
  *        8    1 op
  *        9    1 condition
  *       10    1 flags: 1 exclusive, 2 withValues
- *       11    1 reserved, 0
+ *       11    1 consistency, and sloppy shifted by 4
  *       12    2 keyLength
  *       14    2 idempotencyLength
  *       16    4 valueLength
@@ -31,7 +31,7 @@
  *        0    4 slot
  *        4    4 generation
  *        8    1 status
- *        9    1 flags: 1 done
+ *        9    1 flags: 1 done, 2 sloppy
  *       10    2 keyLength
  *       12    4 bodyLength
  *       16    8 version, float
@@ -43,24 +43,32 @@
  * The lengths add up to the record's: both ends check it, for a record that does not was overwritten.
  */
 import { assert } from '../base/assert.ts';
+import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
-import { Status } from '../base/status.ts';
+import { PeerStatus, Status } from '../base/status.ts';
 import type { RingProducer } from '../ipc/contract.ts';
-import { Condition, Op, type ShardReply, type ShardRequest } from './contract.ts';
+import { Condition, Op, type ShardReply, type ShardRequest, Sloppy } from './contract.ts';
 
 export const REQUEST_HEADER_BYTES = 72;
 export const REPLY_HEADER_BYTES = 40;
 const FLAG_EXCLUSIVE = 1;
 const FLAG_WITH_VALUES = 2;
 const FLAG_DONE = 1;
-const OP_MAX: number = Op.VERIFY;
+const FLAG_SLOPPY = 2;
+const CONSISTENCY_MASK = 0xf;
+const SLOPPY_SHIFT = 4;
+const OPS: ReadonlySet<number> = new Set(Object.values(Op));
 const CONDITION_MAX: number = Condition.EXISTS;
-const STATUS_MAX = Math.max(...Object.values(Status));
+const CONSISTENCY_MAX: number = Consistency.SERIAL;
+const SLOPPY_MAX: number = Sloppy.NO;
+const STATUS_MAX = Math.max(...Object.values(Status), ...Object.values(PeerStatus));
 
 const EMPTY = new Uint8Array(0);
 
 /** Whether `op` changes a record: such a request may have been done though its reply is lost. */
 export const isWrite = (op: number): boolean => op === Op.PUT || op === Op.DELETE;
+/** Whether `op` is asked by a coordinator. */
+export const isForReplica = (op: number): boolean => op >= Op.REPLICA_WRITE && op <= Op.SET_PURGE;
 
 /** Copies a request into the channel; false where that is full. */
 export function writeRequest(
@@ -71,7 +79,7 @@ export function writeRequest(
 ): boolean {
   const { key, value, idempotencyKey } = request;
   assert(key.length <= limits.keyBytesCeiling, 'request: a key above keyBytesCeiling');
-  assert(value.length <= limits.valueBytesCeiling, 'request: a value above valueBytesCeiling');
+  assert(value.length <= 2 * limits.peerRecordBytesMax, 'request: a value above two of the longest records');
   assert(
     idempotencyKey.length <= limits.idempotencyKeyBytesMax,
     'request: an idempotency key above idempotencyKeyBytesMax',
@@ -91,7 +99,7 @@ export function writeRequest(
     offset + 10,
     (request.exclusive ? FLAG_EXCLUSIVE : 0) | (request.withValues ? FLAG_WITH_VALUES : 0),
   );
-  view.setUint8(offset + 11, 0);
+  view.setUint8(offset + 11, request.consistency | (request.sloppy << SLOPPY_SHIFT));
   view.setUint16(offset + 12, key.length, true);
   view.setUint16(offset + 14, idempotencyKey.length, true);
   view.setUint32(offset + 16, value.length, true);
@@ -127,6 +135,8 @@ export class RequestView {
   expiresMs = 0;
   version = 0;
   snapshot = 0;
+  consistency = 0;
+  sloppy = 0;
   fingerprintHi = 0;
   fingerprintLo = 0;
   idempotencyLength = 0;
@@ -165,9 +175,16 @@ export class RequestView {
       REQUEST_HEADER_BYTES + this.#keyLength + this.idempotencyLength + this.#valueLength === length,
       'request: lengths that do not add up to the record',
     );
-    assert(this.op >= 1 && this.op <= OP_MAX, 'request: an unknown op');
+    assert(OPS.has(this.op), 'request: an unknown op');
     assert(this.condition <= CONDITION_MAX, 'request: an unknown condition');
-    assert((flags & ~3) === 0 && view.getUint8(offset + 11) === 0, 'request: unknown flags');
+    const level = view.getUint8(offset + 11);
+    this.consistency = level & CONSISTENCY_MASK;
+    this.sloppy = level >> SLOPPY_SHIFT;
+    assert((flags & ~3) === 0, 'request: unknown flags');
+    assert(
+      this.consistency <= CONSISTENCY_MAX && this.sloppy <= SLOPPY_MAX,
+      'request: an unknown consistency',
+    );
     assert(this.op > Op.DELETE || this.#keyLength > 0, 'request: an empty key');
   }
 
@@ -199,6 +216,7 @@ export interface ReplyHead {
   version: number;
   expiresMs: number;
   done: boolean;
+  sloppy: boolean;
   tokenHi: number;
   tokenLo: number;
   key: Uint8Array;
@@ -211,6 +229,7 @@ export const newReplyHead = (): ReplyHead => ({
   version: 0,
   expiresMs: 0,
   done: true,
+  sloppy: false,
   tokenHi: 0,
   tokenLo: 0,
   key: EMPTY,
@@ -231,7 +250,7 @@ export function writeReply(
   view.setUint32(offset, head.slot, true);
   view.setUint32(offset + 4, head.generation, true);
   view.setUint8(offset + 8, head.status);
-  view.setUint8(offset + 9, head.done ? FLAG_DONE : 0);
+  view.setUint8(offset + 9, (head.done ? FLAG_DONE : 0) | (head.sloppy ? FLAG_SLOPPY : 0));
   view.setUint16(offset + 10, keyLength, true);
   view.setUint32(offset + 12, length, true);
   view.setFloat64(offset + 16, head.version, true);
@@ -256,6 +275,7 @@ export class ReplyView implements ShardReply {
   start = 0;
   length = 0;
   done = true;
+  sloppy = false;
   tokenHi = 0;
   tokenLo = 0;
   key: Uint8Array = EMPTY;
@@ -267,6 +287,7 @@ export class ReplyView implements ShardReply {
     this.status = view.getUint8(offset + 8);
     const flags = view.getUint8(offset + 9);
     this.done = (flags & FLAG_DONE) !== 0;
+    this.sloppy = (flags & FLAG_SLOPPY) !== 0;
     const keyLength = view.getUint16(offset + 10, true);
     this.length = view.getUint32(offset + 12, true);
     this.version = view.getFloat64(offset + 16, true);
@@ -280,7 +301,10 @@ export class ReplyView implements ShardReply {
       REPLY_HEADER_BYTES + keyLength + this.length === length,
       'reply: lengths that do not add up to the record',
     );
-    assert(this.status <= STATUS_MAX && (flags & ~FLAG_DONE) === 0, 'reply: an unknown status');
+    assert(
+      this.status <= STATUS_MAX && (flags & ~(FLAG_DONE | FLAG_SLOPPY)) === 0,
+      'reply: an unknown status',
+    );
   }
 
   /** A reply that the client makes itself. */
@@ -293,6 +317,7 @@ export class ReplyView implements ShardReply {
     this.start = 0;
     this.length = message.length;
     this.done = true;
+    this.sloppy = false;
     this.key = EMPTY;
   }
 

@@ -21,10 +21,11 @@ import { ClientLink } from './client-link.ts';
 import { Op } from './contract.ts';
 import { HeldRequests, NIL, newHeldList } from './held-requests.ts';
 import { Reads } from './reads.ts';
+import { ReplicaServer } from './replica-server.ts';
 import { encodeMessage, Replies } from './replies.ts';
 import type { ShardServerEnds } from './shard-ends.ts';
 import type { ShardParts } from './shard-parts.ts';
-import { isWrite, RequestView } from './shard-protocol.ts';
+import { isForReplica, isWrite, RequestView } from './shard-protocol.ts';
 import { Writes } from './writes.ts';
 
 export interface ShardServerOptions {
@@ -35,6 +36,8 @@ export interface ShardServerOptions {
   readonly clock: Clock;
   readonly onEvent: (level: 'info' | 'warn' | 'error', message: string) => void;
   readonly heldMax?: number;
+  /** Of the ring, and how long tombstones are kept. */
+  readonly replica: { readonly vnodes: number; readonly gcGraceMs: number };
 }
 
 /** What there is once the engine is open. */
@@ -42,6 +45,7 @@ interface Running {
   readonly engine: ShardEngine;
   readonly reads: Reads;
   readonly writes: Writes;
+  readonly replica: ReplicaServer;
   readonly administration: Administration;
 }
 
@@ -89,7 +93,7 @@ export class ShardServer implements EngineListener {
   /** The engine is open, with this server as its listener. Requests are taken from now on. */
   start(engine: ShardEngine): void {
     assert(this.#running === null, 'shard server: started twice');
-    const { clock, origin } = this.#options;
+    const { clock, origin, replica } = this.#options;
     const versions = new HybridClock(clock);
     versions.observe(engine.versionMax);
     const parts: ShardParts = {
@@ -106,6 +110,7 @@ export class ShardServer implements EngineListener {
       engine,
       reads: new Reads(parts),
       writes: new Writes(parts),
+      replica: new ReplicaServer(parts, { ...replica, clock, firstTicket: this.#held.max }),
       administration: new Administration(parts),
     };
     this.#schedule();
@@ -149,6 +154,7 @@ export class ShardServer implements EngineListener {
 
   onDurable(seq: number): void {
     this.#settleDurable(seq);
+    this.#running?.replica.store.waits.onDurable(seq);
     this.#flush();
   }
 
@@ -163,6 +169,7 @@ export class ShardServer implements EngineListener {
     for (let slot = held.shift(this.#durable); slot !== NIL; slot = held.shift(this.#durable))
       if (held.again[slot] === 1) this.#runSoon(slot);
       else this.#replies.finish(slot, full ? status : Status.UNAVAILABLE, 0, body);
+    running.replica.store.waits.onWriteFailure(status, error);
     this.#flush();
   }
 
@@ -170,6 +177,11 @@ export class ShardServer implements EngineListener {
     const running = this.#running;
     if (running === null) return;
     this.#turnState.nowMs = this.#options.clock.nowMs();
+    if (running.replica.store.waits.isMine(ticket)) {
+      running.replica.store.waits.onLookup(ticket, outcome, error);
+      this.#schedule();
+      return;
+    }
     const copy = this.#held.copy(ticket);
     this.#again.load(new DataView(copy.buffer), copy, 0, copy.length);
     if (isWrite(this.#again.op)) running.writes.resume(ticket, outcome, error);
@@ -231,13 +243,14 @@ export class ShardServer implements EngineListener {
   }
 
   /** Executes the request on which the link's reader stands. */
-  #execute({ reads, writes, administration }: Running, link: ClientLink): void {
+  #execute({ reads, writes, replica, administration }: Running, link: ClientLink): void {
     const request = this.#request;
     const { reader } = link;
     request.load(reader.view, reader.bytes, reader.offset, reader.length);
     if (request.op === Op.GET) reads.get(link, request, NIL);
     else if (isWrite(request.op)) writes.start(link, request);
     else if (request.op === Op.SCAN) reads.scan(link, request);
+    else if (isForReplica(request.op)) replica.start(link, request);
     else administration.start(link, request);
   }
 

@@ -72,7 +72,9 @@ export async function runShardThread(
     tell({ kind: 'event', level, message });
     sayRefused();
   };
-  const server = new ShardServer({ origin: options.origin, doorbell, clock, onEvent });
+  const { gcGraceMs, ownership, origin } = options;
+  const replica = { vnodes: ownership.vnodes, gcGraceMs };
+  const server = new ShardServer({ origin, doorbell, clock, onEvent, replica });
   const closed = new Promise<void>((resolve) => {
     control.on('message', (command: ShardCommand) => {
       if (command.kind === 'attach') server.attach(command.ends);

@@ -53,6 +53,8 @@ export interface FileSystem {
   /** Hard link, or a copy where links are not possible. */
   link(from: string, to: string): void;
   unlink(path: string): void;
+  /** As `unlink`, of a file that nobody reads any more: its room comes back a little later, in steps. */
+  discard(path: string): void;
   /** Removes an empty directory. */
   rmdir(path: string): void;
   syncDirectory(path: string): void;

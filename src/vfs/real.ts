@@ -1,13 +1,16 @@
 /**
- * The file system of the operating system. Stateless, so that every thread may use it; each file belongs to
- * the thread that opened it. Files and directories are for the owner alone (0600, 0700): they hold users'
+ * The file system of the operating system. Every thread may use it, and has files in the course of deletion of its own
+ * (gradual-unlink.ts) but no other state; each file belongs to the thread that opened it. Files and directories are for the owner alone (0600, 0700): they hold users'
  * data, and a wider right is for the operator to give.
  */
 import * as fs from 'node:fs';
 import type { File, FileLock, FileSystem, OpenMode } from './file-system.ts';
+import { GradualUnlink } from './gradual-unlink.ts';
 import { failureOf, ioFailure, isSystemError } from './io-failure.ts';
 import { lockDirectory } from './lock.ts';
 import { RealFile } from './real-file.ts';
+
+const gradual = new GradualUnlink();
 
 const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
@@ -74,6 +77,10 @@ export const realFileSystem: FileSystem = {
 
   unlink(path: string): void {
     attempt('unlink', path, () => fs.unlinkSync(path));
+  },
+
+  discard(path: string): void {
+    attempt('unlink', path, () => gradual.unlink(path));
   },
 
   rmdir(path: string): void {

@@ -221,6 +221,10 @@ export class SimulatedFileSystem implements FileSystem {
     if (source.node instanceof DirectoryNode) throw ioFailure('link', both, 'EPERM');
     this.#names.change([target, source.node]);
   }
+  discard(path: string): void {
+    this.unlink(path);
+  }
+
   unlink(path: string): void {
     this.#plan.pass('unlink', path, basename(path));
     const node = this.#names.file('unlink', path);

@@ -96,7 +96,7 @@ export class World {
       clock: systemClock,
       random: new Random(1),
       fileSystem: realFileSystem,
-      tables: noTables,
+      tables: () => Promise.resolve(noTables),
       interrupted: new AbortController().signal,
       connect,
       openStore: (config) => Promise.resolve(this.#open(config)),

@@ -16,6 +16,8 @@ import {
   type EngineListener,
   type EngineLookup,
   type EngineOptions,
+  type Job,
+  type JobRunner,
   LOOKUP_PENDING,
   type ShardEngine,
 } from '../../src/engine/contract.ts';
@@ -121,6 +123,8 @@ export class EngineHarness implements EngineListener {
   /** Timers in the order in which they were set. */
   timers: { at: number; fire: () => void }[] = [];
   memory: MemtableSetMemory;
+  /** What a job waits for before it runs. */
+  beforeJob: ((job: Job) => Promise<void>) | null = null;
   onDurableHook: (seq: number) => void = () => undefined;
   onFailureHook: (status: number) => void = () => undefined;
   readonly #answers = new Map<number, OnAnswer>();
@@ -179,7 +183,11 @@ export class EngineHarness implements EngineListener {
       origin: 1,
     };
     const tools = { tables: new Sstables(this.clock), clock: this.clock, pause: this.#pause };
-    const jobs = new LocalJobRunner(this.disk, tools);
+    const local = new LocalJobRunner(this.disk, tools);
+    const jobs: JobRunner = {
+      run: (job) =>
+        this.beforeJob === null ? local.run(job) : this.beforeJob(job).then(() => local.run(job)),
+    };
     this.#engine = await this.wait(
       openEngine(options, this.disk, jobs, this.clock, this, {
         setTimer: (ms, fire) => this.timers.push({ at: this.clock.monotonicMs() + ms, fire }),

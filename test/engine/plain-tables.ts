@@ -11,9 +11,8 @@ import {
   tokenLoAt,
   versionAt,
 } from '../../src/base/record.ts';
-import type { TableBuilder, TableMeta, TableReader } from '../../src/engine/contract.ts';
+import type { TableBuilder, TableMeta, TableReader, TableRecordCursor } from '../../src/engine/contract.ts';
 import type { Damage, TableFactory, TableVerification } from '../../src/engine/job-tools.ts';
-import type { RecordCursor } from '../../src/ipc/contract.ts';
 import type { File, FileSystem } from '../../src/vfs/file-system.ts';
 
 export const plainPath = (directory: string, number: number): string => `${directory}/${number}.plain`;
@@ -110,7 +109,7 @@ class PlainBuilder implements TableBuilder {
   }
 }
 
-class PlainCursor implements RecordCursor {
+class PlainCursor implements TableRecordCursor {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   offset = 0;
@@ -123,6 +122,9 @@ class PlainCursor implements RecordCursor {
   }
   next(): void {
     this.offset += recordBytesAt(this.view, this.offset);
+  }
+  release(): void {
+    this.offset = this.bytes.length;
   }
 }
 

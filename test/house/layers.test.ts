@@ -13,6 +13,7 @@ const layers: readonly (readonly [folder: string, layer: number])[] = [
   ['src/engine', 3],
   ['src/shard', 4],
   ['src/cluster', 4],
+  ['src/replica', 4],
   ['src/front', 5],
   ['src/client', 5],
   ['src/peer', 5],

@@ -41,10 +41,21 @@ const cases: Record<string, readonly [text: string, value: unknown, refused: rea
   'max-value-bytes': ['64KiB', 64 * 1024, ['0', '9MiB']],
   'max-key-bytes': ['2KiB', 2048, ['0', '33KiB']],
   vnodes: ['64', 64, ['0', '63', '131072']],
+  'cluster-name': ['shop', 'shop', ['', 'a b', 'x'.repeat(65)]],
+  'node-id': ['ab'.repeat(16), 'ab'.repeat(16), ['ab', 'AB'.repeat(16), '0'.repeat(32)]],
+  'peer-host': ['127.0.0.3', '127.0.0.3', ['10.0.0.1', 'a b']],
+  'peer-port': ['9999', 9999, ['-2', '65536', '8080']],
+  seeds: ['a:1,b.example:65535', 'a:1,b.example:65535', ['a', 'a:b', 'a:1,', 'a:1 b:2']],
+  replicas: ['5', 5, ['0', '10']],
+  rack: ['eu/r1', 'eu/r1', ['', 'a/b/c', 'a b']],
+  'repair-interval': ['3h', 3 * 3_600_000, ['-1', 'often']],
   'gc-grace': ['3h', 3 * 3_600_000, ['-1', '10y', 'never']],
   'log-level': ['debug', 'debug', ['verbose']],
   'insecure-bind': ['true', true, ['1']],
 };
+
+/** They go together, and have a test of their own. */
+const peerTls = ['peer-tls-cert', 'peer-tls-key', 'peer-tls-ca'];
 
 describe('the configuration', () => {
   it('has the documented defaults', () => {
@@ -67,7 +78,10 @@ describe('the configuration', () => {
   });
 
   it('covers every setting in the cases below, and every field', () => {
-    expect(Object.keys(cases).sort()).toEqual(settings.map(({ name }) => name).sort());
+    const names = settings
+      .map(({ name }) => name)
+      .filter((name) => !peerTls.includes(name) && name !== 'replace');
+    expect(Object.keys(cases).sort()).toEqual(names.sort());
     expect(Object.keys(resolveConfig(none).config).sort()).toEqual(settings.map(({ field }) => field).sort());
   });
 
@@ -96,6 +110,32 @@ describe('the configuration', () => {
         );
     });
   }
+
+  it('takes the three files of TLS between nodes together or not at all', () => {
+    const all = Object.fromEntries(peerTls.map((name) => [name, `${name}.pem`]));
+    expect(resolveConfig({ ...none, flags: all }).config).toMatchObject({
+      peerTlsCert: 'peer-tls-cert.pem',
+      peerTlsKey: 'peer-tls-key.pem',
+      peerTlsCa: 'peer-tls-ca.pem',
+    });
+    for (const name of peerTls) expect(refusal(flag(name, 'x.pem')), name).toContain('go together');
+    const reachable = { ...all, 'peer-host': '0.0.0.0' };
+    expect(resolveConfig({ ...none, flags: reachable }).config.peerHost).toBe('0.0.0.0');
+  });
+
+  it('takes the id of a node to be replaced together with seeds', () => {
+    const flags = { replace: '01234567', seeds: 'a:1' };
+    expect(resolveConfig({ ...none, flags }).config.replace).toBe('01234567');
+    expect(refusal(flag('replace', '01234567'))).toMatch(/^replace .* no seeds/);
+    for (const bad of ['0123', 'x'.repeat(8)]) expect(refusal(flag('replace', bad))).toMatch(/^replace /);
+  });
+
+  it('puts the peer port 1000 above the port, unless it is named', () => {
+    expect(resolveConfig(flag('port', '7000')).config.peerPort).toBe(8000);
+    expect(resolveConfig(flag('port', '0')).config.peerPort).toBe(0);
+    expect(resolveConfig({ ...none, flags: { port: '7000', 'peer-port': '0' } }).config.peerPort).toBe(0);
+    expect(refusal(flag('port', '65000'))).toMatch(/^peer-port .*66000.* above 65535/);
+  });
 
   it('lets flags win over the environment, and the environment over the file', () => {
     const sources = {

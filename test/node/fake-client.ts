@@ -32,6 +32,9 @@ export class FakeClient implements ShardClient {
   readonly vnodes = 64;
   readonly slotsMax: number;
   readonly shards: number;
+  get scanSources(): number {
+    return this.shards;
+  }
   readonly request: ShardRequest = {
     op: Op.GET,
     tokenHi: 0,
@@ -50,6 +53,8 @@ export class FakeClient implements ShardClient {
     limit: 0,
     withValues: false,
     snapshot: 0,
+    consistency: 0,
+    sloppy: 0,
   };
   readonly local: LocalRecord = { version: 0, expiresMs: 0, bytes: EMPTY, start: 0, length: 0 };
   /** Keys that shared memory can answer; null: deleted there. */
@@ -134,6 +139,7 @@ export class FakeClient implements ShardClient {
       version: 0,
       expiresMs: 0,
       done: true,
+      sloppy: false,
       tokenHi: 0,
       tokenLo: 0,
       key: EMPTY,

@@ -3,6 +3,8 @@
  * durable, or are lost, when the test says so.
  */
 import {
+  comparePlace,
+  compareRecordPlaces,
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   isDeadAt,
@@ -23,6 +25,8 @@ import {
   LOOKUP_ABSENT,
   LOOKUP_FOUND,
   LOOKUP_PENDING,
+  type RawPageRequest,
+  type RawVisitor,
   type ScanEnd,
   type ScanRequest,
   type ScanVisitor,
@@ -164,6 +168,37 @@ export class FakeEngine implements ShardEngine {
     if (!this.pends(keyspace, key)) return this.#find(name, latest);
     this.waiting.push({ name, latest, ticket });
     return LOOKUP_PENDING;
+  }
+  lookupMemory(keyspace: number, _hi: number, _lo: number, key: Uint8Array): boolean {
+    return this.#find(nameOf(keyspace, key), true) === LOOKUP_FOUND;
+  }
+  /** Everything lies in memory. */
+  tablesVersionMax(): number {
+    return 0;
+  }
+  rawPage(request: RawPageRequest, visit: RawVisitor): boolean {
+    const { from, exclusive, lastHi, lastLo, recordsMax } = request;
+    const all = [...this.#records.values()]
+      .flatMap((versions) => versions.findLast(({ seq }) => seq <= this.durableSeq) ?? [])
+      .sort((a, b) => compareRecordPlaces(a.view, a.bytes, 0, b.view, b.bytes, 0))
+      .filter(({ view, bytes }) => {
+        const place = comparePlace(view, bytes, 0, from.tokenHi, from.tokenLo, from.keyspace, from.key);
+        const hi = tokenHiAt(view, 0);
+        return (
+          (exclusive ? place > 0 : place >= 0) &&
+          (hi < lastHi || (hi === lastHi && tokenLoAt(view, 0) <= lastLo))
+        );
+      });
+    for (const [i, { view, bytes }] of all.entries())
+      if (i >= recordsMax || !visit(view, bytes, 0)) return false;
+    return true;
+  }
+  readonly purges = new Map<number, number>();
+  setPurgeBefore(vnode: number, version: number): void {
+    this.purges.set(vnode, version);
+  }
+  purgeBefore(vnode: number): number {
+    return this.purges.get(vnode) ?? Number.POSITIVE_INFINITY;
   }
   #find(name: string, latest: boolean): EngineLookup {
     const stored = this.#records

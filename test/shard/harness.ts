@@ -63,6 +63,8 @@ function requestOf(op: number, fields: Fields, nowMs: number): ShardRequest {
     limit: 100,
     withValues: true,
     snapshot: 0,
+    consistency: 0,
+    sloppy: 0,
     ...fields,
     key,
     value: asBytes(fields.value),
@@ -216,6 +218,7 @@ export class Harness {
     const { heldMax } = this.#options;
     return new ShardServer({
       origin: 9,
+      replica: { vnodes: 16, gcGraceMs: 3_600_000 },
       doorbell: this.#shardDoorbell,
       clock: this.clock,
       onEvent: (level, message) => this.events.push(`${level} ${message}`),

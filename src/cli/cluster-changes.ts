@@ -1,0 +1,211 @@
+/**
+ * `ringkv join`, `decommission`, `replace`, `reweigh`, `repair`, `drain` and `undo`: changes of a cluster, asked for at one
+ * of its nodes. Each begins at once and goes on by itself, whatever becomes of this command; --wait follows it to its end.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Client } from '../client/index.ts';
+import type { ClusterChange, ClusterStatus } from '../cluster/administration.ts';
+import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
+import type { Context, Run } from './context.ts';
+import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
+import { InterruptedError, UsageError } from './failure.ts';
+import { startProgress } from './progress.ts';
+
+const POLL_MS = 500;
+/** How long a change that was asked for may take to show in the ring. */
+const BEGIN_MS = 10_000;
+
+interface ChangeFlags extends ServerFlags {
+  readonly wait?: true;
+}
+const waitFlag = (): Option => new Option('--wait', 'wait for the end, with progress');
+
+interface ChangeCommand {
+  readonly name: string;
+  readonly summary: string;
+  readonly description: string;
+  readonly example: string;
+}
+
+function change(program: Command, { name, summary, description, example }: ChangeCommand): Command {
+  return withServer(program.command(name).summary(summary).description(description))
+    .addOption(waitFlag())
+    .addHelpText('after', `\nExample:\n  ringkv ${example}`);
+}
+
+export function addJoin(program: Command, run: Run): void {
+  change(program, {
+    name: 'join',
+    summary: 'take a node that is alone into a cluster',
+    description:
+      'Asks a running node that is alone and holds no data to join the cluster of these peer listeners (host:port). ' +
+      'A node that is started with --seeds does so by itself.',
+    example: 'join 127.0.0.1:9080 --url http://127.0.0.1:8083 --wait',
+  })
+    .argument('<seeds...>', 'peer listeners of the cluster, host:port')
+    .action((seeds: string[], flags: ChangeFlags) =>
+      run((context) => ask({ do: 'join', seeds }, flags, context)),
+    );
+}
+
+export function addDecommission(program: Command, run: Run): void {
+  change(program, {
+    name: 'decommission',
+    summary: 'take a node out of its cluster',
+    description:
+      'The node (the one that is asked, where none is named) hands its vnodes to the others and leaves.',
+    example: 'decommission 1f3a77c0 --wait',
+  })
+    .argument('[node]', 'id of the node, or its first digits')
+    .action((node: string | undefined, flags: ChangeFlags) =>
+      run((context) => ask({ do: 'decommission', ...(node === undefined ? {} : { node }) }, flags, context)),
+    );
+}
+
+export function addReplace(program: Command, run: Run): void {
+  change(program, {
+    name: 'replace',
+    summary: 'put a new node in the place of one that is lost',
+    description:
+      'A running node that is no member yet takes over the vnodes of a member that is down for good, and gets their ' +
+      'data from the other replicas.',
+    example: 'replace 1f3a77c0 --by 9c04d1e2 --wait',
+  })
+    .argument('<node>', 'id of the node that is lost, or its first digits')
+    .requiredOption('--by <node>', 'id of the new node, or its first digits')
+    .action((node: string, flags: ChangeFlags & { readonly by: string }) =>
+      run((context) => ask({ do: 'replace', node, by: flags.by }, flags, context)),
+    );
+}
+
+export function addReweigh(program: Command, run: Run): void {
+  change(program, {
+    name: 'reweigh',
+    summary: "change a node's weight or rack",
+    description: "Changes a node's share of vnodes, or where it stands; vnodes move as far as they must.",
+    example: 'reweigh 1f3a77c0 --weight 2 --wait',
+  })
+    .argument('<node>', 'id of the node, or its first digits')
+    .addOption(new Option('--weight <n>', 'share of vnodes; 0 owns none').argParser(weight))
+    .option('--rack <rack>', 'RACK or ZONE/RACK')
+    .action((node: string, flags: ChangeFlags & { readonly weight?: number; readonly rack?: string }) =>
+      run((context) => {
+        if (flags.weight === undefined && flags.rack === undefined)
+          throw new UsageError('reweigh needs --weight, --rack or both');
+        const { weight: share, rack } = flags;
+        const fields = {
+          ...(share === undefined ? {} : { weight: share }),
+          ...(rack === undefined ? {} : { rack }),
+        };
+        return ask({ do: 'reweigh', node, ...fields }, flags, context);
+      }),
+    );
+}
+
+export function addRepair(program: Command, run: Run): void {
+  change(program, {
+    name: 'repair',
+    summary: 'compare replicas and make them equal',
+    description:
+      'Compares the vnodes that the node holds (or those named) with their other replicas, both ways.',
+    example: 'repair --wait',
+  })
+    .option('--vnodes <list>', 'vnodes, such as 3,17,20-25', vnodeList)
+    .action((flags: ChangeFlags & { readonly vnodes?: readonly number[] }) =>
+      run((context) =>
+        ask(
+          { do: 'repair', ...(flags.vnodes === undefined ? {} : { vnodes: flags.vnodes }) },
+          flags,
+          context,
+        ),
+      ),
+    );
+}
+
+export function addDrain(program: Command, run: Run): void {
+  change(program, {
+    name: 'drain',
+    summary: 'prepare a node for being stopped',
+    description: 'The node takes no more requests of clients, and hands its hints out.',
+    example: 'drain --url http://127.0.0.1:8081',
+  }).action((flags: ChangeFlags) => run((context) => ask({ do: 'drain' }, flags, context)));
+}
+
+export function addUndo(program: Command, run: Run): void {
+  change(program, {
+    name: 'undo',
+    summary: 'take back the change of the ring that is under way',
+    description: 'Takes the change back while its data is being copied; later it can only go on.',
+    example: 'undo --wait',
+  }).action((flags: ChangeFlags) => run((context) => ask({ do: 'undo' }, flags, context)));
+}
+
+async function ask(what: ClusterChange, flags: ChangeFlags, context: Context): Promise<ExitCodeValue> {
+  return await usingServer(flags, context, async (client, options) => {
+    const before = flags.wait === true ? await client.clusterStatus(options) : null;
+    const answer = await client.clusterChange(what, options);
+    if (before !== null) await follow(what, before, client, context);
+    if (flags.json === true) await context.stdout.line(JSON.stringify(answer));
+    else
+      await context.stdout.line(
+        before === null ? `${what.do} has begun; ringkv status shows how far it is` : `${what.do} is done`,
+      );
+    return ExitCode.OK;
+  });
+}
+
+/** Until nothing of the change is under way any more. */
+async function follow(
+  what: ClusterChange,
+  before: ClusterStatus,
+  client: Client,
+  context: Context,
+): Promise<void> {
+  const progress = startProgress(what.do, 1, context);
+  const beginMs = context.clock.monotonicMs() + BEGIN_MS;
+  try {
+    for (;;) {
+      const status = await client.clusterStatus({ signal: context.interrupted });
+      const begun = status.ring !== before.ring || status.repair.lastEndMs !== before.repair.lastEndMs;
+      const busy = status.change !== null || (what.do === 'repair' && status.repair.running);
+      if (!busy && (begun || context.clock.monotonicMs() > beginMs || what.do === 'drain')) return;
+      progress.update(shareDone(status), 0);
+      await sleep(POLL_MS, undefined, { signal: context.interrupted });
+    }
+  } catch (error) {
+    if (context.interrupted.aborted) throw new InterruptedError();
+    throw error;
+  } finally {
+    progress.stop();
+  }
+}
+
+function shareDone({ nodes, repair }: ClusterStatus): number {
+  const sum = (of: (node: ClusterStatus['nodes'][number]) => number): number =>
+    nodes.reduce((total, node) => total + of(node), 0);
+  const all = sum(({ gains }) => gains) + repair.vnodesWaiting + repair.vnodesDone;
+  return all === 0 ? 0 : (sum(({ gained }) => gained) + repair.vnodesDone) / all;
+}
+
+const WEIGHT_MAX = 1000;
+function weight(text: string): number {
+  const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= 0 && value <= WEIGHT_MAX))
+    throw new InvalidArgumentError(`Not a number from 0 to ${WEIGHT_MAX}.`);
+  return value;
+}
+
+const VNODES_MAX = 65_536;
+function vnodeList(text: string): readonly number[] {
+  const vnodes = new Set<number>();
+  for (const part of text.split(',')) {
+    const match = /^([0-9]{1,5})(?:-([0-9]{1,5}))?$/.exec(part);
+    const first = Number(match?.[1]);
+    const last = Number(match?.[2] ?? match?.[1]);
+    if (match === null || first > last || last >= VNODES_MAX)
+      throw new InvalidArgumentError(`${JSON.stringify(part)} is no vnode, and no range of vnodes.`);
+    for (let vnode = first; vnode <= last; vnode++) vnodes.add(vnode);
+  }
+  return [...vnodes].sort((a, b) => a - b);
+}

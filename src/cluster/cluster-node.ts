@@ -1,0 +1,378 @@
+/**
+ * One node's part of the cluster, put together: membership, ring and its changes, coordinator, hints, repairs, and the
+ * messages between them and other nodes. Owned by the peer worker; pure: the outside comes in by ClusterWorld, the
+ * local replica and the store of hints. The simulator runs the same.
+ */
+import { HybridClock } from '../base/clock.ts';
+import { RingKvError, UnavailableError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import { Status } from '../base/status.ts';
+import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
+import type {
+  ClientRead,
+  ClientReadAnswer,
+  ClientScan,
+  ClientScanAnswer,
+  ClientWrite,
+  ClientWriteAnswer,
+  ClusterView,
+  ClusterWorld,
+  MemberState,
+  Network,
+  NodeNumber,
+  Replica,
+} from './contract.ts';
+import { Consistency } from './contract.ts';
+import { Coordinator } from './coordinator.ts';
+import { HintReplay } from './hint-replay.ts';
+import { Membership } from './membership.ts';
+import { MessageRouter } from './message-router.ts';
+import { encodeGossip, encodeRingAgreement } from './messages.ts';
+import { nodeName } from './node-name.ts';
+import { Repairs } from './repairs.ts';
+import { encodeRing } from './ring-codec.ts';
+import type { RingMap } from './ring-map.ts';
+import { checkRingMessage } from './ring-message-check.ts';
+import type { RingMessage, TopologyOperation } from './ring-messages.ts';
+import { RemoteReplicas } from './rpc.ts';
+import { ReplicaService } from './rpc-service.ts';
+import { type Standing, Topology } from './topology.ts';
+import type { TopologyStatus } from './topology-status.ts';
+
+/** How long a node that is the first of its own seeds listens for a cluster that is there already. */
+const FIRST_SEED_MS = 3000;
+const CLUSTER_ID_WORDS = 4;
+export class ClusterNode {
+  readonly membership: Membership;
+  readonly topology: Topology;
+  readonly repairs: Repairs;
+  readonly versions: HybridClock;
+  readonly #options: ClusterNodeOptions;
+  readonly #world: ClusterWorld;
+  readonly #hintReplay: HintReplay;
+  readonly #coordinator: Coordinator;
+  #remote: RemoteReplicas | null = null;
+  #service: ReplicaService | null = null;
+  #router: MessageRouter | null = null;
+  #ringBytes: Uint8Array | null = null;
+  #coordinated = false;
+  #draining = false;
+  #stopped = false;
+  #onOpen: (() => void) | null = null;
+
+  constructor(options: ClusterNodeOptions) {
+    this.#options = options;
+    const { world, local, hints, member } = options;
+    this.#world = world;
+    this.versions = new HybridClock(world.clock);
+    this.versions.observe(options.versionMax);
+    const gossip: Network = {
+      send: (to, bytes) => world.network.send(to, encodeGossip(bytes)),
+      sendTo: (address, bytes) => world.network.sendTo(address, encodeGossip(bytes)),
+      setAddress: (node, address) => world.network.setAddress(node, address),
+      forget: (node) => this.#forget(node),
+    };
+    const facts = new Map<string, string | number>([
+      [NodeFact.ID, member.nodeId],
+      [NodeFact.RACK, member.rack],
+      [NodeFact.ZONE, member.zone],
+      [NodeFact.WEIGHT, member.weight],
+    ]);
+    const { seeds } = options;
+    this.membership = new Membership(
+      { ...world, network: gossip },
+      { address: member.address, seeds, facts },
+      {
+        onLiveness: (node, liveness) => {
+          if (node !== world.self) world.log('info', `node ${nodeName(node)} is ${liveness}`);
+        },
+        onFacts: (node) => this.topology.onFacts(node),
+      },
+    );
+    this.topology = new Topology(world, {
+      send: (to, message) => void world.network.send(to, encodeRingAgreement(message)),
+      sendTo: (address, message) => void world.network.sendTo(address, encodeRingAgreement(message)),
+      isUp: (node) => this.membership.isUp(node),
+      fact: (node, name) => this.membership.member(node)?.facts.get(name),
+      setFact: (name, value) => this.membership.setFact(name, value),
+      pull: (vnode, sources) => this.repairs.pull(vnode, sources),
+      onRing: (ring) => this.#takeRing(ring),
+    });
+    const view = this.#view();
+    const common = {
+      world,
+      view,
+      versions: this.versions,
+      markForRepair: (vnode: number) => this.repairs.mark(vnode),
+    };
+    this.#coordinator = new Coordinator(common);
+    this.#hintReplay = new HintReplay(common, this.#coordinator, hints);
+    this.repairs = new Repairs({
+      world,
+      local,
+      replica: (node) => this.replica(node),
+      isUp: (node) => this.membership.isUp(node),
+      ring: () => this.topology.ring,
+      settle: (key, tokenHi, tokenLo) => this.#settle(key, tokenHi, tokenLo),
+      intervalMs: options.repairIntervalMs,
+    });
+  }
+
+  get ring(): RingMap | null {
+    return this.topology.ring;
+  }
+  get standing(): Standing {
+    return this.topology.standing;
+  }
+  get draining(): boolean {
+    return this.#draining;
+  }
+  get metrics(): Coordinator['metrics'] {
+    return this.#coordinator.metrics;
+  }
+  get hintBytes(): ReadonlyMap<NodeNumber, number> {
+    return this.#options.hints.targets();
+  }
+
+  /** `done` once the node knows its ring and can coordinate, or with what keeps it from starting. */
+  start(done: (error: Error | null) => void): void {
+    this.#onOpen = () => done(null);
+    this.membership.start((error) => {
+      if (error !== null) {
+        done(error);
+        return;
+      }
+      this.#begin();
+    });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.repairs.stop();
+    this.#hintReplay.stop();
+    this.topology.stop();
+    this.membership.stop();
+    this.#remote?.close();
+  }
+
+  /** A message of another node. Throws MessageError where it is malformed. */
+  onMessage(from: NodeNumber, bytes: Uint8Array): void {
+    this.#router?.receive(from, bytes);
+  }
+  onDisconnected(node: NodeNumber): void {
+    this.#remote?.disconnected(node);
+  }
+  setUrl(url: string): void {
+    this.membership.setFact(NodeFact.URL, url);
+  }
+
+  // ---------------------------------------------------------------------------------------------- requests
+
+  write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void {
+    const refusal = this.#refusal();
+    if (refusal === '') this.#coordinator.write(request, done);
+    else
+      done({
+        status: Status.UNAVAILABLE,
+        version: 0,
+        sloppy: false,
+        message: `${refusal}; nothing was written`,
+      });
+  }
+  read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void {
+    const refusal = this.#refusal();
+    if (refusal === '') this.#coordinator.read(request, done);
+    else done({ status: Status.UNAVAILABLE, record: null, message: refusal });
+  }
+  scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void {
+    const refusal = this.#refusal();
+    if (refusal === '') this.#coordinator.scan(request, done);
+    else done({ status: Status.UNAVAILABLE, records: new Uint8Array(0), next: null, message: refusal });
+  }
+
+  /** Begins a change of the ring: resolves when it is agreed on. */
+  async change(operation: TopologyOperation): Promise<readonly string[]> {
+    await this.#coordinate();
+    return await this.topology.request(operation);
+  }
+  drain(): void {
+    this.#draining = true;
+    this.membership.setFact(NodeFact.DRAINING, 1);
+    this.#options.onNotReady(DRAINING);
+  }
+  replica(node: NodeNumber): Replica {
+    const { local, world } = this.#options;
+    if (node === world.self) return local;
+    if (this.#remote === null) throw new UnavailableError('the node has not started');
+    return this.#remote.replica(node);
+  }
+  topologyStatus(): TopologyStatus {
+    return this.topology.status();
+  }
+  members(): MemberState[] {
+    return [...this.membership.members()];
+  }
+
+  // ------------------------------------------------------------------------------------------------- parts
+
+  #begin(): void {
+    const { world, local, seeds, member, clusterName, vnodes, replicas, replaces } = this.#options;
+    const ringNumber = (): number => this.topology.ring?.number ?? 0;
+    const onRing = (from: NodeNumber, ring: Uint8Array): void => this.#learn(from, ring);
+    const remote = new RemoteReplicas({ world, generation: this.membership.generation, ringNumber, onRing });
+    const service = new ReplicaService({
+      world,
+      replica: local,
+      ringNumber,
+      ringBytes: () => this.#ringBytes ?? new Uint8Array(0),
+      onNewerRing: (from) => this.topology.onFacts(from),
+    });
+    this.#remote = remote;
+    this.#service = service;
+    this.#router = new MessageRouter({
+      world,
+      remote,
+      service,
+      onGossip: (from, payload) => {
+        if (payload instanceof Uint8Array) this.membership.receive(from, payload);
+      },
+      onRingAgreement: (from, payload) => this.#onRingMessage(from, payload),
+      onRing,
+    });
+    const clusterId = Array.from({ length: CLUSTER_ID_WORDS }, () =>
+      world.random.uint32().toString(16).padStart(8, '0'),
+    ).join('');
+    const shape = { clusterName, clusterId, vnodes, replicas };
+    const others = seeds.filter((seed) => seed !== member.address);
+    const startTopology = (from: readonly string[]): void => {
+      if (this.#stopped) return;
+      this.topology.start({ member, seeds: from, shape, replaces });
+    };
+    // The first of its own seeds makes the cluster, unless the others have one.
+    const isFirst = seeds[0] === member.address;
+    const isNew = world.documents.load('ring') === null;
+    if (isFirst && isNew && others.length > 0)
+      world.timers.after(FIRST_SEED_MS, () => startTopology(this.#hearsOfRing() ? others : []));
+    else startTopology(isFirst ? [] : others);
+    this.#hintReplay.start();
+    this.repairs.start();
+  }
+
+  #hearsOfRing(): boolean {
+    return this.members().some(
+      ({ number, facts }) => number !== this.#world.self && Number(facts.get('ring') ?? 0) > 0,
+    );
+  }
+
+  #onRingMessage(from: NodeNumber, payload: unknown): void {
+    let message: RingMessage;
+    try {
+      message = checkRingMessage(payload);
+    } catch (error) {
+      this.#dropped(from, error);
+      return;
+    }
+    // A change that another asks for makes this node one of several as well.
+    const take = (): void => {
+      try {
+        this.topology.onMessage(from, message);
+      } catch (error) {
+        this.#dropped(from, error);
+      }
+    };
+    if (message.kind === 'topology-request') void this.#coordinate().then(take);
+    else take();
+  }
+
+  #dropped(from: NodeNumber, error: unknown): void {
+    if (!(error instanceof RingKvError)) throw error;
+    this.#world.log(
+      'warn',
+      `a message about the ring from node ${nodeName(from)} is dropped: ${error.message}`,
+    );
+  }
+  #learn(from: NodeNumber, ring: Uint8Array): void {
+    try {
+      this.topology.learn(ring);
+    } catch (error) {
+      this.#dropped(from, error);
+    }
+  }
+
+  #takeRing(ring: RingMap): void {
+    const { onClusterId, onNotReady, world, vnodes } = this.#options;
+    this.#ringBytes = encodeRing(ring);
+    onClusterId(ring.clusterId);
+    for (const { number, address } of [...ring.members, ...(ring.change?.members ?? [])])
+      if (number !== world.self && this.membership.member(number) === undefined)
+        world.network.setAddress(number, address);
+    this.repairs.onRing(ring);
+    if (ring.vnodes !== vnodes) {
+      onNotReady(`the cluster has ${ring.vnodes} vnodes, and this data directory was made for ${vnodes}`);
+      return;
+    }
+    const isAlone =
+      ring.members.length === 1 && ring.members[0]?.number === world.self && ring.change === null;
+    const open = (): void => {
+      onNotReady(this.standing === 'removed' ? 'this node was removed from the cluster' : '');
+      const opened = this.#onOpen;
+      this.#onOpen = null;
+      opened?.();
+    };
+    if (isAlone && !this.#coordinated) open();
+    else void this.#coordinate().then(open);
+  }
+
+  #coordinate(): Promise<void> {
+    if (this.#coordinated) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#options.onCoordinate(() => {
+        this.#coordinated = true;
+        resolve();
+      });
+    });
+  }
+
+  #view(): ClusterView {
+    const ring = (): RingMap => {
+      const now = this.topology.ring;
+      if (now === null) throw new UnavailableError('this node knows no ring yet');
+      return now;
+    };
+    return {
+      self: this.#world.self,
+      get ring() {
+        return ring();
+      },
+      isUp: (node) => this.membership.isUp(node),
+      replica: (node) => this.replica(node),
+    };
+  }
+
+  #refusal(): string {
+    if (this.#draining) return DRAINING;
+    if (this.topology.ring === null) return 'this node has not found its cluster yet';
+    return this.standing === 'removed' ? 'this node was removed from the cluster' : '';
+  }
+
+  #settle(key: Uint8Array, tokenHi: number, tokenLo: number): Promise<void> {
+    const deadlineMs = this.#world.clock.nowMs() + limits.requestTimeoutMsDefault;
+    return new Promise((resolve, reject) => {
+      this.#coordinator.read(
+        { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs },
+        (answer) => {
+          if (answer.status === Status.OK || answer.status === Status.NOT_FOUND) resolve();
+          else reject(new UnavailableError(`a key that a promise bars cannot be settled: ${answer.message}`));
+        },
+      );
+    });
+  }
+
+  #forget(node: NodeNumber): void {
+    this.#world.network.forget(node);
+    this.#remote?.forget(node);
+    this.#service?.forget(node);
+  }
+}
+
+const DRAINING = 'this node is drained and takes no requests of clients';

@@ -1,0 +1,138 @@
+/**
+ * What all operations of a coordinator share: the view of the cluster, versions, counters, and one timer for all
+ * operations in flight instead of one or more for each. Owned by the thread of the coordinator.
+ *
+ * 1. An operation is in the list from `add` until it was answered. Calls to replicas may still be out after that.
+ * 2. Time limits of operations are kept by the monotonic clock: a jump of the wall clock ends nothing early.
+ */
+import { AssertionError } from '../base/assert.ts';
+import type { HybridClock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
+import { Status } from '../base/status.ts';
+import {
+  type ClientRead,
+  type ClientReadAnswer,
+  type ClusterView,
+  type ClusterWorld,
+  Consistency,
+  type NodeNumber,
+} from './contract.ts';
+import { type CoordinatorMetrics, newCoordinatorMetrics } from './coordinator-metrics.ts';
+import { PeerLatencies } from './peer-latencies.ts';
+import { VersionSource } from './version-source.ts';
+
+export interface CoordinatorOptions {
+  readonly world: ClusterWorld;
+  readonly view: ClusterView;
+  /** This node's clock of versions. Nobody but the coordinator takes versions from it: see version-source.ts. */
+  readonly versions: HybridClock;
+  /** Replicas of this vnode missed something that no hint holds. */
+  readonly markForRepair: (vnode: number) => void;
+}
+
+const ignore = (): void => undefined;
+
+export abstract class Operation {
+  protected readonly core: CoordinatorCore;
+  /** Monotonic milliseconds at which the operation ends, and at which it next wants `onTick`. */
+  readonly endMs: number;
+  wakeMs: number;
+  answered = false;
+  previous: Operation | null = null;
+  next: Operation | null = null;
+
+  constructor(core: CoordinatorCore, deadlineMs: number) {
+    this.core = core;
+    this.endMs = core.nowMs() + Math.max(0, deadlineMs - core.world.clock.nowMs());
+    this.wakeMs = this.endMs;
+  }
+  /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
+  abstract onTick(nowMs: number): void;
+}
+
+export class CoordinatorCore {
+  readonly world: ClusterWorld;
+  readonly view: ClusterView;
+  readonly versions: VersionSource;
+  readonly markForRepair: (vnode: number) => void;
+  readonly metrics: CoordinatorMetrics = newCoordinatorMetrics();
+  readonly latencies = new PeerLatencies();
+  /** Reads at SERIAL: given by the coordinator, which knows all kinds of operations. */
+  readSerial: (request: ClientRead, done: (answer: ClientReadAnswer) => void) => void = () => {
+    throw new AssertionError('a core without a coordinator');
+  };
+  #first: Operation | null = null;
+  #inFlight = 0;
+  #ticking = false;
+
+  constructor(options: CoordinatorOptions) {
+    this.world = options.world;
+    this.view = options.view;
+    this.versions = new VersionSource(options.world, options.versions);
+    this.markForRepair = options.markForRepair;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+  get self(): NodeNumber {
+    return this.world.self;
+  }
+  nowMs(): number {
+    return this.world.clock.monotonicMs();
+  }
+
+  /**
+   * Takes note of a version that has to be beaten. False where it lies so far ahead that believing it would do more harm
+   * than the write is worth: one node's broken clock would become everybody's.
+   */
+  observeBeat(beat: number): boolean {
+    if (beat - this.world.clock.nowUs() > limits.peerClockDriftUsMax) {
+      this.metrics.beatsRefused++;
+      return false;
+    }
+    this.versions.observe(beat);
+    return true;
+  }
+
+  add(operation: Operation): void {
+    operation.next = this.#first;
+    if (this.#first !== null) this.#first.previous = operation;
+    this.#first = operation;
+    this.#inFlight++;
+    if (!this.#ticking) this.#schedule();
+  }
+  remove(operation: Operation): void {
+    const { previous, next } = operation;
+    if (previous === null) this.#first = next;
+    else previous.next = next;
+    if (next !== null) next.previous = previous;
+    operation.previous = null;
+    // `next` stays: a tick that stands at this operation goes on from it.
+    this.#inFlight--;
+  }
+
+  /** Settles a key behind an answer: afterwards no unfinished write of it can surface. */
+  settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: (ok: boolean) => void = ignore): void {
+    this.metrics.settles++;
+    const deadlineMs = this.world.clock.nowMs() + limits.behindMs;
+    const request = { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs };
+    this.readSerial(request, ({ status }) => done(status === Status.OK || status === Status.NOT_FOUND));
+  }
+
+  #schedule(): void {
+    this.#ticking = true;
+    this.world.timers.after(limits.coordinatorTickMs, this.#tick);
+  }
+  readonly #tick = (): void => {
+    const now = this.nowMs();
+    let operation = this.#first;
+    while (operation !== null) {
+      const { next } = operation;
+      if (!operation.answered && operation.wakeMs <= now) operation.onTick(now);
+      operation = next;
+    }
+    if (this.#first === null) this.#ticking = false;
+    else this.#schedule();
+  };
+}

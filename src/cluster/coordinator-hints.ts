@@ -1,0 +1,103 @@
+/**
+ * Finds a node that keeps a hint. A stand-in is one of the next nodes clockwise that is no replica of the vnode; where
+ * none is left, this node or another replica keeps the hint, which then never counts as a copy: its node has one already.
+ * Owned by the thread of the coordinator.
+ */
+import { limits } from '../base/limits.ts';
+import { Status } from '../base/status.ts';
+import { type NodeNumber, type WriteAnswer, WriteMode } from './contract.ts';
+import type { CoordinatorCore } from './coordinator-core.ts';
+import { standIns, writeGroups } from './ring-lookup.ts';
+import type { RingMap } from './ring-map.ts';
+
+/** Stand-ins that hints of one write went to: each counts once. */
+export type UsedNodes = NodeNumber[];
+
+/** A live stand-in that was not used yet; 0 where there is none. */
+export function freeStandIn(
+  core: CoordinatorCore,
+  ring: RingMap,
+  vnode: number,
+  used: UsedNodes,
+): NodeNumber {
+  for (const node of standIns(ring, vnode)) if (!used.includes(node) && core.view.isUp(node)) return node;
+  return 0;
+}
+
+export function liveStandIns(core: CoordinatorCore, ring: RingMap, vnode: number, used: UsedNodes): number {
+  let count = 0;
+  for (const node of standIns(ring, vnode)) if (!used.includes(node) && core.view.isUp(node)) count++;
+  return count;
+}
+
+/** Keeps one write for one home replica. `done` learns whether it is kept, and whether by a stand-in that may count. */
+export class HintPlacement {
+  readonly #core: CoordinatorCore;
+  readonly #ring: RingMap;
+  readonly #vnode: number;
+  readonly #target: NodeNumber;
+  readonly #record: Uint8Array;
+  readonly #also: Uint8Array | null;
+  readonly #used: UsedNodes;
+  readonly #done: (kept: boolean, counts: boolean) => void;
+  readonly #tried: NodeNumber[] = [];
+  #counts = false;
+
+  constructor(
+    core: CoordinatorCore,
+    ring: RingMap,
+    vnode: number,
+    target: NodeNumber,
+    record: Uint8Array,
+    also: Uint8Array | null,
+    used: UsedNodes,
+    done: (kept: boolean, counts: boolean) => void,
+  ) {
+    this.#core = core;
+    this.#ring = ring;
+    this.#vnode = vnode;
+    this.#target = target;
+    this.#record = record;
+    this.#also = also;
+    this.#used = used;
+    this.#done = done;
+  }
+
+  /** Sends it, and tells whether it may come to count. False and nothing sent where no node is left. */
+  place(): boolean {
+    const node = this.#next();
+    if (node === 0) {
+      this.#core.metrics.hintsLost++;
+      this.#core.markForRepair(this.#vnode);
+      return false;
+    }
+    this.#tried.push(node);
+    const deadlineMs = this.#core.world.clock.nowMs() + limits.behindMs;
+    const write = { record: this.#record, also: this.#also, mode: WriteMode.MERGE, deadlineMs };
+    this.#core.view.replica(node).hint(this.#target, write, this.#onAnswer);
+    return true;
+  }
+
+  #next(): NodeNumber {
+    if (this.#tried.length >= limits.hintAttemptsMax) return 0;
+    const standIn = freeStandIn(this.#core, this.#ring, this.#vnode, this.#used);
+    this.#counts = standIn !== 0;
+    if (standIn !== 0) {
+      this.#used.push(standIn);
+      return standIn;
+    }
+    const { self, view } = this.#core;
+    if (self !== this.#target && !this.#tried.includes(self)) return self;
+    for (const group of writeGroups(this.#ring, this.#vnode))
+      for (const node of group)
+        if (node !== this.#target && !this.#tried.includes(node) && view.isUp(node)) return node;
+    return 0;
+  }
+
+  readonly #onAnswer = (answer: WriteAnswer): void => {
+    if (answer.status === Status.OK) {
+      this.#core.metrics.hintsKept++;
+      this.#done(true, this.#counts);
+    } else if (!this.place()) this.#done(false, false);
+  };
+}

@@ -1,0 +1,321 @@
+/**
+ * A read at ONE, QUORUM or ALL: one replica is asked for the record, the others for its head. Owned by the thread of the
+ * coordinator.
+ *
+ * 1. At QUORUM and ALL the answer is held by as many replicas as were asked for, in each write group, before it is given:
+ *    whoever of them is stale is repaired first. So a later read finds it, or something newer.
+ * 2. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
+ *    present ones alone could otherwise be read now, and be gone when reads move.
+ * 3. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
+ */
+import { assert } from '../base/assert.ts';
+import { limits } from '../base/limits.ts';
+import { KEYSPACE_USER } from '../base/record.ts';
+import { PeerStatus, Status } from '../base/status.ts';
+import { vnodeOf } from '../base/token.ts';
+import {
+  type ClientRead,
+  type ClientReadAnswer,
+  Consistency,
+  type NodeNumber,
+  type ReadAnswer,
+} from './contract.ts';
+import { type CoordinatorCore, Operation } from './coordinator-core.ts';
+import { replicasMessage } from './coordinator-errors.ts';
+import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
+import { compareHeads, isDead } from './coordinator-records.ts';
+import { type RepairResult, ReplicaRepair, repairBehind } from './coordinator-repair.ts';
+import { readReplicas, writeGroups } from './ring-lookup.ts';
+import type { RingMap } from './ring-map.ts';
+
+type LegState = 'idle' | 'asked' | 'answered' | 'repairing' | 'failed';
+
+/** One replica in one attempt. */
+class Leg {
+  state: LegState = 'idle';
+  full = false;
+  record: Uint8Array | null = null;
+  askedMs = 0;
+  /** It did not answer in time: another was asked in its place. */
+  slow = false;
+  readonly node: NodeNumber;
+  readonly attempt: number;
+  readonly #read: PlainRead;
+  constructor(read: PlainRead, node: NodeNumber, attempt: number) {
+    this.#read = read;
+    this.node = node;
+    this.attempt = attempt;
+  }
+  readonly onAnswer = (answer: ReadAnswer): void => this.#read.onAnswer(this, answer);
+  readonly onRepaired = (result: RepairResult, newer: Uint8Array | null): void =>
+    this.#read.onRepaired(this, result, newer);
+}
+
+export class PlainRead extends Operation {
+  readonly #request: ClientRead;
+  readonly #done: (answer: ClientReadAnswer) => void;
+  #ring: RingMap;
+  #groups: Groups = [];
+  #legs: Leg[] = [];
+  #attempt = 0;
+  #restartAtMs = Number.POSITIVE_INFINITY;
+  #reason = '';
+  /** What the present repairs bring. */
+  #sent: Uint8Array | null = null;
+
+  constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
+    super(core, request.deadlineMs);
+    this.#request = request;
+    this.#done = done;
+    this.#ring = core.view.ring;
+  }
+
+  start(): void {
+    this.core.add(this);
+    this.#begin();
+  }
+
+  #begin(): void {
+    const { core } = this;
+    const { view } = core;
+    this.#ring = view.ring;
+    this.#attempt++;
+    this.#restartAtMs = Number.POSITIVE_INFINITY;
+    const vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
+    const one = this.#request.consistency === Consistency.ONE;
+    const nearest = readReplicas(this.#ring, vnode);
+    this.#groups = one ? [nearest] : writeGroups(this.#ring, vnode);
+    this.#legs = [];
+    for (const node of unionOf(this.#groups)) this.#legs.push(new Leg(this, node, this.#attempt));
+    this.#sortLegs(nearest);
+    // The failure comes in a turn of its own: an answer never comes before the call has returned.
+    if (!this.#askEnough()) this.wakeMs = 0;
+  }
+
+  /** Replicas of both groups first, then this node, then the quickest; those to come last: they may have nothing yet. */
+  #sortLegs(nearest: readonly NodeNumber[]): void {
+    const { core } = this;
+    const rank = ({ node }: Leg): number => {
+      let groups = 0;
+      for (const group of this.#groups) if (group.includes(node)) groups++;
+      return (this.#groups.length - groups) * 2 + (nearest.includes(node) ? 0 : 1);
+    };
+    this.#legs.sort(
+      (a, b) =>
+        rank(a) - rank(b) ||
+        Number(b.node === core.self) - Number(a.node === core.self) ||
+        core.latencies.average(a.node) - core.latencies.average(b.node),
+    );
+  }
+
+  /** Asks further replicas until those that answered or may soon suffice for each group. False where they cannot. */
+  #askEnough(): boolean {
+    for (const group of this.#groups) {
+      const needed = neededOf(this.#request.consistency, group.length);
+      let possible = 0;
+      let late = 0;
+      for (const leg of this.#legs) {
+        if (!group.includes(leg.node) || leg.state === 'idle' || leg.state === 'failed') continue;
+        if (leg.slow && leg.state === 'asked') late++;
+        else possible++;
+      }
+      for (const leg of this.#legs) {
+        if (possible >= needed) break;
+        if (leg.state !== 'idle' || !group.includes(leg.node) || !this.core.view.isUp(leg.node)) continue;
+        this.#ask(leg, !this.#legs.some((other) => other.full && other.state !== 'failed' && !other.slow));
+        possible++;
+      }
+      if (possible + late < needed) return false;
+    }
+    this.#setWake();
+    return true;
+  }
+
+  #ask(leg: Leg, full: boolean): void {
+    leg.state = 'asked';
+    leg.full = full;
+    leg.slow = false;
+    leg.askedMs = this.core.nowMs();
+    const { tokenHi, tokenLo, key, deadlineMs } = this.#request;
+    const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: !full, deadlineMs };
+    this.core.view.replica(leg.node).read(read, leg.onAnswer);
+  }
+
+  #setWake(): void {
+    let wakeMs = Math.min(this.endMs, this.#restartAtMs);
+    for (const leg of this.#legs)
+      if (leg.state === 'asked' && !leg.slow)
+        wakeMs = Math.min(wakeMs, leg.askedMs + this.core.latencies.speculationMs(leg.node));
+    this.wakeMs = wakeMs;
+  }
+
+  onTick(nowMs: number): void {
+    const { core } = this;
+    if (nowMs >= this.endMs) this.#fail(Status.TIMEOUT, 'the deadline passed');
+    else if (this.#restartAtMs !== Number.POSITIVE_INFINITY) {
+      if (nowMs >= this.#restartAtMs) this.#begin();
+    } else {
+      let speculates = false;
+      for (const leg of this.#legs) {
+        if (leg.state !== 'asked' || leg.slow) continue;
+        if (nowMs < leg.askedMs + core.latencies.speculationMs(leg.node)) continue;
+        leg.slow = true;
+        if (this.#legs.some(({ node, state }) => state === 'idle' && core.view.isUp(node))) speculates = true;
+      }
+      if (speculates) core.metrics.readSpeculations++;
+      this.#advance();
+    }
+  }
+
+  onAnswer(leg: Leg, answer: ReadAnswer): void {
+    const { core } = this;
+    core.latencies.note(leg.node, core.nowMs() - leg.askedMs);
+    if (leg.attempt !== this.#attempt) return;
+    if (answer.status === Status.OK) {
+      leg.state = 'answered';
+      leg.record = answer.record;
+    } else {
+      leg.state = 'failed';
+      if (answer.message !== '') this.#reason = answer.message;
+    }
+    if (this.answered) this.#lateAnswer(leg);
+    else if (answer.status === PeerStatus.STALE_RING) this.#restart();
+    else this.#advance();
+  }
+
+  onRepaired(leg: Leg, result: RepairResult, newer: Uint8Array | null): void {
+    if (result === 'done') this.core.metrics.readRepairsBefore++;
+    if (leg.attempt !== this.#attempt || this.answered) return;
+    if (result === 'barred') {
+      this.#settle();
+      return;
+    }
+    leg.state = result === 'failed' ? 'failed' : 'answered';
+    leg.full = true;
+    // A tombstone wins over the record of the same version: it is what the others have to take.
+    leg.record = result === 'resurrection' ? newer : this.#sent;
+    this.#advance();
+  }
+
+  #restart(): void {
+    this.core.metrics.retriesOfRing++;
+    this.#restartAtMs = this.core.view.ring === this.#ring ? this.core.nowMs() + limits.ringWaitMs : 0;
+    this.wakeMs = Math.min(this.endMs, this.#restartAtMs);
+  }
+
+  /** Answers where that is possible now; otherwise sees to it that something is out. */
+  #advance(): void {
+    if (this.#restartAtMs !== Number.POSITIVE_INFINITY) return;
+    if (this.core.view.ring !== this.#ring) this.#restart();
+    else if (this.#reached(({ state }) => state === 'answered')) this.#decide();
+    else if (this.#reached(({ state }) => state === 'answered' || state === 'repairing')) this.#setWake();
+    else if (!this.#askEnough()) this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+  }
+  #reached(counts: (leg: Leg) => boolean): boolean {
+    for (const group of this.#groups) {
+      let count = 0;
+      for (const leg of this.#legs) if (counts(leg) && group.includes(leg.node)) count++;
+      if (count < neededOf(this.#request.consistency, group.length)) return false;
+    }
+    return true;
+  }
+
+  #decide(): void {
+    const best = newest(this.#legs);
+    if (best === null) {
+      this.#answer(null);
+      return;
+    }
+    const whole = this.#legs.find((leg) => leg.state === 'answered' && leg.full && isSame(leg, best));
+    if (whole === undefined) {
+      this.core.metrics.readRefetches++;
+      this.#ask(best, true);
+      this.#setWake();
+      return;
+    }
+    const needsRepair = this.#request.consistency !== Consistency.ONE;
+    if (!needsRepair || this.#reached((leg) => leg.state === 'answered' && isSame(leg, best))) {
+      this.#answer(whole);
+      return;
+    }
+    const { record } = whole;
+    assert(record !== null, 'a read would repair with nothing');
+    this.#sent = record;
+    const { deadlineMs } = this.#request;
+    for (const leg of this.#legs) {
+      if (leg.state !== 'answered' || isSame(leg, best)) continue;
+      leg.state = 'repairing';
+      new ReplicaRepair(this.core, whole.node, leg.node, record, deadlineMs, leg.onRepaired).start();
+    }
+    this.#setWake();
+  }
+
+  /** A promise bars the repair: who promised may be about to overtake the record. SERIAL finds out. */
+  #settle(): void {
+    const { core } = this;
+    this.answered = true;
+    core.remove(this);
+    core.metrics.settles++;
+    core.readSerial(this.#request, this.#done);
+  }
+
+  #answer(leg: Leg | null): void {
+    const { core } = this;
+    this.answered = true;
+    core.remove(this);
+    const record = leg?.record ?? null;
+    if (record === null || isDead(record, core.world.clock.nowMs()))
+      this.#done({ status: Status.NOT_FOUND, record: null, message: '' });
+    else this.#done({ status: Status.OK, record, message: '' });
+    for (const other of this.#legs) if (other.state === 'answered') this.#lateAnswer(other);
+    if (core.world.random.below(1000) < limits.readRepairPerMille) this.#lookAtOthers();
+  }
+
+  /** Behind the answer: the sample of reads looks at all replicas. */
+  #lookAtOthers(): void {
+    const { core } = this;
+    const vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
+    if (core.view.ring !== this.#ring) return;
+    for (const node of unionOf(writeGroups(this.#ring, vnode)))
+      if (!this.#legs.some((leg) => leg.node === node)) this.#legs.push(new Leg(this, node, this.#attempt));
+    for (const leg of this.#legs) if (leg.state === 'idle' && core.view.isUp(leg.node)) this.#ask(leg, false);
+  }
+  /** What a replica holds was learnt after the answer was decided: repair it, or the others by it, behind. */
+  #lateAnswer(leg: Leg): void {
+    const best = newest(this.#legs);
+    if (best === null || leg.state !== 'answered') return;
+    const stale = isSame(leg, best) ? this.#legs : [leg];
+    for (const other of stale) {
+      if (other.state !== 'answered' || isSame(other, best) || best.record === null) continue;
+      other.state = 'repairing';
+      repairBehind(this.core, best.node, other.node, best.record);
+    }
+  }
+
+  #fail(status: number, why: string): void {
+    const { core } = this;
+    this.answered = true;
+    core.remove(this);
+    if (status === Status.TIMEOUT) core.metrics.timeouts++;
+    else core.metrics.unavailable++;
+    let up = 0;
+    let answered = 0;
+    for (const { node, state } of this.#legs) {
+      if (core.view.isUp(node)) up++;
+      if (state === 'answered' || state === 'repairing') answered++;
+    }
+    const reason = this.#reason === '' ? why : `${why} (${this.#reason})`;
+    const message = replicasMessage(this.#request.consistency, this.#groups, up, answered, reason);
+    this.#done({ status, record: null, message });
+  }
+}
+
+/** Who answered with the newest record; null where nobody holds one. */
+function newest(legs: readonly Leg[]): Leg | null {
+  let best: Leg | null = null;
+  for (const leg of legs)
+    if (leg.state === 'answered' && leg.record !== null)
+      if (best === null || compareHeads(leg.record, best.record) > 0) best = leg;
+  return best;
+}
+const isSame = (a: Leg, b: Leg): boolean => compareHeads(a.record, b.record) === 0;

@@ -1,0 +1,105 @@
+/** Encoded records as a coordinator handles them: one record in bytes of its own. */
+import {
+  compareRecordAge,
+  expiresMsAt,
+  FLAG_EXPIRING,
+  FLAG_TOMBSTONE,
+  flagsAt,
+  isDeadAt,
+  keyAt,
+  originAt,
+  type RecordFields,
+  recordBytes,
+  recordFault,
+  tokenHiAt,
+  tokenLoAt,
+  valueAt,
+  versionAt,
+  writeRecord,
+} from '../base/record.ts';
+
+export const NO_BYTES = new Uint8Array(0);
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+export function encodeRecord(fields: RecordFields): Uint8Array {
+  const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
+  writeRecord(viewOf(bytes), bytes, 0, fields);
+  return bytes;
+}
+
+export interface WrittenFields {
+  readonly tokenHi: number;
+  readonly tokenLo: number;
+  readonly key: Uint8Array;
+  /** null deletes. */
+  readonly value: Uint8Array | null;
+  readonly expiresMs: number;
+}
+
+/** The user record of a client's write. */
+export function encodeWrite(write: WrittenFields, version: number, origin: number): Uint8Array {
+  const { tokenHi, tokenLo, key, value, expiresMs } = write;
+  const expiring = value !== null && expiresMs > 0;
+  return encodeRecord({
+    tokenHi,
+    tokenLo,
+    keyspace: 0,
+    key,
+    value: value ?? NO_BYTES,
+    version,
+    origin,
+    flags: value === null ? FLAG_TOMBSTONE : expiring ? FLAG_EXPIRING : 0,
+    expiresMs: expiring ? expiresMs : 0,
+  });
+}
+
+/** The same record under another version and origin. */
+export function withVersion(record: Uint8Array, version: number, origin: number): Uint8Array {
+  const view = viewOf(record);
+  return encodeRecord({
+    tokenHi: tokenHiAt(view, 0),
+    tokenLo: tokenLoAt(view, 0),
+    keyspace: 0,
+    key: keyAt(view, record, 0),
+    value: valueAt(view, record, 0),
+    version,
+    origin,
+    flags: flagsAt(view, 0),
+    expiresMs: expiresMsAt(view, 0),
+  });
+}
+
+export const versionOf = (record: Uint8Array): number => versionAt(viewOf(record), 0);
+export const originOf = (record: Uint8Array): number => originAt(viewOf(record), 0);
+export const isTombstone = (record: Uint8Array): boolean =>
+  (flagsAt(viewOf(record), 0) & FLAG_TOMBSTONE) !== 0;
+export const isDead = (record: Uint8Array, nowMs: number): boolean => isDeadAt(viewOf(record), 0, nowMs);
+
+/** What is wrong with one encoded record from elsewhere, '' where nothing is. */
+export function faultOfRecord(record: Uint8Array): string {
+  return recordFault(viewOf(record), 0, record.length);
+}
+
+/** Positive where `a` is newer; nothing is older than everything. For whole records. */
+export function compareAge(a: Uint8Array | null, b: Uint8Array | null): number {
+  if (a === null || b === null) return Number(a !== null) - Number(b !== null);
+  return compareRecordAge(viewOf(a), a, 0, viewOf(b), b, 0);
+}
+
+/**
+ * The same for heads, whose values are gone. A coordinator gives a version to one record, so records of one version and
+ * origin differ only where a replica made a tombstone of one that it knows to be deleted.
+ */
+export function compareHeads(a: Uint8Array | null, b: Uint8Array | null): number {
+  if (a === null || b === null) return Number(a !== null) - Number(b !== null);
+  const viewA = viewOf(a);
+  const viewB = viewOf(b);
+  const version = versionAt(viewA, 0) - versionAt(viewB, 0);
+  if (version !== 0) return version;
+  const origin = originAt(viewA, 0) - originAt(viewB, 0);
+  if (origin !== 0) return origin;
+  return (flagsAt(viewA, 0) & FLAG_TOMBSTONE) - (flagsAt(viewB, 0) & FLAG_TOMBSTONE);
+}

@@ -1,0 +1,119 @@
+/**
+ * Brings one replica up to date with what another holds. Owned by the thread of the coordinator.
+ *
+ * The record's outcomes (src/cluster/outcomes.ts) travel with it, in one write: a replica that had the record of a SERIAL
+ * write without its outcome would let a repeat under the same idempotency key be applied again. They are read after the
+ * record and from the replica that had it, so they are at least as new as it.
+ */
+import { limits } from '../base/limits.ts';
+import { KEYSPACE_OUTCOMES, KEYSPACE_USER, keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
+import { PeerStatus, Status } from '../base/status.ts';
+import { type NodeNumber, type ReadAnswer, type WriteAnswer, WriteMode } from './contract.ts';
+import type { CoordinatorCore } from './coordinator-core.ts';
+import { isTombstone, originOf, versionOf, viewOf } from './coordinator-records.ts';
+
+/** barred: a promise is in the way, the key must be settled by SERIAL. */
+export type RepairResult = 'done' | 'barred' | 'failed' | 'resurrection';
+
+/** The tombstone by which a replica says that `sent` had been deleted, or null. */
+export function resurrectionIn(sent: Uint8Array, newer: Uint8Array | null): boolean {
+  return (
+    newer !== null &&
+    versionOf(newer) === versionOf(sent) &&
+    originOf(newer) === originOf(sent) &&
+    isTombstone(newer) &&
+    !isTombstone(sent)
+  );
+}
+
+export class ReplicaRepair {
+  readonly #core: CoordinatorCore;
+  readonly #source: NodeNumber;
+  readonly #target: NodeNumber;
+  readonly #record: Uint8Array;
+  readonly #deadlineMs: number;
+  readonly #done: (result: RepairResult, newer: Uint8Array | null) => void;
+
+  /** `record` is whole, and was read from `source`. `newer`: what the target holds where that is newer. */
+  constructor(
+    core: CoordinatorCore,
+    source: NodeNumber,
+    target: NodeNumber,
+    record: Uint8Array,
+    deadlineMs: number,
+    done: (result: RepairResult, newer: Uint8Array | null) => void,
+  ) {
+    this.#core = core;
+    this.#source = source;
+    this.#target = target;
+    this.#record = record;
+    this.#deadlineMs = deadlineMs;
+    this.#done = done;
+  }
+
+  start(): void {
+    const view = viewOf(this.#record);
+    const read = {
+      tokenHi: tokenHiAt(view, 0),
+      tokenLo: tokenLoAt(view, 0),
+      keyspace: KEYSPACE_OUTCOMES,
+      key: keyAt(view, this.#record, 0),
+      headOnly: false,
+      deadlineMs: this.#deadlineMs,
+    };
+    this.#core.view.replica(this.#source).read(read, this.#onOutcomes);
+  }
+
+  readonly #onOutcomes = (answer: ReadAnswer): void => {
+    if (answer.status !== Status.OK) {
+      this.#core.metrics.readRepairsFailed++;
+      this.#done('failed', null);
+      return;
+    }
+    const write = {
+      record: this.#record,
+      also: answer.record,
+      mode: WriteMode.MERGE,
+      deadlineMs: this.#deadlineMs,
+    };
+    this.#core.view.replica(this.#target).write(write, this.#onWritten);
+  };
+
+  readonly #onWritten = (answer: WriteAnswer): void => {
+    const { metrics } = this.#core;
+    if (answer.status === Status.OK) {
+      const resurrection = resurrectionIn(this.#record, answer.newer);
+      if (resurrection) metrics.resurrections++;
+      this.#done(resurrection ? 'resurrection' : 'done', answer.newer);
+    } else if (answer.status === PeerStatus.STALE_VERSION && answer.barred) this.#done('barred', null);
+    else {
+      metrics.readRepairsFailed++;
+      this.#done('failed', null);
+    }
+  };
+}
+
+/** Behind an answer: reads the record of a key from `source` again, whole, and repairs `target` with it. */
+export function repairBehind(
+  core: CoordinatorCore,
+  source: NodeNumber,
+  target: NodeNumber,
+  head: Uint8Array,
+): void {
+  const view = viewOf(head);
+  const deadlineMs = core.world.clock.nowMs() + limits.behindMs;
+  const tokenHi = tokenHiAt(view, 0);
+  const tokenLo = tokenLoAt(view, 0);
+  const key = keyAt(view, head, 0);
+  const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: false, deadlineMs };
+  core.view.replica(source).read(read, ({ status, record }) => {
+    if (status !== Status.OK || record === null) return;
+    const repair = new ReplicaRepair(core, source, target, record, deadlineMs, (result, newer) => {
+      if (result === 'done') core.metrics.readRepairsBehind++;
+      else if (result === 'barred') core.settle(tokenHi, tokenLo, key);
+      // The tombstone that the target made is what the source has to learn.
+      else if (result === 'resurrection' && newer !== null) repairBehind(core, target, source, newer);
+    });
+    repair.start();
+  });
+}

@@ -1,0 +1,280 @@
+/**
+ * One page of a scan of the whole ring: live user records in token order. Vnodes one after another, each from R replicas,
+ * merged. Owned by the thread of the coordinator.
+ *
+ * 1. What the replicas' pages cover together ends where the first of them ends: records beyond are left for the next
+ *    round, since another replica may hold something before them.
+ * 2. Dead records are asked for too: they hide what a stale replica still holds.
+ * 3. A cursor is a place in token order. It knows nothing of nodes or rings, so it stays valid through all changes.
+ * 4. Runs of vnodes with the same replicas are asked for at once: in a cluster of as many nodes as replicas that is the
+ *    whole ring.
+ */
+import { limits } from '../base/limits.ts';
+import { isDeadAt, KEYSPACE_USER, keyAt, recordBytesAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
+import { PeerStatus, Status } from '../base/status.ts';
+import { vnodeOf } from '../base/token.ts';
+import {
+  type ClientScan,
+  type ClientScanAnswer,
+  Consistency,
+  type NodeNumber,
+  type PageAnswer,
+  type PagePlace,
+} from './contract.ts';
+import { type CoordinatorCore, Operation } from './coordinator-core.ts';
+import { replicasMessage } from './coordinator-errors.ts';
+import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
+import { NO_BYTES } from './coordinator-records.ts';
+import { readReplicas, writeGroups } from './ring-lookup.ts';
+import type { RingMap } from './ring-map.ts';
+import { ScanMerge } from './scan-merge.ts';
+
+class Leg {
+  state: 'idle' | 'asked' | 'answered' | 'failed' = 'idle';
+  records: Uint8Array = NO_BYTES;
+  next: PagePlace | null = null;
+  readonly node: NodeNumber;
+  readonly round: number;
+  readonly #scan: ClusterScan;
+  constructor(scan: ClusterScan, node: NodeNumber, round: number) {
+    this.#scan = scan;
+    this.node = node;
+    this.round = round;
+  }
+  readonly onPage = (answer: PageAnswer): void => this.#scan.onPage(this, answer);
+}
+
+export class ClusterScan extends Operation {
+  readonly #request: ClientScan;
+  readonly #done: (answer: ClientScanAnswer) => void;
+  readonly #chunks: Uint8Array[] = [];
+  #records = 0;
+  #bytes = 0;
+  #pages = 0;
+  #round = 0;
+  #ring: RingMap;
+  #groups: Groups = [];
+  #legs: Leg[] = [];
+  /** Go on after this place; null at the start of `#vnode`. */
+  #after: PagePlace | null;
+  #vnode = 0;
+  #lastVnode = 0;
+  #slowAtMs = Number.POSITIVE_INFINITY;
+  #restartAtMs = Number.POSITIVE_INFINITY;
+  #reason = '';
+
+  constructor(core: CoordinatorCore, request: ClientScan, done: (answer: ClientScanAnswer) => void) {
+    super(core, request.deadlineMs);
+    this.#request = request;
+    this.#done = done;
+    this.#ring = core.view.ring;
+    this.#after = request.after;
+    if (request.after !== null) this.#vnode = vnodeOf(request.after.tokenHi, this.#ring.vnodes);
+  }
+
+  start(): void {
+    this.core.add(this);
+    if (!this.#ask()) this.wakeMs = 0;
+  }
+
+  #groupsOf(vnode: number): Groups {
+    return this.#request.consistency === Consistency.ONE
+      ? [readReplicas(this.#ring, vnode)]
+      : writeGroups(this.#ring, vnode);
+  }
+
+  /** Asks for the next run of vnodes. False where too few replicas are up. */
+  #ask(): boolean {
+    const { core } = this;
+    this.#ring = core.view.ring;
+    this.#round++;
+    this.#restartAtMs = Number.POSITIVE_INFINITY;
+    this.#groups = this.#groupsOf(this.#vnode);
+    this.#lastVnode = this.#vnode;
+    while (this.#lastVnode + 1 < this.#ring.vnodes && this.#isSame(this.#groupsOf(this.#lastVnode + 1)))
+      this.#lastVnode++;
+    this.#legs = unionOf(this.#groups).map((node) => new Leg(this, node, this.#round));
+    const { latencies, self } = core;
+    this.#legs.sort(
+      (a, b) =>
+        this.#groupsWith(b.node) - this.#groupsWith(a.node) ||
+        Number(b.node === self) - Number(a.node === self) ||
+        latencies.average(a.node) - latencies.average(b.node),
+    );
+    return this.#askEnough();
+  }
+  #groupsWith(node: NodeNumber): number {
+    let count = 0;
+    for (const group of this.#groups) if (group.includes(node)) count++;
+    return count;
+  }
+  #isSame(groups: Groups): boolean {
+    if (groups.length !== this.#groups.length) return false;
+    for (let g = 0; g < groups.length; g++) {
+      const group = groups[g] ?? [];
+      const mine = this.#groups[g] ?? [];
+      if (group.length !== mine.length || !group.every((node) => mine.includes(node))) return false;
+    }
+    return true;
+  }
+
+  /** Asks until those that answered or may still suffice; with `more`, one further replica for each group that waits. */
+  #askEnough(more = 0): boolean {
+    const { core } = this;
+    for (const group of this.#groups) {
+      const needed = neededOf(this.#request.consistency, group.length);
+      const members = this.#legs.filter(({ node }) => group.includes(node));
+      let possible = members.filter(({ state }) => state === 'asked' || state === 'answered').length;
+      const waits = members.some(({ state }) => state === 'asked');
+      for (const leg of members) {
+        if (possible >= needed + (waits ? more : 0)) break;
+        if (leg.state !== 'idle' || !core.view.isUp(leg.node)) continue;
+        this.#send(leg);
+        possible++;
+      }
+      if (possible < needed) return false;
+    }
+    this.#slowAtMs = more > 0 ? Number.POSITIVE_INFINITY : core.nowMs() + limits.readSpeculationMsMax;
+    this.wakeMs = Math.min(this.endMs, this.#slowAtMs);
+    return true;
+  }
+
+  #send(leg: Leg): void {
+    const { vnodes } = this.#ring;
+    const span = 0x1_0000_0000 / vnodes;
+    const { prefix, headOnly, recordsMax, bytesMax, deadlineMs } = this.#request;
+    leg.state = 'asked';
+    this.#pages++;
+    this.core.view.replica(leg.node).page(
+      {
+        firstHi: this.#vnode * span,
+        firstLo: 0,
+        lastHi: (this.#lastVnode + 1) * span - 1,
+        lastLo: 0xffff_ffff,
+        after: this.#after,
+        userOnly: true,
+        prefix,
+        headOnly,
+        recordsMax: Math.max(1, recordsMax - this.#records),
+        bytesMax: Math.max(1, bytesMax - this.#bytes),
+        deadlineMs,
+      },
+      leg.onPage,
+    );
+  }
+
+  onPage(leg: Leg, answer: PageAnswer): void {
+    if (leg.round !== this.#round || this.answered) return;
+    if (answer.status === PeerStatus.STALE_RING || this.core.view.ring !== this.#ring) {
+      this.core.metrics.retriesOfRing++;
+      this.#round++;
+      this.#restartAtMs = this.core.nowMs() + (this.core.view.ring === this.#ring ? limits.ringWaitMs : 0);
+      this.wakeMs = Math.min(this.endMs, this.#restartAtMs);
+      return;
+    }
+    if (answer.status === Status.OK) {
+      leg.state = 'answered';
+      leg.records = answer.records;
+      leg.next = answer.next;
+    } else {
+      leg.state = 'failed';
+      if (answer.message !== '') this.#reason = answer.message;
+    }
+    if (this.#isComplete()) this.#take();
+    else if (answer.status !== Status.OK && !this.#askEnough())
+      this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+  }
+  #isComplete(): boolean {
+    for (const group of this.#groups) {
+      let answered = 0;
+      for (const leg of this.#legs) if (leg.state === 'answered' && group.includes(leg.node)) answered++;
+      if (answered < neededOf(this.#request.consistency, group.length)) return false;
+    }
+    return true;
+  }
+
+  onTick(nowMs: number): void {
+    if (nowMs >= this.endMs) this.#fail(Status.TIMEOUT, 'the deadline passed');
+    else if (nowMs >= this.#restartAtMs) {
+      if (!this.#ask()) this.#fail(Status.UNAVAILABLE, 'too few replicas are up');
+    } else if (!this.#askEnough(nowMs >= this.#slowAtMs ? 1 : 0))
+      this.#fail(Status.UNAVAILABLE, 'too few replicas are up');
+  }
+
+  /** All that is needed of this round is there. */
+  #take(): void {
+    const { recordsMax, bytesMax } = this.#request;
+    const nowMs = this.core.world.clock.nowMs();
+    const answered = this.#legs.filter(({ state }) => state === 'answered');
+    const merge = new ScanMerge(answered.map(({ records, next }) => ({ records, next })));
+    while (merge.next()) {
+      const { view, bytes, offset } = merge;
+      const size = recordBytesAt(view, offset);
+      if (isDeadAt(view, offset, nowMs)) {
+        this.#after = placeOf(view, bytes, offset);
+        continue;
+      }
+      if (this.#records >= recordsMax || (this.#records > 0 && this.#bytes + size > bytesMax)) {
+        this.#answer(this.#after);
+        return;
+      }
+      this.#after = placeOf(view, bytes, offset);
+      this.#chunks.push(bytes.subarray(offset, offset + size));
+      this.#records++;
+      this.#bytes += size;
+    }
+    const { end } = merge;
+    if (end !== null) this.#after = end;
+    else if (this.#lastVnode + 1 < this.#ring.vnodes) {
+      this.#vnode = this.#lastVnode + 1;
+      this.#after = null;
+    } else {
+      this.#answer(null);
+      return;
+    }
+    const full = this.#records >= recordsMax || this.#bytes >= bytesMax;
+    if (full || this.#pages >= limits.coordinatorScanPagesMax)
+      this.#answer(this.#after ?? startOfVnode(this.#vnode, this.#ring.vnodes));
+    else if (!this.#ask()) this.#fail(Status.UNAVAILABLE, 'too few replicas are up');
+  }
+
+  #answer(next: PagePlace | null): void {
+    this.answered = true;
+    this.core.remove(this);
+    const records = Buffer.concat(this.#chunks);
+    this.#done({ status: Status.OK, records, next, message: '' });
+  }
+  #fail(status: number, why: string): void {
+    // What was found so far is a page, and where it ends a cursor.
+    if (this.#records > 0) {
+      this.#answer(this.#after ?? startOfVnode(this.#vnode, this.#ring.vnodes));
+      return;
+    }
+    this.answered = true;
+    this.core.remove(this);
+    if (status === Status.TIMEOUT) this.core.metrics.timeouts++;
+    else this.core.metrics.unavailable++;
+    let up = 0;
+    let answered = 0;
+    for (const { node, state } of this.#legs) {
+      if (this.core.view.isUp(node)) up++;
+      if (state === 'answered') answered++;
+    }
+    const reason = this.#reason === '' ? why : `${why} (${this.#reason})`;
+    const message = replicasMessage(this.#request.consistency, this.#groups, up, answered, reason);
+    this.#done({ status, records: NO_BYTES, next: null, message });
+  }
+}
+
+function placeOf(view: DataView, bytes: Uint8Array, offset: number): PagePlace {
+  return {
+    tokenHi: tokenHiAt(view, offset),
+    tokenLo: tokenLoAt(view, offset),
+    keyspace: KEYSPACE_USER,
+    key: keyAt(view, bytes, offset).slice(),
+  };
+}
+/** The place before every record of a vnode: no key is empty. */
+function startOfVnode(vnode: number, vnodes: number): PagePlace {
+  return { tokenHi: vnode * (0x1_0000_0000 / vnodes), tokenLo: 0, keyspace: KEYSPACE_USER, key: NO_BYTES };
+}

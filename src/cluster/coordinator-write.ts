@@ -1,0 +1,326 @@
+/**
+ * A plain write at ONE, QUORUM or ALL: one version, sent to all home replicas at once. Owned by the thread of the
+ * coordinator.
+ *
+ * 1. Only answers to the present attempt count: W replicas hold one version, not W versions of one value.
+ * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
+ * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
+ *    suffice, only once, and the answer says so.
+ * 4. After the answer each home replica that failed, was down or stays silent gets a hint. A replica that holds or
+ *    promised a higher version needs none.
+ */
+import { limits } from '../base/limits.ts';
+import { PeerStatus, Status } from '../base/status.ts';
+import { vnodeOf } from '../base/token.ts';
+import {
+  type ClientWrite,
+  type ClientWriteAnswer,
+  Consistency,
+  type NodeNumber,
+  type WriteAnswer,
+  WriteMode,
+} from './contract.ts';
+import { type CoordinatorCore, Operation } from './coordinator-core.ts';
+import {
+  isRefusal,
+  MAYBE_WRITTEN,
+  NOTHING_WRITTEN,
+  replicasMessage,
+  WriteTally,
+} from './coordinator-errors.ts';
+import { neededOf, unionOf } from './coordinator-groups.ts';
+import { HintPlacement, liveStandIns, type UsedNodes } from './coordinator-hints.ts';
+import { encodeWrite, NO_BYTES } from './coordinator-records.ts';
+import { writeGroups } from './ring-lookup.ts';
+import type { RingMap } from './ring-map.ts';
+
+type LegState = 'pending' | 'ok' | 'stale' | 'ring' | 'refused' | 'failed' | 'down';
+type HintState = 'none' | 'pending' | 'counts' | 'kept' | 'lost';
+
+/** One home replica in one attempt. */
+class Leg {
+  state: LegState = 'pending';
+  hint: HintState = 'none';
+  readonly node: NodeNumber;
+  readonly attempt: number;
+  readonly #write: PlainWrite;
+  constructor(write: PlainWrite, node: NodeNumber, attempt: number) {
+    this.#write = write;
+    this.node = node;
+    this.attempt = attempt;
+  }
+  readonly onAnswer = (answer: WriteAnswer): void => this.#write.onAnswer(this, answer);
+  readonly onHint = (kept: boolean, counts: boolean): void => {
+    this.hint = kept ? (counts ? 'counts' : 'kept') : 'lost';
+    this.#write.onHint();
+  };
+}
+
+export class PlainWrite extends Operation {
+  readonly #request: ClientWrite;
+  readonly #done: (answer: ClientWriteAnswer) => void;
+  readonly #sloppy: boolean;
+  readonly #tally = new WriteTally();
+  readonly #usedStandIns: UsedNodes = [];
+  #ring: RingMap;
+  #vnode = 0;
+  #groups: readonly (readonly NodeNumber[])[] = [];
+  #legs: Leg[] = [];
+  #attempt = 0;
+  #version = 0;
+  #record: Uint8Array = NO_BYTES;
+  #beat = 0;
+  /** When silent replicas get hints; Infinity once they have. */
+  #standInAtMs = Number.POSITIVE_INFINITY;
+  #silent = false;
+  #hinted = false;
+  /** Nothing is out: the next attempt waits for a newer ring, or for a version. */
+  #waits = false;
+
+  constructor(core: CoordinatorCore, request: ClientWrite, done: (answer: ClientWriteAnswer) => void) {
+    super(core, request.deadlineMs);
+    this.#request = request;
+    this.#done = done;
+    const { consistency } = request;
+    this.#sloppy = request.sloppy ?? (consistency === Consistency.ONE || consistency === Consistency.QUORUM);
+    this.#ring = core.view.ring;
+  }
+
+  /** Starts in the turn of the request; never answers in it. */
+  start(): void {
+    this.core.add(this);
+    this.#send();
+  }
+
+  #send(): void {
+    const { core } = this;
+    const { view } = core;
+    this.#ring = view.ring;
+    this.#vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
+    this.#groups = writeGroups(this.#ring, this.#vnode);
+    this.#version = core.versions.next();
+    if (this.#version === 0) {
+      this.#sendLater(limits.coordinatorTickMs);
+      return;
+    }
+    this.#attempt++;
+    this.#waits = false;
+    this.#silent = false;
+    this.#record = encodeWrite(this.#request, this.#version, core.self);
+    this.#usedStandIns.length = 0;
+    this.#legs = [];
+    for (const node of unionOf(this.#groups)) {
+      const leg = new Leg(this, node, this.#attempt);
+      if (!view.isUp(node)) leg.state = 'down';
+      this.#legs.push(leg);
+    }
+    this.#standInAtMs = core.nowMs() + limits.writeStandInMs;
+    this.#setWake();
+    if (!this.#canSucceed()) {
+      // In a turn of its own: an answer never comes before the call has returned.
+      this.wakeMs = 0;
+      return;
+    }
+    const { deadlineMs } = this.#request;
+    const write = { record: this.#record, also: null, mode: WriteMode.FRESH, deadlineMs };
+    for (const leg of this.#legs)
+      if (leg.state === 'pending') {
+        this.#tally.sent();
+        view.replica(leg.node).write(write, leg.onAnswer);
+      }
+    if (!this.answered) this.#coverLosses();
+  }
+
+  #sendLater(ms: number): void {
+    this.#waits = true;
+    this.wakeMs = Math.min(this.endMs, this.core.nowMs() + ms);
+  }
+
+  onAnswer(leg: Leg, answer: WriteAnswer): void {
+    const { status } = answer;
+    this.#tally.answered(status, answer.message);
+    if (leg.attempt !== this.#attempt) return;
+    if (status === Status.OK) leg.state = 'ok';
+    else if (status === PeerStatus.STALE_VERSION) {
+      leg.state = 'stale';
+      if (answer.beat > this.#beat) this.#beat = answer.beat;
+    } else if (status === PeerStatus.STALE_RING) leg.state = 'ring';
+    else leg.state = isRefusal(status) ? 'refused' : 'failed';
+    if (this.answered) this.#hintAfterAnswer(leg);
+    else this.#evaluate();
+  }
+  onHint(): void {
+    if (!this.answered) this.#evaluate();
+  }
+
+  onTick(nowMs: number): void {
+    if (nowMs >= this.endMs) {
+      this.#fail(Status.TIMEOUT, 'the deadline passed');
+      return;
+    }
+    if (this.#waits) {
+      this.#send();
+      return;
+    }
+    if (nowMs >= this.#standInAtMs) {
+      this.#silent = true;
+      this.#standInAtMs = Number.POSITIVE_INFINITY;
+    }
+    this.#setWake();
+    this.#evaluate();
+  }
+  #setWake(): void {
+    this.wakeMs = Math.min(this.endMs, this.#standInAtMs);
+  }
+
+  /** Copies of the present version at home replicas and stand-ins of one group, and what may still come. */
+  #count(group: readonly NodeNumber[]): { held: number; soon: number; late: number; standIns: number } {
+    const count = { held: 0, soon: 0, late: 0, standIns: 0 };
+    for (const leg of this.#legs) {
+      if (!group.includes(leg.node)) continue;
+      if (leg.state === 'ok') count.held++;
+      else if (leg.hint === 'counts') count.standIns++;
+      else if (leg.state === 'pending' && !this.#silent) count.soon++;
+      else if (leg.state === 'pending' || leg.hint === 'pending') count.late++;
+    }
+    return count;
+  }
+
+  #evaluate(): void {
+    let home = true;
+    let sloppy = this.#sloppy;
+    for (const group of this.#groups) {
+      const needed = neededOf(this.#request.consistency, group.length);
+      const { held, soon, standIns } = this.#count(group);
+      if (held >= needed) continue;
+      home = false;
+      if (held + soon >= needed || held + standIns < needed) sloppy = false;
+    }
+    if (home || sloppy) this.#acknowledge(!home);
+    else if (!this.#coverLosses() && !this.#canSucceed()) this.#afterFailedAttempt();
+  }
+
+  /** Hints for what is lost while the answer is open: only where home replicas do not suffice. True where one is out. */
+  #coverLosses(): boolean {
+    if (!this.#sloppy) return false;
+    let placed = false;
+    for (const group of this.#groups) {
+      const { held, soon } = this.#count(group);
+      if (held + soon >= neededOf(this.#request.consistency, group.length)) continue;
+      for (const leg of this.#legs) {
+        if (!group.includes(leg.node) || leg.hint !== 'none' || !this.#isLost(leg)) continue;
+        if (this.#hint(leg)) placed = true;
+      }
+    }
+    return placed;
+  }
+  #isLost(leg: Leg): boolean {
+    const { state } = leg;
+    return (
+      state === 'down' || state === 'failed' || state === 'refused' || (state === 'pending' && this.#silent)
+    );
+  }
+
+  #canSucceed(): boolean {
+    for (const group of this.#groups) {
+      const { held, soon, late, standIns } = this.#count(group);
+      let possible = held + soon + late + (this.#sloppy ? standIns : 0);
+      if (this.#sloppy) possible += this.#standInsFor(group);
+      if (possible < neededOf(this.#request.consistency, group.length)) return false;
+    }
+    return true;
+  }
+  /** Losses of a group that a stand-in could still take. */
+  #standInsFor(group: readonly NodeNumber[]): number {
+    let losses = 0;
+    for (const leg of this.#legs)
+      if (group.includes(leg.node) && leg.hint === 'none' && leg.state !== 'pending' && this.#isLost(leg))
+        losses++;
+    if (losses === 0) return 0;
+    return Math.min(losses, liveStandIns(this.core, this.#ring, this.#vnode, this.#usedStandIns));
+  }
+
+  #hint(leg: Leg): boolean {
+    leg.hint = 'pending';
+    this.#hinted = true;
+    const { core } = this;
+    const placement = new HintPlacement(
+      core,
+      this.#ring,
+      this.#vnode,
+      leg.node,
+      this.#record,
+      null,
+      this.#usedStandIns,
+      leg.onHint,
+    );
+    if (placement.place()) return true;
+    leg.hint = 'lost';
+    return false;
+  }
+  #hintAfterAnswer(leg: Leg): void {
+    if (leg.hint === 'none' && leg.state !== 'ok' && leg.state !== 'stale' && leg.state !== 'pending')
+      this.#hint(leg);
+  }
+
+  #afterFailedAttempt(): void {
+    const { core } = this;
+    const stale = this.#legs.some(({ state }) => state === 'stale');
+    const ring = this.#legs.some(({ state }) => state === 'ring');
+    if (this.#attempt >= limits.writeAttemptsMax && (stale || ring))
+      this.#fail(Status.UNAVAILABLE, `no quorum for one version in ${this.#attempt} attempts`);
+    else if (stale && !core.observeBeat(this.#beat))
+      this.#fail(
+        Status.UNAVAILABLE,
+        `a replica holds version ${this.#beat}, more than ${limits.peerClockDriftUsMax} us ahead of this node's clock`,
+      );
+    else if (ring && core.view.ring === this.#ring) {
+      core.metrics.retriesOfRing++;
+      this.#sendLater(limits.ringWaitMs);
+    } else if (stale || ring) {
+      if (stale) core.metrics.retriesAboveBeat++;
+      else core.metrics.retriesOfRing++;
+      this.#send();
+    } else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+  }
+
+  #acknowledge(sloppy: boolean): void {
+    const { core } = this;
+    this.answered = true;
+    core.remove(this);
+    if (sloppy) core.metrics.sloppyAcks++;
+    this.#done({ status: Status.OK, version: this.#version, sloppy, message: '' });
+    for (const leg of this.#legs)
+      if (leg.state === 'pending' && this.#silent && leg.hint === 'none') this.#hint(leg);
+      else this.#hintAfterAnswer(leg);
+  }
+
+  #fail(status: number, why: string): void {
+    const { core } = this;
+    const { metrics } = core;
+    this.answered = true;
+    core.remove(this);
+    const tally = this.#tally;
+    const nothing = tally.nothingWritten && !this.#hinted;
+    const refusal = nothing && status !== Status.TIMEOUT ? tally.refusal : 0;
+    if (status === Status.TIMEOUT) metrics.timeouts++;
+    else if (refusal !== 0) metrics.refused++;
+    else metrics.unavailable++;
+    if (!nothing) metrics.unknownOutcomes++;
+    let up = 0;
+    let answered = 0;
+    for (const { state } of this.#legs) {
+      if (state === 'down') continue;
+      up++;
+      if (state !== 'pending') answered++;
+    }
+    const reason = tally.reason === '' ? why : `${why} (${tally.reason})`;
+    const message = replicasMessage(this.#request.consistency, this.#groups, up, answered, reason);
+    this.#done({
+      status: refusal !== 0 ? refusal : status,
+      version: 0,
+      sloppy: false,
+      message: message + (nothing ? NOTHING_WRITTEN : MAYBE_WRITTEN),
+    });
+  }
+}

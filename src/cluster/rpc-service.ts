@@ -1,0 +1,228 @@
+/**
+ * Answers what other nodes ask of this node's replica. Owned by the thread of the coordinator; pure.
+ *
+ * 1. A request from a node with an older ring is not begun: STALE_RING, and the ring. One from a node with a newer ring is
+ *    served, and `onNewerRing` is called first, so that this node gets that ring too.
+ * 2. Requests in work are bounded by peerRequestsMax and, in bytes of records, by peerRequestBytesMax for each peer:
+ *    beyond it OVERLOADED, not begun.
+ * 3. A request whose time is up is not begun, and an answer whose caller has given up is not sent.
+ */
+import { limits } from '../base/limits.ts';
+import { Status } from '../base/status.ts';
+import type { ClusterWorld, NodeNumber, Replica } from './contract.ts';
+import { Kind, type RequestMessage } from './message-kinds.ts';
+import {
+  encodePageAnswer,
+  encodePrepareAnswer,
+  encodeReadAnswer,
+  encodeRefused,
+  encodeStaleRing,
+  encodeTreeAnswer,
+  encodeTreeNodesAnswer,
+  encodeWriteAnswer,
+} from './messages.ts';
+import { nodeName } from './node-name.ts';
+
+export interface ReplicaServiceOptions {
+  readonly world: ClusterWorld;
+  readonly replica: Replica;
+  /** Number of this node's ring now; 0 where it has none. */
+  readonly ringNumber: () => number;
+  /** encodeRing of this node's ring; asked for only where it has one. */
+  readonly ringBytes: () => Uint8Array;
+  /** A node has a newer ring than this one: fetch it. Called for each such request: the callee limits what it does. */
+  readonly onNewerRing: (from: NodeNumber, number: number) => void;
+}
+
+export interface ReplicaServiceCounts {
+  requests: number;
+  staleRing: number;
+  overloaded: number;
+  /** Came with no time left. */
+  expired: number;
+  /** Answers that were too late, or that the network refused. */
+  unsent: number;
+}
+
+/** What this node does for one other node. */
+interface Caller {
+  readonly node: NodeNumber;
+  requests: number;
+  bytes: number;
+  /** By the monotonic clock: when it was sent the ring. */
+  ringSentAt: number;
+}
+
+/** A request in work. */
+interface Work {
+  readonly caller: Caller;
+  readonly generation: number;
+  readonly id: number;
+  readonly bytes: number;
+  readonly expiresAt: number;
+}
+
+export class ReplicaService {
+  readonly counts: ReplicaServiceCounts = {
+    requests: 0,
+    staleRing: 0,
+    overloaded: 0,
+    expired: 0,
+    unsent: 0,
+  };
+  readonly #world: ClusterWorld;
+  readonly #options: ReplicaServiceOptions;
+  readonly #callers = new Map<NodeNumber, Caller>();
+  #inWork = 0;
+
+  constructor(options: ReplicaServiceOptions) {
+    this.#options = options;
+    this.#world = options.world;
+  }
+
+  /** Requests in work for all peers. */
+  get inWork(): number {
+    return this.#inWork;
+  }
+
+  /** The node left the cluster. Its requests in work end without an answer to it being missed. */
+  forget(node: NodeNumber): void {
+    this.#callers.delete(node);
+  }
+
+  /** Takes a request of `from`. */
+  receive(from: NodeNumber, message: RequestMessage): void {
+    this.counts.requests++;
+    if (message.remainingMs === 0) {
+      this.counts.expired++;
+      return;
+    }
+    const own = this.#options.ringNumber();
+    const caller = this.#callerOf(from);
+    if (message.kind === Kind.END_TREE) {
+      this.#options.replica.endTree(message.request.session);
+      return;
+    }
+    if (message.ring < own) {
+      this.#refuseStale(caller, message);
+      return;
+    }
+    if (message.ring > own) this.#options.onNewerRing(from, message.ring);
+    const bytes = bulkOf(message);
+    if (
+      caller.requests >= limits.peerRequestsMax ||
+      (caller.requests > 0 && caller.bytes + bytes > limits.peerRequestBytesMax)
+    ) {
+      this.counts.overloaded++;
+      const what =
+        caller.requests >= limits.peerRequestsMax
+          ? `${caller.requests} requests; the limit is ${limits.peerRequestsMax}`
+          : `requests of ${caller.bytes} bytes and ${bytes} more; the limit is ${limits.peerRequestBytesMax}`;
+      this.#send(
+        caller,
+        encodeRefused(
+          message.generation,
+          message.id,
+          Status.OVERLOADED,
+          `node ${nodeName(this.#world.self)} works on ${what}`,
+        ),
+      );
+      return;
+    }
+    caller.requests++;
+    caller.bytes += bytes;
+    this.#inWork++;
+    this.#run(message, {
+      caller,
+      generation: message.generation,
+      id: message.id,
+      bytes,
+      expiresAt: this.#world.clock.monotonicMs() + message.remainingMs,
+    });
+  }
+
+  #callerOf(node: NodeNumber): Caller {
+    let caller = this.#callers.get(node);
+    if (caller === undefined) {
+      caller = { node, requests: 0, bytes: 0, ringSentAt: Number.NEGATIVE_INFINITY };
+      this.#callers.set(node, caller);
+    }
+    return caller;
+  }
+
+  #refuseStale(caller: Caller, message: RequestMessage): void {
+    this.counts.staleRing++;
+    const now = this.#world.clock.monotonicMs();
+    const again = now - caller.ringSentAt >= limits.peerRingAgainMs;
+    const ring = again ? this.#options.ringBytes() : null;
+    const sent = this.#send(caller, encodeStaleRing(message.generation, message.id, ring));
+    if (again && sent) caller.ringSentAt = now;
+  }
+
+  #run(message: Exclude<RequestMessage, { kind: typeof Kind.END_TREE }>, work: Work): void {
+    const { replica } = this.#options;
+    const { generation, id } = work;
+    switch (message.kind) {
+      case Kind.WRITE:
+        replica.write(message.request, (answer) => {
+          if (this.#end(work))
+            this.#send(work.caller, encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, answer));
+        });
+        break;
+      case Kind.HINT:
+        replica.hint(message.target, message.request, (answer) => {
+          if (this.#end(work))
+            this.#send(work.caller, encodeWriteAnswer(Kind.HINT_ANSWER, generation, id, answer));
+        });
+        break;
+      case Kind.READ:
+        replica.read(message.request, (answer) => {
+          if (this.#end(work)) this.#send(work.caller, encodeReadAnswer(generation, id, answer));
+        });
+        break;
+      case Kind.PREPARE:
+        replica.prepare(message.request, (answer) => {
+          if (this.#end(work)) this.#send(work.caller, encodePrepareAnswer(generation, id, answer));
+        });
+        break;
+      case Kind.PAGE:
+        replica.page(message.request, (answer) => {
+          if (this.#end(work)) this.#send(work.caller, encodePageAnswer(generation, id, answer));
+        });
+        break;
+      case Kind.TREE:
+        replica.tree(message.request, (answer) => {
+          if (this.#end(work)) this.#send(work.caller, encodeTreeAnswer(generation, id, answer));
+        });
+        break;
+      case Kind.TREE_NODES:
+        replica.treeNodes(message.request, (answer) => {
+          if (this.#end(work)) this.#send(work.caller, encodeTreeNodesAnswer(generation, id, answer));
+        });
+        break;
+    }
+  }
+
+  /** Takes a request out of work: true where its caller still waits. */
+  #end(work: Work): boolean {
+    work.caller.requests--;
+    work.caller.bytes -= work.bytes;
+    this.#inWork--;
+    if (this.#world.clock.monotonicMs() < work.expiresAt) return true;
+    this.counts.unsent++;
+    return false;
+  }
+
+  #send(caller: Caller, message: Uint8Array): boolean {
+    const sent = this.#world.network.send(caller.node, message);
+    if (!sent) this.counts.unsent++;
+    return sent;
+  }
+}
+
+/** Bytes that a request keeps in memory while it is worked on. */
+function bulkOf(message: RequestMessage): number {
+  if (message.kind !== Kind.WRITE && message.kind !== Kind.HINT) return 0;
+  const { record, also } = message.request;
+  return record.length + (also === null ? 0 : also.length);
+}

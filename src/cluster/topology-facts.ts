@@ -1,0 +1,11 @@
+/** Facts of gossip that the topology rests on (MemberState.facts). Each is true for ever once told: nothing goes back. */
+export const TopologyFact = {
+  /** Number of the newest ring that the node holds durably. */
+  RING: 'ring',
+  /** Number of the newest `copying` ring for which the node has pulled, durably, all that it gains. */
+  PULLED: 'pulled',
+  /** Progress under the present change: vnodes gained, pulled, and bytes taken. */
+  GAINED_VNODES: 'pull.gained',
+  PULLED_VNODES: 'pull.done',
+  PULLED_BYTES: 'pull.bytes',
+} as const;

@@ -1,0 +1,94 @@
+/**
+ * How a node that is no member gets the ring from its seeds and then asks a member to be joined (or to replace another
+ * node). Peer worker. It asks again and again with random pauses; every request may be lost or done twice: whoever is in
+ * the ring already is refused, and stops asking as soon as it sees that ring.
+ */
+import { limits } from '../base/limits.ts';
+import type { ClusterWorld, NodeNumber } from './contract.ts';
+import type { RingMap, RingMember } from './ring-map.ts';
+import type { RingMessage, TopologyOperation } from './ring-messages.ts';
+
+export interface JoiningPorts {
+  send(to: NodeNumber, message: RingMessage): void;
+  /** To whoever listens there. */
+  sendTo(address: string, message: RingMessage): void;
+  isUp(node: NodeNumber): boolean;
+}
+
+export class TopologyJoining {
+  readonly #world: Pick<ClusterWorld, 'random' | 'timers' | 'log'>;
+  readonly #ports: JoiningPorts;
+  readonly #member: RingMember;
+  readonly #seeds: readonly string[];
+  readonly #replaces: NodeNumber;
+  #ring: RingMap | null = null;
+  #asks = 0;
+  #id = 0;
+  #refusal = '';
+  #cancelTimer: (() => void) | null = null;
+
+  /** `replaces` is the node whose place is wanted, 0 for a place of its own. */
+  constructor(
+    world: Pick<ClusterWorld, 'random' | 'timers' | 'log'>,
+    ports: JoiningPorts,
+    member: RingMember,
+    seeds: readonly string[],
+    replaces: NodeNumber,
+  ) {
+    this.#world = world;
+    this.#ports = ports;
+    this.#member = member;
+    this.#seeds = seeds;
+    this.#replaces = replaces;
+  }
+
+  /** Why the last request was refused; '' where it was not. */
+  get refusal(): string {
+    return this.#refusal;
+  }
+
+  start(ring: RingMap | null): void {
+    this.#ring = ring;
+    if (this.#cancelTimer === null) this.#ask();
+  }
+  stop(): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+  }
+  onRing(ring: RingMap): void {
+    const first = this.#ring === null;
+    this.#ring = ring;
+    if (!first || this.#cancelTimer === null) return;
+    this.stop();
+    this.#ask();
+  }
+
+  onAnswer(message: Extract<RingMessage, { kind: 'topology-answer' }>): void {
+    if (message.id !== this.#id || message.error === this.#refusal) return;
+    this.#refusal = message.error;
+    if (message.error !== '') this.#world.log('warn', `this node is not joined yet: ${message.error}`);
+  }
+
+  #ask(): void {
+    const { random, timers } = this.#world;
+    const ring = this.#ring;
+    this.#asks++;
+    if (ring === null)
+      for (const seed of this.#seeds) this.#ports.sendTo(seed, { kind: 'ring-fetch', have: 0 });
+    else {
+      this.#id = random.below(0x4000_0000) + 1;
+      const operation: TopologyOperation =
+        this.#replaces === 0
+          ? { op: 'join', member: this.#member }
+          : { op: 'replace', node: this.#replaces, member: this.#member };
+      const members = ring.members.map(({ number }) => number);
+      const up = members.filter((node) => this.#ports.isUp(node));
+      const to = random.pick(up.length > 0 ? up : members);
+      this.#ports.send(to, { kind: 'topology-request', id: this.#id, operation });
+      // Whoever answers may be behind: a newer ring may have this node in it, or other members.
+      this.#ports.send(random.pick(members), { kind: 'ring-fetch', have: ring.number });
+    }
+    const most = Math.min(limits.joinRetryMsMax, limits.joinRetryMsMin * 2 ** Math.min(this.#asks, 8));
+    this.#cancelTimer = timers.after(random.between(Math.ceil(most / 2), most), () => this.#ask());
+  }
+}

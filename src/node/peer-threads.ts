@@ -1,0 +1,104 @@
+/** The peer worker of a node, as the main thread sees it: everything between this node and others (peer-thread.ts). */
+import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
+import { connectShard, portsOfEnds } from '../shard/shard-ends.ts';
+import { ClientThread } from './client-thread.ts';
+import type { Log, NodeConfig } from './contract.ts';
+import type { FrontThread } from './front-threads.ts';
+import { errorOfPlain } from './job-port.ts';
+import type { PeerCommand, PeerEvent, PeerThreadData } from './peer-protocol.ts';
+import { newSettled } from './settled.ts';
+
+export interface PeerThreadOptions {
+  readonly config: NodeConfig;
+  readonly nodeId: string;
+  readonly directory: string | null;
+  readonly log: Log;
+  /** Front ends must ask the coordinator; resolves when they do, and none has a request at a shard. */
+  readonly coordinate: () => Promise<void>;
+  readonly onNotReady: (reason: string) => void;
+  readonly onDeath: (error: Error) => void;
+}
+
+export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
+  readonly #options: PeerThreadOptions;
+  readonly #frontDoorbell: DoorbellMemory;
+  readonly #listening = newSettled<number>();
+  readonly #opened = newSettled<void>();
+  #fronts = 0;
+
+  constructor(options: PeerThreadOptions) {
+    const { config, nodeId, directory, onDeath } = options;
+    const frontDoorbell = createDoorbell();
+    super(
+      { entry: 'peer', name: 'peer', what: 'the peer worker', onDeath },
+      (port, doorbell): PeerThreadData => ({ port, config, nodeId, directory, doorbell, frontDoorbell }),
+    );
+    this.#options = options;
+    this.#frontDoorbell = frontDoorbell;
+  }
+
+  /** Resolves with the port for other nodes; rejects with a ListenError. */
+  listen(): Promise<number> {
+    this.tell({ kind: 'listen' });
+    return this.#listening.promise;
+  }
+
+  connect(front: FrontThread): void {
+    const { client, server } = connectShard({
+      shard: 0,
+      client: this.#fronts++,
+      clientDoorbell: front.coordinatorDoorbell,
+      shardDoorbell: this.#frontDoorbell,
+      memtables: null,
+    });
+    front.connectCoordinator(client);
+    this.tell({ kind: 'front', ends: server }, portsOfEnds(server));
+  }
+
+  /** Resolves when the node knows its ring. */
+  open(): Promise<void> {
+    this.tell({ kind: 'open' });
+    return this.#opened.promise;
+  }
+  setUrl(url: string): void {
+    this.tell({ kind: 'url', url });
+  }
+  close(): Promise<void> {
+    return this.end({ kind: 'close' });
+  }
+
+  protected override onEvent(event: PeerEvent): void {
+    const { log, coordinate, onNotReady, onDeath } = this.#options;
+    switch (event.kind) {
+      case 'listening':
+        this.#listening.resolve(event.port);
+        return;
+      case 'opened':
+        this.#opened.resolve();
+        return;
+      case 'failed':
+        this.closing = true;
+        this.#fail(errorOfPlain(event.error));
+        onDeath(errorOfPlain(event.error));
+        return;
+      case 'coordinate':
+        coordinate().then(
+          () => this.tell({ kind: 'coordinating' }),
+          (error: Error) => log('error', `front ends cannot turn to the coordinator: ${error.message}`),
+        );
+        return;
+      case 'not-ready':
+        onNotReady(event.reason);
+        return;
+      case 'event':
+        log(event.level, event.message);
+    }
+  }
+  protected override onExit(error: Error): void {
+    this.#fail(error);
+  }
+  #fail(error: Error): void {
+    this.#listening.reject(error);
+    this.#opened.reject(error);
+  }
+}

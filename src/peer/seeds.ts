@@ -1,0 +1,69 @@
+/**
+ * Connections to addresses whose nodes are not known: the way into a cluster. A few messages wait while one is made; where that
+ * fails they are lost, and the next message tries again. Owned by the transport's thread.
+ */
+import { limits } from '../base/limits.ts';
+import type { Connection } from './connection.ts';
+
+export interface Seed {
+  readonly address: string;
+  /** Being made or ready; null where there is none. */
+  connection: Connection | null;
+  /** Why the last attempt failed: told once. */
+  failure: string;
+  /** This node itself listens there. */
+  isSelf: boolean;
+  waiting: Uint8Array[];
+  waitingBytes: number;
+  /** No attempt before: a seed that is down is not dialled for each message. */
+  notBefore: number;
+}
+
+export class Seeds {
+  readonly #seeds = new Map<string, Seed>();
+
+  /** The seed at an address; null where there are too many. */
+  at(address: string): Seed | null {
+    let seed = this.#seeds.get(address);
+    if (seed === undefined) {
+      if (this.#seeds.size >= limits.peerSeedsMax) return null;
+      seed = {
+        address,
+        connection: null,
+        failure: '',
+        isSelf: false,
+        waiting: [],
+        waitingBytes: 0,
+        notBefore: 0,
+      };
+      this.#seeds.set(address, seed);
+    }
+    return seed;
+  }
+
+  /** The seed that a connection was made for. */
+  of(connection: Connection): Seed | undefined {
+    for (const seed of this.#seeds.values()) if (seed.connection === connection) return seed;
+    return undefined;
+  }
+}
+
+/** Keeps a message until the connection is there; false where too many wait. */
+export function keepForSeed(seed: Seed, message: Uint8Array): boolean {
+  if (
+    seed.waiting.length >= limits.peerSeedMessagesMax ||
+    seed.waitingBytes + message.length > limits.peerSeedBytesMax
+  )
+    return false;
+  seed.waiting.push(message);
+  seed.waitingBytes += message.length;
+  return true;
+}
+
+/** The messages that waited, which are the caller's from then on. */
+export function takeWaiting(seed: Seed): Uint8Array[] {
+  const { waiting } = seed;
+  seed.waiting = [];
+  seed.waitingBytes = 0;
+  return waiting;
+}

@@ -1,0 +1,96 @@
+/** TCP and TLS: how the transport listens and dials. */
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import { ConfigurationError, ListenError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import { type PeerTls, secureOptions } from './tls.ts';
+
+/** Cuts host:port, with IPv6 hosts in brackets. Throws ConfigurationError. */
+export function parseAddress(address: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):([0-9]{1,5})$/.exec(address);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || !(port >= 1 && port <= 65_535))
+    throw new ConfigurationError(`${JSON.stringify(address.slice(0, 200))} is no address: use host:port`);
+  return { host, port };
+}
+
+/**
+ * A server for connections of nodes. `onSocket` gets each as it comes, `onOpen` the same one again when it may be used, and
+ * the socket to use: itself, or TLS over it.
+ */
+export function createPeerServer(
+  tls: PeerTls | null,
+  onSocket: (socket: Socket) => void,
+  onOpen: (raw: Socket, socket: Socket) => void,
+  onFailure: (remote: string, reason: string) => void,
+): Server {
+  if (tls === null)
+    return createServer((socket) => {
+      onSocket(socket);
+      if (!socket.destroyed) onOpen(socket, socket);
+    });
+  const server = createTlsServer({
+    ...secureOptions(tls),
+    requestCert: true,
+    rejectUnauthorized: true,
+    handshakeTimeout: limits.peerHandshakeMs,
+  });
+  // The TLS socket does not tell what it runs over; ports do.
+  const raws = new Map<string, Socket>();
+  server.on('connection', (raw: Socket) => {
+    const remote = remoteOf(raw);
+    raws.set(remote, raw);
+    raw.once('close', () => raws.delete(remote));
+    onSocket(raw);
+  });
+  server.on('secureConnection', (socket) => onOpen(raws.get(remoteOf(socket)) ?? socket, socket));
+  server.on('tlsClientError', (error, socket) => {
+    onFailure(remoteOf(socket), reasonOf(error));
+    socket.destroy();
+  });
+  return server;
+}
+
+/** Dials. `onOpen` is called when the socket may be used; failures come as its events. */
+export function dialPeer(address: string, tls: PeerTls | null, onOpen: () => void): Socket {
+  const { host, port } = parseAddress(address);
+  if (tls === null) return connect({ host, port }, onOpen);
+  return connectTls(
+    {
+      host,
+      port,
+      ...secureOptions(tls),
+      rejectUnauthorized: true,
+      // See tls.ts: the name of the cluster is checked instead.
+      checkServerIdentity: () => undefined,
+    },
+    onOpen,
+  );
+}
+
+/** What went wrong, without the codes and file names of OpenSSL. */
+export function reasonOf(error: Error): string {
+  return 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message;
+}
+
+/** host:port of the other end, for people. */
+export function remoteOf(socket: Socket): string {
+  return socket.remoteAddress === undefined
+    ? 'a socket that is closed'
+    : `${socket.remoteAddress}:${socket.remotePort ?? 0}`;
+}
+
+/** Listens; the port that was given, or chosen for 0. Throws ListenError. */
+export function listen(server: Server, host: string, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const onError = (cause: Error): void =>
+      reject(new ListenError(`cannot listen for nodes on ${host}:${port}: ${cause.message}`, { cause }));
+    server.once('error', onError);
+    server.listen({ host, port }, () => {
+      server.off('error', onError);
+      const bound = server.address();
+      resolve(bound === null || typeof bound === 'string' ? port : bound.port);
+    });
+  });
+}

@@ -1,0 +1,127 @@
+/** Encoded records as the rule of a replica handles them (replica-store.ts). Pure; any thread. */
+import {
+  expiresMsAt,
+  FLAG_TOMBSTONE,
+  flagsAt,
+  KEYSPACE_IDEMPOTENCY,
+  KEYSPACE_OUTCOMES,
+  keyAt,
+  keyspaceAt,
+  originAt,
+  type RecordFields,
+  recordBytes,
+  recordBytesAt,
+  recordFault,
+  tokenHiAt,
+  tokenLoAt,
+  valueAt,
+  versionAt,
+  writeRecord,
+} from '../base/record.ts';
+import { hashToken, token } from '../base/token.ts';
+import type { Ballot, PrepareAnswer, WriteAnswer } from '../cluster/contract.ts';
+
+const EMPTY = new Uint8Array(0);
+
+/** What a replica holds of a key and keyspace: a copy, and the engine's seq that must be durable before it counts. */
+export interface Held {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly seq: number;
+}
+
+export const newFields = (): RecordFields => ({
+  tokenHi: 0,
+  tokenLo: 0,
+  keyspace: 0,
+  key: EMPTY,
+  value: EMPTY,
+  version: 0,
+  origin: 0,
+  flags: 0,
+  expiresMs: 0,
+});
+
+export const viewOf = (bytes: Uint8Array): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+export const versionOf = (held: Held | null): number => (held === null ? 0 : versionAt(held.view, 0));
+export const isBallot = ({ view }: Held, { version, origin }: Ballot): boolean =>
+  versionAt(view, 0) === version && originAt(view, 0) === origin;
+
+export const writeAnswer = (status: number, message: string): WriteAnswer => ({
+  status,
+  beat: 0,
+  barred: false,
+  newer: null,
+  message,
+});
+export const prepareAnswer = (status: number, message: string): PrepareAnswer => ({
+  status,
+  beat: 0,
+  record: null,
+  outcomes: null,
+  message,
+});
+
+export function load(fields: RecordFields, record: Uint8Array): void {
+  const view = viewOf(record);
+  fields.tokenHi = tokenHiAt(view, 0);
+  fields.tokenLo = tokenLoAt(view, 0);
+  fields.keyspace = keyspaceAt(view, 0);
+  fields.key = keyAt(view, record, 0);
+  fields.value = valueAt(view, record, 0);
+  fields.version = versionAt(view, 0);
+  fields.origin = originAt(view, 0);
+  fields.flags = flagsAt(view, 0);
+  fields.expiresMs = expiresMsAt(view, 0);
+}
+
+/** What is wrong with records of other nodes, '' where nothing is. */
+export function faultOf(record: Uint8Array, also: Uint8Array | null): string {
+  for (const one of also === null ? [record] : [record, also]) {
+    const view = viewOf(one);
+    const fault = recordFault(view, 0, one.length);
+    if (fault !== '') return `a record of another node: ${fault}`;
+    if (recordBytesAt(view, 0) !== one.length) return `a record of ${one.length} bytes with more behind it`;
+    // An outcome of a node that was alone has two keys in its own, and the token of the first.
+    if (keyspaceAt(view, 0) === KEYSPACE_IDEMPOTENCY) continue;
+    hashToken(keyAt(view, one, 0));
+    if (token.hi !== tokenHiAt(view, 0) || token.lo !== tokenLoAt(view, 0))
+      return 'a record whose token is not the one of its key';
+    if (keyspaceAt(view, 0) > KEYSPACE_OUTCOMES)
+      return `a record of the unknown keyspace ${keyspaceAt(view, 0)}`;
+  }
+  return '';
+}
+
+export const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+
+/** Whether a record stands below a promise. */
+export const isBelow = (record: DataView, promise: DataView): boolean =>
+  versionAt(record, 0) < versionAt(promise, 0) ||
+  (versionAt(record, 0) === versionAt(promise, 0) && originAt(record, 0) < originAt(promise, 0));
+
+/** The tombstone of the same version as a record: it wins over it. */
+export function buried(record: Uint8Array): Uint8Array {
+  const fields = newFields();
+  load(fields, record);
+  fields.value = EMPTY;
+  fields.flags = FLAG_TOMBSTONE;
+  fields.expiresMs = 0;
+  return encoded(fields);
+}
+
+export function encoded(fields: RecordFields): Uint8Array {
+  const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
+  writeRecord(viewOf(bytes), bytes, 0, fields);
+  return bytes;
+}
+
+/** A record, or its head: the same with an empty value. */
+export function shown({ bytes, view }: Held, headOnly: boolean): Uint8Array {
+  if (!headOnly || bytes.length === recordBytes(keyAt(view, bytes, 0).length, 0)) return bytes;
+  const fields = newFields();
+  load(fields, bytes);
+  fields.value = EMPTY;
+  return encoded(fields);
+}

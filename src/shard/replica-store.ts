@@ -1,0 +1,330 @@
+/**
+ * The rule of a replica (docs/decisions/0009-replication.md) over one shard's engine: which records of other nodes'
+ * coordinators it takes, what it promises, and what it says. Owned by the shard's thread. Invariants:
+ *
+ * 1. Between what a step is told about its key and its append, nothing else is appended for that key: requests for
+ *    one token go one after another while one of them waits for a file.
+ * 2. Nothing is answered before all that the answer rests on is durable: the record appended, the one that was met,
+ *    and the promise.
+ * 3. A record is appended only if it is newer, in the order of compareRecordAge, than all that the engine holds of its
+ *    key and keyspace. So what a memtable holds is newer than what tables hold.
+ * 4. What was promised is never taken from behind, by whatever way a record comes: as a write or as a copy.
+ */
+import type { Clock } from '../base/clock.ts';
+import { limits } from '../base/limits.ts';
+import {
+  compareRecordAge,
+  FLAG_EXPIRING,
+  isDeadAt,
+  KEYSPACE_OUTCOMES,
+  KEYSPACE_PROMISES,
+  KEYSPACE_USER,
+  keyAt,
+  keyspaceAt,
+  originAt,
+  type RecordFields,
+  tokenHiAt,
+  tokenLoAt,
+  versionAt,
+} from '../base/record.ts';
+import { PeerStatus, Status, statusName } from '../base/status.ts';
+import { vnodeOf } from '../base/token.ts';
+import type {
+  PrepareAnswer,
+  ReadAnswer,
+  ReplicaPrepare,
+  ReplicaRead,
+  ReplicaWrite,
+  WriteAnswer,
+} from '../cluster/contract.ts';
+import { WriteMode } from '../cluster/contract.ts';
+import type { ShardEngine } from '../engine/contract.ts';
+import {
+  buried,
+  faultOf,
+  type Held,
+  isBallot,
+  isBelow,
+  isSame,
+  load,
+  newFields,
+  prepareAnswer,
+  shown,
+  versionOf,
+  viewOf,
+  writeAnswer,
+} from './replica-records.ts';
+import { type OnFailure, type OnHeld, ReplicaWaits } from './replica-waits.ts';
+
+const EMPTY = new Uint8Array(0);
+const NOTHING_WRITTEN = '; nothing was written';
+
+interface Ends<T> {
+  readonly finish: (answer: T) => void;
+  readonly fail: OnFailure;
+  readonly release: () => void;
+}
+export interface ReplicaStoreOptions {
+  readonly engine: ShardEngine;
+  readonly clock: Clock;
+  /** Vnodes of the ring. */
+  readonly vnodes: number;
+  /** There is something to commit at the end of the turn. */
+  readonly appended: () => void;
+  /** The first of the engine's tickets that are this store's; it uses limits.replicaLookupsMax of them. */
+  readonly firstTicket: number;
+}
+
+export class ReplicaStore {
+  readonly #options: ReplicaStoreOptions;
+  readonly #engine: ShardEngine;
+  readonly #waits: ReplicaWaits;
+  readonly #fields: RecordFields = newFields();
+  readonly #also: RecordFields = newFields();
+  /** Records that came by repair though their vnode was repaired past them: deleted ones that would have come back. */
+  resurrections = 0;
+
+  constructor(options: ReplicaStoreOptions) {
+    this.#options = options;
+    this.#engine = options.engine;
+    this.#waits = new ReplicaWaits(options.engine, options.firstTicket);
+  }
+
+  /** What the engine tells goes there. */
+  get waits(): ReplicaWaits {
+    return this.#waits;
+  }
+
+  // --------------------------------------------------------------------------------------------- requests
+
+  write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
+    const { record, also, deadlineMs } = request;
+    const fault = faultOf(record, also);
+    if (fault !== '') {
+      done(writeAnswer(Status.BAD_REQUEST, fault + NOTHING_WRITTEN));
+      return;
+    }
+    const view = viewOf(record);
+    this.#waits.inOrder(tokenHiAt(view, 0), tokenLoAt(view, 0), (release) => {
+      const finish = (answer: WriteAnswer): void => {
+        release();
+        done(answer);
+      };
+      const fail: OnFailure = (status, message) => finish(writeAnswer(status, message));
+      if (this.#isLate(deadlineMs, fail) || this.#isFull(fail)) return;
+      this.#decide(request, view, { finish, fail, release });
+    });
+  }
+
+  read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
+    const { tokenHi, tokenLo, keyspace, key, headOnly, deadlineMs } = request;
+    const fail: OnFailure = (status, message) => done({ status, record: null, message });
+    if (this.#isLate(deadlineMs, fail) || this.#isFull(fail)) return;
+    this.#waits.lookup(keyspace, tokenHi, tokenLo, key, fail, (held) => {
+      const answer = (): void =>
+        done({ status: Status.OK, record: held === null ? null : shown(held, headOnly), message: '' });
+      this.#waits.whenDurable(held?.seq ?? 0, answer, fail);
+    });
+  }
+
+  prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void {
+    const { tokenHi, tokenLo, key, deadlineMs } = request;
+    this.#waits.inOrder(tokenHi, tokenLo, (release) => {
+      const finish = (answer: PrepareAnswer): void => {
+        release();
+        done(answer);
+      };
+      const fail: OnFailure = (status, message) => finish(prepareAnswer(status, message));
+      if (this.#isLate(deadlineMs, fail) || this.#isFull(fail)) return;
+      const find = (keyspace: number, then: OnHeld): void =>
+        this.#waits.lookup(keyspace, tokenHi, tokenLo, key, fail, then);
+      find(KEYSPACE_PROMISES, (promise) =>
+        find(KEYSPACE_USER, (record) =>
+          find(KEYSPACE_OUTCOMES, (outcomes) =>
+            this.#promise(request, promise, record, outcomes, { finish, fail, release }),
+          ),
+        ),
+      );
+    });
+  }
+
+  #promise(
+    request: ReplicaPrepare,
+    promise: Held | null,
+    record: Held | null,
+    outcomes: Held | null,
+    { finish, fail, release }: Ends<PrepareAnswer>,
+  ): void {
+    const { ballot } = request;
+    const promised = this.#isAlive(promise) ? promise : null;
+    const accepted = Math.max(versionOf(record), versionOf(outcomes));
+    const beat = Math.max(versionOf(promised), accepted);
+    // The same ballot again: a message that came twice.
+    const isRepeat = promised !== null && isBallot(promised, ballot) && accepted < ballot.version;
+    if (!isRepeat && ballot.version <= beat) {
+      finish({ ...prepareAnswer(PeerStatus.STALE_VERSION, ''), beat });
+      return;
+    }
+    const seq = isRepeat ? promised.seq : this.#appendPromise(request, fail);
+    if (seq < 0) return;
+    release();
+    const restsOn = Math.max(seq, record?.seq ?? 0, outcomes?.seq ?? 0);
+    const answer = {
+      ...prepareAnswer(Status.OK, ''),
+      record: record?.bytes ?? null,
+      outcomes: outcomes?.bytes ?? null,
+    };
+    this.#waits.whenDurable(restsOn, () => finish(answer), fail);
+  }
+
+  // ---------------------------------------------------------------------------------------------- the rule
+
+  #decide(request: ReplicaWrite, view: DataView, ends: Ends<WriteAnswer>): void {
+    const { fail } = ends;
+    const { record, also, mode } = request;
+    const hi = tokenHiAt(view, 0);
+    const lo = tokenLoAt(view, 0);
+    const keyspace = keyspaceAt(view, 0);
+    const key = keyAt(view, record, 0);
+    // Tables are asked only where they could hold something newer; promises and outcomes are records too.
+    const inMemory = mode === WriteMode.FRESH && versionAt(view, 0) > this.#engine.tablesVersionMax(hi, lo);
+    const find = (space: number, then: OnHeld): void => {
+      if (!inMemory) this.#waits.lookup(space, hi, lo, key, fail, then);
+      else then(this.#engine.lookupMemory(space, hi, lo, key) ? this.#waits.found() : null);
+    };
+    const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
+      const promised = this.#isAlive(promise) ? promise : null;
+      if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promised, outcomes, ends);
+      else this.#merge(request, view, held, promised, ends);
+    };
+    find(keyspace, (held) => {
+      if (keyspace === KEYSPACE_PROMISES) judge(held, null, null);
+      else
+        find(KEYSPACE_PROMISES, (promise) => {
+          if (also === null) judge(held, promise, null);
+          else find(KEYSPACE_OUTCOMES, (outcomes) => judge(held, promise, outcomes));
+        });
+    });
+  }
+
+  #fresh(
+    { record, also }: ReplicaWrite,
+    view: DataView,
+    held: Held | null,
+    promise: Held | null,
+    outcomes: Held | null,
+    ends: Ends<WriteAnswer>,
+  ): void {
+    const { finish, fail } = ends;
+    if (held !== null && isSame(record, held.bytes)) {
+      this.#waits.whenDurable(held.seq, () => finish(writeAnswer(Status.OK, '')), fail);
+      return;
+    }
+    const version = versionAt(view, 0);
+    const beat = Math.max(versionOf(held), versionOf(promise), versionOf(outcomes));
+    const passesPromise =
+      promise === null ||
+      version > versionAt(promise.view, 0) ||
+      (version === versionAt(promise.view, 0) && originAt(view, 0) === originAt(promise.view, 0));
+    const passesRecords = version > versionOf(held) && (outcomes === null || version > versionOf(outcomes));
+    if (!passesPromise || !passesRecords) {
+      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords });
+      return;
+    }
+    this.#take(record, also, null, ends);
+  }
+
+  #merge(
+    { record, also }: ReplicaWrite,
+    view: DataView,
+    held: Held | null,
+    promise: Held | null,
+    ends: Ends<WriteAnswer>,
+  ): void {
+    const { finish, fail } = ends;
+    const age = held === null ? 1 : compareRecordAge(view, record, 0, held.view, held.bytes, 0);
+    if (held !== null && age <= 0) {
+      const newer = age < 0 ? held.bytes : null;
+      this.#waits.whenDurable(held.seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
+      return;
+    }
+    if (promise !== null && isBelow(view, promise.view)) {
+      const beat = versionAt(promise.view, 0);
+      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: true });
+      return;
+    }
+    if (held === null && this.#isResurrection(view)) {
+      this.resurrections++;
+      const newer = buried(record);
+      this.#take(newer, null, newer, ends);
+      return;
+    }
+    this.#take(record, also, null, ends);
+  }
+
+  /**
+   * A live user record that all replicas had, or had deleted, when the vnode was last repaired, and that this one does
+   * not hold: it was deleted, and its tombstone is gone.
+   */
+  #isResurrection(view: DataView): boolean {
+    if (keyspaceAt(view, 0) !== KEYSPACE_USER || isDeadAt(view, 0, this.#options.clock.nowMs())) return false;
+    const before = this.#engine.purgeBefore(vnodeOf(tokenHiAt(view, 0), this.#options.vnodes));
+    return Number.isFinite(before) && versionAt(view, 0) < before;
+  }
+
+  #isAlive(promise: Held | null): promise is Held {
+    return promise !== null && !isDeadAt(promise.view, 0, this.#options.clock.nowMs());
+  }
+
+  // ------------------------------------------------------------------------------------------------ parts
+
+  #appendPromise({ tokenHi, tokenLo, key, ballot }: ReplicaPrepare, fail: OnFailure): number {
+    const fields = this.#fields;
+    fields.tokenHi = tokenHi;
+    fields.tokenLo = tokenLo;
+    fields.keyspace = KEYSPACE_PROMISES;
+    fields.key = key;
+    fields.value = EMPTY;
+    fields.version = ballot.version;
+    fields.origin = ballot.origin;
+    fields.flags = FLAG_EXPIRING;
+    fields.expiresMs = this.#options.clock.nowMs() + limits.promiseTtlMs;
+    return this.#appended(this.#engine.append(fields, null), fail);
+  }
+
+  #take(
+    record: Uint8Array,
+    also: Uint8Array | null,
+    newer: Uint8Array | null,
+    { finish, fail, release }: Ends<WriteAnswer>,
+  ): void {
+    load(this.#fields, record);
+    if (also !== null) load(this.#also, also);
+    const seq = this.#appended(this.#engine.append(this.#fields, also === null ? null : this.#also), fail);
+    if (seq < 0) return;
+    release();
+    this.#waits.whenDurable(seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
+  }
+  /** The seq, or minus a status: then `fail` was called. */
+  #appended(seq: number, fail: OnFailure): number {
+    if (seq < 0) {
+      const { writesRefused } = this.#engine.stats();
+      fail(-seq, (writesRefused === '' ? statusName(-seq) : writesRefused) + NOTHING_WRITTEN);
+    } else this.#options.appended();
+    return seq;
+  }
+
+  #isLate(deadlineMs: number, fail: OnFailure): boolean {
+    if (deadlineMs > this.#options.clock.nowMs()) return false;
+    fail(Status.TIMEOUT, 'the deadline passed; nothing was done');
+    return true;
+  }
+  #isFull(fail: OnFailure): boolean {
+    if (this.#waits.inFlight < limits.replicaRequestsMax) return false;
+    fail(
+      Status.OVERLOADED,
+      `${this.#waits.inFlight} requests of replicas are in work, which is the limit; nothing was done`,
+    );
+    return true;
+  }
+}
