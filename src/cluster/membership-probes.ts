@@ -39,8 +39,10 @@ interface Relay {
   readonly cancel: () => void;
 }
 
+type ProbeWorld = Pick<ClusterWorld, 'clock' | 'random' | 'timers'>;
+
 export class Probes {
-  readonly #world: ClusterWorld;
+  readonly #world: ProbeWorld;
   readonly #health: LocalHealth;
   readonly #calls: ProbeCalls;
   readonly #probes = new Map<number, Probe>();
@@ -48,7 +50,7 @@ export class Probes {
   #order: NodeNumber[] = [];
   #seq: number;
 
-  constructor(world: ClusterWorld, health: LocalHealth, calls: ProbeCalls) {
+  constructor(world: ProbeWorld, health: LocalHealth, calls: ProbeCalls) {
     this.#world = world;
     this.#health = health;
     this.#calls = calls;
@@ -160,7 +162,7 @@ function nothing(): void {
   // Replaced as soon as the timer runs.
 }
 
-function shuffled(numbers: readonly NodeNumber[], { random }: ClusterWorld): NodeNumber[] {
+function shuffled(numbers: readonly NodeNumber[], { random }: ProbeWorld): NodeNumber[] {
   const order = [...numbers];
   for (let i = order.length - 1; i > 0; i--) {
     const j = random.below(i + 1);

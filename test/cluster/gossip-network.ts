@@ -48,8 +48,9 @@ export class GossipNode implements MembershipListener {
   readonly #network: GossipNetwork;
   isRunning = true;
   isPaused = false;
-  /** What waits for the end of a pause. */
-  held: (() => void)[] = [];
+  /** Timers and messages that wait for the end of a pause. */
+  heldTimers: (() => void)[] = [];
+  heldMessages: (() => void)[] = [];
   /** Of its wall clock, milliseconds. */
   skewMs: number;
 
@@ -74,10 +75,11 @@ export class GossipNode implements MembershipListener {
   }
 
   /** Runs at once, after a pause, or never. */
-  run(what: () => void): void {
+  run(kind: 'timer' | 'message', what: () => void): void {
     if (!this.isRunning) return;
-    if (this.isPaused) this.held.push(what);
-    else what();
+    if (!this.isPaused) what();
+    else if (kind === 'timer') this.heldTimers.push(what);
+    else this.heldMessages.push(what);
   }
 
   #world(documents: Documents): ClusterWorld {
@@ -96,7 +98,7 @@ export class GossipNode implements MembershipListener {
       timers: {
         after: (ms, run) => {
           let isCancelled = false;
-          network.queue.add(network.nowMs + ms, () => this.run(() => !isCancelled && run()));
+          network.queue.add(network.nowMs + ms, () => this.run('timer', () => !isCancelled && run()));
           return () => {
             isCancelled = true;
           };
@@ -167,12 +169,13 @@ export class GossipNetwork {
   pause(node: GossipNode): void {
     node.isPaused = true;
   }
-  /** All that came due during the pause runs at once. */
+  /** All that came due during the pause runs at once, timers before messages: so does the event loop of Node. */
   resume(node: GossipNode): void {
     node.isPaused = false;
-    const { held } = node;
-    node.held = [];
-    for (const what of held) node.run(what);
+    const held = [...node.heldTimers, ...node.heldMessages];
+    node.heldTimers = [];
+    node.heldMessages = [];
+    for (const what of held) what();
   }
 
   send(from: GossipNode, address: string, message: Uint8Array, to: NodeNumber): boolean {
@@ -189,7 +192,7 @@ export class GossipNetwork {
       // The handshake of a connection tells whose it is.
       if (receiver === undefined || (to !== 0 && receiver.number !== to)) return;
       if (!this.passes(sender, receiver.number)) return;
-      receiver.run(() => receiver.membership.receive(sender, message));
+      receiver.run('message', () => receiver.membership.receive(sender, message));
     });
     return true;
   }

@@ -1,0 +1,73 @@
+import { GossipNetwork, type LivenessEvent } from './gossip-network.ts';
+
+const addressOf = (number: number): string =>
+  `10.${number >> 16}.${(number >> 8) & 255}.${number & 255}:9080`;
+
+export interface ScaleFigures {
+  readonly nodes: number;
+  readonly wholeMs: number;
+  /** By the quiet minutes, sent by each node. */
+  readonly bytesPerNodePerSecond: number;
+  readonly messagesPerNodePerSecond: number;
+  readonly deathsMs: readonly number[];
+  readonly joinsMs: readonly number[];
+  /** Calls of a running node as down, by any. */
+  readonly wrongDowns: number;
+  readonly suspicions: number;
+}
+
+/** A cluster of `count` nodes with the facts that nodes tell, at 1% loss and 1-50 ms: quiet minutes, deaths, joins. */
+export async function measureScale(seed: number, count: number, quietMs: number): Promise<ScaleFigures> {
+  const dead = new Set<number>();
+  let wrongDowns = 0;
+  let suspicions = 0;
+  const onEvent = ({ node, liveness }: LivenessEvent): void => {
+    if (dead.has(node)) return;
+    if (liveness === 'down') wrongDowns++;
+    if (liveness === 'suspect') suspicions++;
+  };
+  const network = new GossipNetwork({ seed, lossChance: 0.01, onEvent });
+  const seeds = [addressOf(1), addressOf(2), addressOf(3)];
+  const join = (number: number): void => {
+    const facts = new Map<string, string | number>([
+      ['url', `http://${addressOf(number)}`],
+      ['ring', 1],
+      ['nodeId', number.toString(16).padStart(32, '0')],
+    ]);
+    network.start({ number, address: addressOf(number), seeds, facts });
+  };
+  for (let number = 1; number <= count; number++) join(number);
+  const wholeMs = await network.until(() => network.isWhole, 60_000, 500);
+  // What is left of the news of the start.
+  await network.advance(10_000);
+
+  const { bytes, messages } = network;
+  await network.advance(quietMs);
+  const perNodeSecond = (quietMs / 1000) * count;
+  const bytesPerNodePerSecond = (network.bytes - bytes) / perNodeSecond;
+  const messagesPerNodePerSecond = (network.messages - messages) / perNodeSecond;
+
+  const deathsMs: number[] = [];
+  const joinsMs: number[] = [];
+  for (let i = 0; i < 5; i++) {
+    const victim = network.random.between(4, count);
+    const node = network.nodes.get(victim);
+    if (node !== undefined) {
+      dead.add(victim);
+      network.kill(node);
+      deathsMs.push(await network.until(() => network.allSee(victim, 'down'), 20_000));
+    }
+    join(count + 1 + i);
+    joinsMs.push(await network.until(() => network.allSee(count + 1 + i, 'up'), 20_000));
+  }
+  return {
+    nodes: count,
+    wholeMs,
+    bytesPerNodePerSecond,
+    messagesPerNodePerSecond,
+    deathsMs,
+    joinsMs,
+    wrongDowns,
+    suspicions,
+  };
+}
