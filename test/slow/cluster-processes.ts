@@ -80,12 +80,13 @@ export class ProcessCluster {
   /** Until all replicas of each key hold the same. */
   async identical(keys: readonly string[]): Promise<void> {
     const url = this.members.find(({ process }) => process.running)?.url ?? '';
-    for (const key of keys)
-      await eventually(`replicas of ${key} are the same`, async () => {
+    await inParallel(keys, (key) =>
+      eventually(`replicas of ${key} are the same`, async () => {
         const { replicas } = await getJson<KeyStatus>(url, `/v1/cluster/key/${key}`);
         const told = replicas.map(({ state, version, checksum }) => `${state} ${version} ${checksum}`);
         return new Set(told).size === 1 && replicas[0]?.state === 'live';
-      });
+      }),
+    );
   }
 
   #serve(name: string, port: string, peerPort: string, flags: readonly string[]): Process {
@@ -144,13 +145,21 @@ export class Writer {
 /** Keys whose value at QUORUM is not what was acknowledged. */
 export async function missing(url: string, acknowledged: ReadonlyMap<string, string>): Promise<string[]> {
   const lost: string[] = [];
-  for (const [key, value] of acknowledged) {
+  await inParallel([...acknowledged], async ([key, value]) => {
     const answer = await fetch(`${url}/v1/kv/${key}?consistency=QUORUM`, {
       headers: { accept: 'application/octet-stream' },
     });
     const got =
       answer.status === 200 ? await answer.text() : `status ${answer.status}: ${await answer.text()}`;
     if (got !== value) lost.push(`${key}: ${got}`);
-  }
+  });
   return lost;
+}
+
+async function inParallel<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  const line = async (): Promise<void> => {
+    for (let item = items[next++]; item !== undefined; item = items[next++]) await run(item);
+  };
+  await Promise.all(Array.from({ length: 16 }, line));
 }
