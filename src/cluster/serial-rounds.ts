@@ -297,6 +297,7 @@ export abstract class SerialRounds extends Operation {
       this.#record,
       this.#also,
       this.#usedStandIns,
+      false,
       () => undefined,
     ).place();
   }
