@@ -64,6 +64,7 @@ export class PlainRead extends Operation {
   #attempt = 0;
   #restartAtMs = Number.POSITIVE_INFINITY;
   #reason = '';
+  #timedOut = false;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
     super(core, request.deadlineMs);
@@ -179,6 +180,7 @@ export class PlainRead extends Operation {
       leg.record = answer.record;
     } else {
       leg.state = 'failed';
+      if (answer.status === Status.TIMEOUT) this.#timedOut = true;
       if (answer.message !== '') this.#reason = answer.message;
     }
     if (this.answered) this.#lateAnswer(leg);
@@ -213,7 +215,10 @@ export class PlainRead extends Operation {
     if (this.core.view.ring !== this.#ring) this.#restart();
     else if (this.#reached(({ state }) => state === 'answered')) this.#decide();
     else if (this.#reached(({ state }) => state === 'answered' || state === 'repairing')) this.#setWake();
-    else if (!this.#askEnough()) this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+    else if (!this.#askEnough()) {
+      if (this.#timedOut) this.#fail(Status.TIMEOUT, 'the deadline passed');
+      else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+    }
   }
   #reached(counts: (leg: Leg) => boolean): boolean {
     for (const group of this.#groups) {
