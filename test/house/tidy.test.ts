@@ -16,7 +16,6 @@ const LINES_MAX = 400;
 /** Longer files, each with its reason. */
 const longer: Readonly<Record<string, string>> = {
   'src/base/limits.ts': 'every limit of the product in one table, with what must hold between them',
-  'test/cluster/coordinator-workload.ts': 'one workload with the three judges that read its history',
 };
 
 describe('the source is tidy:', () => {
