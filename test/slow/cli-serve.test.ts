@@ -70,7 +70,7 @@ describe('ringkv serve', () => {
     for (const flags of [
       ['--port', '70000'],
       ['--host', '0.0.0.0'],
-      ['--seeds', 'a:1'],
+      ['--admin-port', '1'],
       ['--data', 'file'],
       ['--prot', '1'],
     ]) {

@@ -30,8 +30,8 @@ try {
 if (node !== undefined) {
   void node.failed.then((error) => console.log(`failed ${error.message}`));
   console.log(`ready ${node.url} ${node.nodeId} ${node.config.shards}`);
-  // The front ends' threads were started first.
-  const shard = (index) => started[options.frontends + Number(index)];
+  // The front ends' threads and the peer worker were started first.
+  const shard = (index) => started[options.frontends + 1 + Number(index)];
   const input = createInterface({ input: process.stdin });
   input.on('line', async (line) => {
     const [command, index] = line.split(' ');
