@@ -1,0 +1,88 @@
+/**
+ * (d) What all members hold at the end: for each record, its replicas hold the very same bytes. And (g): never two rings
+ * under one number.
+ */
+import { KEYSPACE_PROMISES } from '../../src/base/record.ts';
+import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
+import { replicasOf } from '../../src/cluster/ring-lookup.ts';
+import type { RingMap } from '../../src/cluster/ring-map.ts';
+import type { Violation } from './check-quorum.ts';
+import { showVersion } from './history.ts';
+import type { Machine } from './machine.ts';
+import type { HeldRecord } from './program.ts';
+import { seenOf } from './seen.ts';
+
+const encoder = new TextEncoder();
+
+/** What each machine holds, by keyspace and key. */
+export type Holdings = ReadonlyMap<Machine, ReadonlyMap<string, HeldRecord>>;
+
+export function collectHoldings(machines: readonly Machine[], done: (holdings: Holdings) => void): void {
+  const holdings = new Map<Machine, Map<string, HeldRecord>>();
+  for (const machine of machines)
+    machine.program?.dump((records) => {
+      holdings.set(machine, new Map(records.map((one) => [`${one.keyspace} ${one.key}`, one])));
+      if (holdings.size === machines.length) done(holdings);
+    });
+}
+
+/** Where replicas differ. Promises are left out: they are a replica's own until a vnode moves. */
+export function compareReplicas(holdings: Holdings, ring: RingMap): Violation[] {
+  const names = new Set<string>();
+  for (const held of holdings.values())
+    for (const [name, { keyspace }] of held) if (keyspace !== KEYSPACE_PROMISES) names.add(name);
+  const found: Violation[] = [];
+  for (const name of [...names].sort()) {
+    const key = name.slice(name.indexOf(' ') + 1);
+    hashToken(encoder.encode(key));
+    const homes = replicasOf(ring, vnodeOf(token.hi, ring.vnodes));
+    const copies = [...holdings].filter(([{ number }]) => homes.includes(number));
+    const [first] = copies;
+    if (first === undefined) continue;
+    const record = first[1].get(name)?.record;
+    if (copies.every(([, held]) => isSame(held.get(name)?.record, record))) continue;
+    const shown = copies.map(([machine, held]) => `${machine.name} ${show(held.get(name))}`).join(', ');
+    found.push({ promise: 'd: all replicas become the same', key, what: `keyspace ${name[0]}: ${shown}` });
+  }
+  return found;
+}
+
+function isSame(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return Buffer.compare(a, b) === 0;
+}
+function show(held: HeldRecord | undefined): string {
+  if (held === undefined) return 'nothing';
+  const { value, version } = seenOf(held.record);
+  return `${value === '' ? 'a tombstone' : JSON.stringify(value)} at ${showVersion(version)}`;
+}
+
+/** Watches the rings that nodes go by. */
+export class RingWatch {
+  readonly #rings = new Map<number, { readonly digest: string; readonly by: string }>();
+  readonly violations: Violation[] = [];
+
+  look(machine: Machine): void {
+    const ring = machine.program?.ring;
+    if (ring === null || ring === undefined) return;
+    const known = this.#rings.get(ring.number);
+    const digest = digestOf(ring);
+    if (known === undefined) this.#rings.set(ring.number, { digest, by: machine.name });
+    else if (known.digest !== digest && this.violations.length === 0)
+      this.violations.push({
+        promise: 'g: never two rings under one number',
+        key: '',
+        what: `ring ${ring.number} of ${known.by} is ${known.digest}; that of ${machine.name} is ${digest}`,
+      });
+  }
+}
+
+const digests = new WeakMap<RingMap, string>();
+function digestOf(ring: RingMap): string {
+  let digest = digests.get(ring);
+  if (digest === undefined) {
+    digest = JSON.stringify(ring, (_, value: unknown) => (value instanceof Uint16Array ? [...value].join() : value));
+    digests.set(ring, digest);
+  }
+  return digest;
+}

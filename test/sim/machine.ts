@@ -1,0 +1,153 @@
+/**
+ * One simulated machine: disk, clock, address, and the process that runs on it or does not. A crash is a power cut: what
+ * was not synced is lost by chance. Who comes back with an empty disk is another node, under another number.
+ */
+import { Random } from '../../src/base/random.ts';
+import type { NodeNumber } from '../../src/cluster/contract.ts';
+import type { Defect } from './defects.ts';
+import type { History } from './history.ts';
+import { ProcessLife } from './process-life.ts';
+import type { Program, ProgramHost, Role, StartProgram, Tuning } from './program.ts';
+import type { Scheduler } from './scheduler.ts';
+import { SimClock } from './sim-clock.ts';
+import { SimDisk } from './sim-disk.ts';
+import type { SimNetwork } from './sim-network.ts';
+
+/** What all machines of a simulation share. */
+export interface Site {
+  readonly scheduler: Scheduler;
+  readonly network: SimNetwork;
+  readonly history: History;
+  readonly tuning: Tuning;
+  readonly defect: Defect | null;
+  readonly startProgram: StartProgram;
+  readonly verbose: boolean;
+}
+
+export type MachineState = 'down' | 'starting' | 'running' | 'retired';
+
+export class Machine {
+  readonly name: string;
+  readonly address: string;
+  readonly rack: string;
+  readonly clock: SimClock;
+  readonly disk: SimDisk;
+  readonly #site: Site;
+  readonly #random: Random;
+  role: Role;
+  number: NodeNumber = 0;
+  nodeId = '';
+  state: MachineState = 'down';
+  program: Program | null = null;
+  #life: ProcessLife | null = null;
+
+  constructor(site: Site, name: string, rack: string, random: Random, clock: SimClock, role: Role) {
+    this.#site = site;
+    this.name = name;
+    this.address = `${name}:7000`;
+    this.rack = rack;
+    this.role = role;
+    this.clock = clock;
+    this.#random = random;
+    this.disk = new SimDisk(site.scheduler, new Random(random.uint32()));
+    if (site.defect === 'skip-fsync') this.disk.unsynced = /wal-/;
+    this.#becomeAnother();
+  }
+
+  get isStopped(): boolean {
+    return this.#life?.isStopped ?? false;
+  }
+  /** It answers clients. */
+  get isServing(): boolean {
+    return this.state === 'running' && !this.isStopped;
+  }
+
+  start(): void {
+    if (this.state !== 'down') return;
+    const { scheduler, network, history, tuning, defect, startProgram } = this.#site;
+    const life = new ProcessLife(scheduler, this.clock);
+    this.#life = life;
+    this.state = 'starting';
+    const { name, address, rack, nodeId, number, clock, role } = this;
+    const host: ProgramHost = {
+      name,
+      self: number,
+      nodeId,
+      address,
+      rack,
+      clock,
+      random: new Random(this.#random.uint32()),
+      life,
+      fs: this.disk.open(life),
+      role,
+      tuning,
+      defect,
+      attach: (onMessage) => network.attach(number, address, life, onMessage),
+      log: (level, message) => {
+        if (life.isAlive && (level !== 'info' || this.#site.verbose))
+          history.note(scheduler.nowUs, `${name} says (${level}): ${message}`);
+      },
+    };
+    startProgram(host).then(
+      (program) => {
+        if (!life.isAlive) return;
+        this.program = program;
+        this.state = 'running';
+      },
+      (error: unknown) => {
+        if (life.isAlive) scheduler.fail(new Error(`${name} did not start`, { cause: error }));
+      },
+    );
+  }
+
+  /** The power fails. */
+  crash(): void {
+    this.#end();
+    this.disk.powerCut();
+  }
+  /** The power fails, and the disk is lost. */
+  wipe(): void {
+    this.#end();
+    this.disk.wipe();
+    this.#becomeAnother();
+  }
+  /** Ends in an orderly way; `done` where it was not interrupted by a crash. */
+  shutDown(done: () => void): void {
+    const { program } = this;
+    const life = this.#life;
+    if (program === null || life === null) return;
+    program.stop().then(
+      () => {
+        if (!life.isAlive) return;
+        this.#end();
+        done();
+      },
+      (error: unknown) => {
+        if (life.isAlive) this.#site.scheduler.fail(error);
+      },
+    );
+  }
+  pause(): void {
+    this.#life?.stop();
+  }
+  resume(): void {
+    this.#life?.resume();
+  }
+  /** Never to start again. */
+  retire(): void {
+    this.#end();
+    this.state = 'retired';
+  }
+
+  #end(): void {
+    this.#life?.end();
+    this.#life = null;
+    this.program = null;
+    this.state = 'down';
+  }
+  #becomeAnother(): void {
+    this.number = (this.#random.uint32() | 1) >>> 0;
+    const digits = (): string => this.#random.uint32().toString(16).padStart(8, '0');
+    this.nodeId = this.number.toString(16).padStart(8, '0') + digits() + digits() + digits();
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * The network between simulated machines: each message takes its own time, may be lost or come twice, and overtakes
+ * others. Links are cut in one direction or both, slowed, and made to lose more, one ordered pair of machines at a time.
+ *
+ * A sender learns of a cut link as with TCP: not at once. Messages to it vanish, and only after a while are refused.
+ */
+import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
+import type { Random } from '../../src/base/random.ts';
+import type { ProcessLife } from './process-life.ts';
+import type { Scheduler } from './scheduler.ts';
+
+export interface NetworkProfile {
+  readonly delayUsMin: number;
+  /** Mean of the exponential part above the least delay. */
+  readonly delayUsMean: number;
+  readonly lossChance: number;
+  readonly duplicateChance: number;
+  /** A message that is late by far more than others. */
+  readonly stragglerChance: number;
+  readonly stragglerUsMax: number;
+}
+
+export const CALM: NetworkProfile = {
+  delayUsMin: 100,
+  delayUsMean: 300,
+  lossChance: 0,
+  duplicateChance: 0,
+  stragglerChance: 0,
+  stragglerUsMax: 0,
+};
+
+/** After a cut a sender takes so long to find that a connection is dead. */
+const DEAD_CONNECTION_US = 2_000_000;
+/** Within one machine. */
+const LOCAL_DELAY_US = 20;
+
+interface Link {
+  /** Infinity: not cut. Otherwise since when. */
+  cutSinceUs: number;
+  slowness: number;
+  lossChance: number;
+}
+
+/** What listens at an address. */
+interface Listener {
+  readonly address: string;
+  readonly life: ProcessLife;
+  readonly onMessage: (from: NodeNumber, message: Uint8Array) => void;
+}
+
+export interface NetworkStats {
+  sent: number;
+  bytes: number;
+  delivered: number;
+  lost: number;
+  duplicated: number;
+  refused: number;
+}
+
+export class SimNetwork {
+  readonly #scheduler: Scheduler;
+  readonly #random: Random;
+  readonly #listeners = new Map<string, Listener>();
+  readonly #links = new Map<string, Link>();
+  profile: NetworkProfile;
+  readonly stats: NetworkStats = { sent: 0, bytes: 0, delivered: 0, lost: 0, duplicated: 0, refused: 0 };
+
+  constructor(scheduler: Scheduler, random: Random, profile: NetworkProfile = CALM) {
+    this.#scheduler = scheduler;
+    this.#random = random;
+    this.profile = profile;
+  }
+
+  /** Opens the listener of a process, in place of an earlier one's; the network as that process sees it. */
+  attach(
+    self: NodeNumber,
+    address: string,
+    life: ProcessLife,
+    onMessage: (from: NodeNumber, message: Uint8Array) => void,
+  ): Network {
+    this.#listeners.set(address, { address, life, onMessage });
+    const addresses = new Map<NodeNumber, string>([[self, address]]);
+    const sendTo = (target: string, message: Uint8Array): boolean =>
+      life.isAlive && this.#send(self, address, target, message);
+    return {
+      send: (to, message) => {
+        const target = addresses.get(to);
+        return target !== undefined && sendTo(target, message);
+      },
+      sendTo,
+      setAddress: (node, target) => void addresses.set(node, target),
+      forget: (node) => void addresses.delete(node),
+    };
+  }
+
+  /** Cuts one direction. */
+  cut(from: string, to: string): void {
+    const link = this.#link(from, to);
+    link.cutSinceUs = Math.min(link.cutSinceUs, this.#scheduler.nowUs);
+  }
+  isCut(from: string, to: string): boolean {
+    return Number.isFinite(this.#links.get(`${from} ${to}`)?.cutSinceUs ?? Number.POSITIVE_INFINITY);
+  }
+  mend(from: string, to: string): void {
+    this.#link(from, to).cutSinceUs = Number.POSITIVE_INFINITY;
+  }
+  impair(from: string, to: string, slowness: number, lossChance: number): void {
+    const link = this.#link(from, to);
+    link.slowness = slowness;
+    link.lossChance = lossChance;
+  }
+  /** All links as they were at first. */
+  mendAll(): void {
+    this.#links.clear();
+  }
+
+  #send(self: NodeNumber, from: string, to: string, message: Uint8Array): boolean {
+    const { profile, stats } = this;
+    const random = this.#random;
+    const link = this.#links.get(`${from} ${to}`);
+    const listener = this.#listeners.get(to);
+    const nowUs = this.#scheduler.nowUs;
+    const isGone = listener === undefined || !listener.life.isAlive;
+    const cutForUs = link === undefined ? -1 : nowUs - link.cutSinceUs;
+    if ((isGone || cutForUs > DEAD_CONNECTION_US) && random.chance(0.5)) {
+      stats.refused++;
+      return false;
+    }
+    stats.sent++;
+    stats.bytes += message.length;
+    if (isGone || cutForUs >= 0 || random.chance(Math.max(profile.lossChance, link?.lossChance ?? 0))) {
+      stats.lost++;
+      return true;
+    }
+    const slowness = link?.slowness ?? 1;
+    this.#deliver(self, from, listener, message, this.#delayUs(from === to, slowness));
+    if (random.chance(profile.duplicateChance)) {
+      stats.duplicated++;
+      this.#deliver(self, from, listener, message.slice(), this.#delayUs(from === to, slowness));
+    }
+    return true;
+  }
+
+  #delayUs(isLocal: boolean, slowness: number): number {
+    if (isLocal) return LOCAL_DELAY_US;
+    const { delayUsMin, delayUsMean, stragglerChance, stragglerUsMax } = this.profile;
+    const random = this.#random;
+    let us = delayUsMin - Math.log(1 - random.below(1_000_000) / 1_000_000) * delayUsMean;
+    if (random.chance(stragglerChance)) us += random.below(stragglerUsMax);
+    return Math.round(us * slowness);
+  }
+
+  #deliver(self: NodeNumber, from: string, to: Listener, message: Uint8Array, delayUs: number): void {
+    this.#scheduler.after(delayUs, () => {
+      // What was under way when the link was cut is lost with it.
+      if (this.isCut(from, to.address) || !to.life.isAlive) {
+        this.stats.lost++;
+        return;
+      }
+      to.life.receive(() => {
+        this.stats.delivered++;
+        to.onMessage(self, message);
+      });
+    });
+  }
+
+  #link(from: string, to: string): Link {
+    const name = `${from} ${to}`;
+    let link = this.#links.get(name);
+    if (link === undefined) {
+      link = { cutSinceUs: Number.POSITIVE_INFINITY, slowness: 1, lossChance: 0 };
+      this.#links.set(name, link);
+    }
+    return link;
+  }
+}

@@ -1,0 +1,314 @@
+/**
+ * Clients that ask one thing after another of a few hot keys. Keys are of kinds, by what is asked of them, so that each
+ * promise of the store is checked where it is given:
+ *
+ *   serial    everything at SERIAL: histories are linearizable
+ *   quorum    plain reads and writes at QUORUM and ALL
+ *   mixed     both: no conditional write passes over an acknowledged QUORUM write
+ *   expiring  QUORUM writes with an expiry
+ *   loose     ONE, and sloppy QUORUM: no promise but that all replicas end up the same
+ */
+import { Random } from '../../src/base/random.ts';
+import { hashToken, token } from '../../src/base/token.ts';
+import { Status } from '../../src/base/status.ts';
+import { Consistency, type ConsistencyCode } from '../../src/cluster/contract.ts';
+import { Condition } from '../../src/shard/contract.ts';
+import type { Cluster } from './cluster.ts';
+import type { Operation, Seen } from './history.ts';
+import type { Machine } from './machine.ts';
+import { seenOf, eachSeen } from './seen.ts';
+
+export const KEY_KINDS = ['serial', 'quorum', 'mixed', 'expiring', 'loose'] as const;
+export type KeyKind = (typeof KEY_KINDS)[number];
+
+export interface WorkloadOptions {
+  readonly clients: number;
+  readonly operations: number;
+  readonly keysPerKind: number;
+  readonly kinds: readonly KeyKind[];
+  readonly thinkUsMean: number;
+  readonly deadlineMs: number;
+}
+
+/** A client waits so much longer than the deadline that it asked for. */
+const PATIENCE_US = 500_000;
+const SCAN_PAGES_MAX = 50;
+const ATTEMPTS_MAX = 4;
+const NOTHING = new Uint8Array(0);
+const encoder = new TextEncoder();
+
+interface Plan {
+  readonly kind: Operation['kind'];
+  readonly key: string;
+  readonly consistency: ConsistencyCode;
+  readonly sloppy?: boolean | undefined;
+  readonly condition?: number;
+  readonly expected?: Seen | null;
+  readonly once?: string;
+  readonly value?: string;
+  readonly ttlMs?: number;
+}
+
+export class Workload {
+  readonly #cluster: Cluster;
+  readonly #random: Random;
+  readonly #options: WorkloadOptions;
+  readonly keys: string[] = [];
+  #begun = 0;
+  #values = 0;
+  #active = 0;
+  #isEnded = false;
+
+  constructor(cluster: Cluster, random: Random, options: WorkloadOptions) {
+    this.#cluster = cluster;
+    this.#random = random;
+    this.#options = options;
+    for (const kind of options.kinds)
+      for (let i = 0; i < options.keysPerKind; i++) this.keys.push(`${kind}-${i}`);
+  }
+
+  /** All that was to be asked has been asked, and answered or given up. */
+  get isDone(): boolean {
+    return this.#active === 0 && (this.#isEnded || this.#begun >= this.#options.operations);
+  }
+  /** Clients ask for nothing more. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
+  start(): void {
+    for (let client = 1; client <= this.#options.clients; client++) this.#next(new ClientState(client));
+  }
+
+  /** Reads a key, for the checks at the end. */
+  probe(machine: Machine, key: string, consistency: ConsistencyCode, done: (operation: Operation) => void): void {
+    this.#ask(0, machine, { kind: 'get', key, consistency }, done);
+  }
+
+  #next(client: ClientState): void {
+    const { scheduler } = this.#cluster.site;
+    if (this.#isEnded || this.#begun >= this.#options.operations) return;
+    const us = -Math.log(1 - this.#random.below(1000) / 1000) * this.#options.thinkUsMean;
+    scheduler.after(us, () => {
+      if (this.#isEnded || this.#begun >= this.#options.operations) return;
+      const machine = this.#machineFor(client);
+      if (machine === null) return this.#next(client);
+      this.#begun++;
+      this.#active++;
+      this.#run(client, machine, this.#plan(client), 1);
+    });
+  }
+
+  #run(client: ClientState, machine: Machine, plan: Plan, attempt: number): void {
+    this.#ask(client.number, machine, plan, (operation) => {
+      client.learn(operation);
+      const again = this.#machineFor(client);
+      const isUnknown = operation.status !== Status.OK && operation.status !== Status.VERSION_MISMATCH;
+      if (plan.once !== undefined && isUnknown && attempt < ATTEMPTS_MAX && again !== null && !this.#isEnded) {
+        this.#run(client, again, plan, attempt + 1);
+        return;
+      }
+      this.#active--;
+      this.#next(client);
+    });
+  }
+
+  /** Mostly the same node again; another after it has gone. */
+  #machineFor(client: ClientState): Machine | null {
+    const { serving } = this.#cluster;
+    if (serving.length === 0) return null;
+    if (client.machine === null || !serving.includes(client.machine) || this.#random.chance(0.2))
+      client.machine = this.#random.pick(serving);
+    return client.machine;
+  }
+
+  #plan(client: ClientState): Plan {
+    const random = this.#random;
+    if (random.chance(0.02)) return { kind: 'scan', key: '', consistency: Consistency.QUORUM };
+    const key = random.pick(this.keys);
+    const kind = key.slice(0, key.indexOf('-')) as KeyKind;
+    if (kind === 'serial') return this.#serialPlan(client, key);
+    if (kind === 'mixed' && random.chance(0.5)) return this.#serialPlan(client, key);
+    return this.#plainPlan(key, kind);
+  }
+
+  #plainPlan(key: string, kind: KeyKind): Plan {
+    const random = this.#random;
+    const isLoose = kind === 'loose';
+    const level = random.chance(0.1) ? Consistency.ALL : Consistency.QUORUM;
+    const consistency = isLoose ? random.pick([Consistency.ONE, Consistency.QUORUM]) : level;
+    const dice = random.below(100);
+    if (dice < 45) {
+      const isWeak = random.chance(0.1);
+      return { kind: 'get', key, consistency: isWeak ? Consistency.ONE : level };
+    }
+    const sloppy = isLoose ? random.pick([undefined, true, false]) : random.pick([undefined, false, false]);
+    if (dice < 60) return { kind: 'delete', key, consistency, sloppy };
+    const plan = { kind: 'put', key, consistency, sloppy, value: this.#newValue() } as const;
+    if (kind !== 'expiring' || random.chance(0.3)) return plan;
+    return { ...plan, ttlMs: random.pick([200, 1000, 5000, 20_000]) };
+  }
+
+  #serialPlan(client: ClientState, key: string): Plan {
+    const random = this.#random;
+    const consistency = Consistency.SERIAL;
+    const dice = random.below(100);
+    const once = random.chance(0.4) ? { once: `once-${this.#values}` } : {};
+    if (dice < 40) return { kind: 'get', key, consistency };
+    if (dice < 50) return { kind: 'delete', key, consistency, ...once };
+    if (dice < 60) return { kind: 'put', key, consistency, value: this.#newValue(), ...once };
+    const expected = client.seen(key);
+    const write = dice < 90 ? ({ kind: 'put', value: this.#newValue() } as const) : ({ kind: 'delete' } as const);
+    if (expected === undefined || random.chance(0.1))
+      return { ...write, key, consistency, condition: Condition.EXISTS, ...once };
+    return { ...write, key, consistency, condition: Condition.VERSION, expected, ...once };
+  }
+
+  #newValue(): string {
+    return `w${++this.#values}`;
+  }
+
+  #ask(client: number, machine: Machine, plan: Plan, done: (operation: Operation) => void): void {
+    const { scheduler, history } = this.#cluster.site;
+    const { program, clock } = machine;
+    const nowMs = clock.nowMs();
+    const operation: Operation = {
+      id: history.operations.length + 1,
+      client,
+      node: machine.name,
+      kind: plan.kind,
+      key: plan.key,
+      consistency: plan.consistency,
+      sloppyAllowed: plan.sloppy,
+      condition: plan.condition ?? Condition.NONE,
+      expected: plan.expected ?? null,
+      idempotencyKey: plan.once ?? '',
+      value: plan.value ?? null,
+      expiresMs: plan.ttlMs === undefined ? 0 : nowMs + plan.ttlMs,
+      invokedUs: scheduler.nowUs,
+      invokedMs: nowMs,
+      endedUs: Number.POSITIVE_INFINITY,
+      endedMs: 0,
+      status: -1,
+      version: 0,
+      sloppy: false,
+      found: null,
+      page: new Map(),
+      message: '',
+    };
+    history.add(operation);
+    let isOpen = true;
+    const end = (status: number, message: string): void => {
+      if (!isOpen) throw new Error(`#${operation.id} was answered twice`);
+      isOpen = false;
+      operation.status = status;
+      operation.message = message;
+      operation.endedUs = scheduler.nowUs;
+      operation.endedMs = clock.nowMs();
+      // The client hears of it in an event of its own.
+      scheduler.after(0, () => done(operation));
+    };
+    const patience = scheduler.after(this.#options.deadlineMs * 1000 + PATIENCE_US, () => {
+      isOpen = false;
+      done(operation);
+    });
+    const answer = (status: number, message: string): void => {
+      if (patience.run === null) return;
+      patience.run = null;
+      end(status, message);
+    };
+    if (program === null) {
+      answer(Status.UNAVAILABLE, 'connection refused');
+      return;
+    }
+    const deadlineMs = nowMs + this.#options.deadlineMs;
+    if (plan.kind === 'scan') {
+      this.#scan(program, operation, deadlineMs, answer);
+      return;
+    }
+    const key = encoder.encode(plan.key);
+    hashToken(key);
+    const place = { tokenHi: token.hi, tokenLo: token.lo, key };
+    if (plan.kind === 'get') {
+      program.read({ ...place, consistency: plan.consistency, deadlineMs }, ({ status, record, message }) => {
+        if (patience.run === null) return;
+        operation.found = record === null ? null : seenOf(record);
+        answer(status === Status.NOT_FOUND ? Status.OK : status, message);
+      });
+      return;
+    }
+    program.write(
+      {
+        ...place,
+        value: plan.kind === 'delete' ? null : encoder.encode(plan.value),
+        expiresMs: operation.expiresMs,
+        consistency: plan.consistency,
+        sloppy: plan.sloppy,
+        condition: operation.condition,
+        version: plan.expected?.version ?? 0,
+        idempotencyKey: encoder.encode(operation.idempotencyKey),
+        fingerprintHi: 0,
+        fingerprintLo: this.#fingerprint(plan),
+        deadlineMs,
+      },
+      ({ status, version, sloppy, message }) => {
+        if (patience.run === null) return;
+        operation.version = version;
+        operation.sloppy = sloppy;
+        answer(status, message);
+      },
+    );
+  }
+
+  #fingerprint({ once }: Plan): number {
+    return once === undefined ? 0 : Number(once.slice(once.indexOf('-') + 1));
+  }
+
+  #scan(
+    program: NonNullable<Machine['program']>,
+    operation: Operation,
+    deadlineMs: number,
+    answer: (status: number, message: string) => void,
+  ): void {
+    const next = (after: Parameters<typeof program.scan>[0]['after'], pages: number): void =>
+      program.scan(
+        {
+          after,
+          prefix: NOTHING,
+          headOnly: false,
+          recordsMax: 5,
+          bytesMax: 4096,
+          consistency: operation.consistency,
+          deadlineMs,
+        },
+        (page) => {
+          if (page.status !== Status.OK) return answer(page.status, page.message);
+          eachSeen(page.records, (key, seen) => void operation.page.set(key, seen));
+          if (page.next === null) return answer(Status.OK, '');
+          if (pages >= SCAN_PAGES_MAX) throw new Error(`a scan takes more than ${SCAN_PAGES_MAX} pages`);
+          next(page.next, pages + 1);
+        },
+      );
+    next(null, 1);
+  }
+}
+
+/** What one client remembers of what it saw. */
+class ClientState {
+  readonly number: number;
+  machine: Machine | null = null;
+  readonly #seen = new Map<string, Seen | null>();
+
+  constructor(number: number) {
+    this.number = number;
+  }
+  seen(key: string): Seen | null | undefined {
+    return this.#seen.get(key);
+  }
+  learn({ kind, key, status, found, value, version, expiresMs }: Operation): void {
+    if (status !== Status.OK) this.#seen.delete(key);
+    else if (kind === 'get') this.#seen.set(key, found);
+    else if (kind === 'put' && value !== null) this.#seen.set(key, { value, version, expiresMs });
+    else if (kind === 'delete') this.#seen.set(key, null);
+  }
+}
