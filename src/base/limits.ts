@@ -305,6 +305,9 @@ export const limits = {
   ringWaitMs: 20,
   /** How long SERIAL waits for further promises where those of a quorum disagree, before it proposes anew. */
   serialWaitMs: 50,
+  /** A round that has no quorum by then is given up for a new ballot; twice as long each time, up to the maximum. */
+  serialRoundMsMin: 250,
+  serialRoundMsMax: 4000,
   /** Rounds of one SERIAL operation, and the bounds of the random wait between them. */
   serialAttemptsMax: 64,
   serialBackoffMsMin: 5,

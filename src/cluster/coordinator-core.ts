@@ -46,6 +46,10 @@ export abstract class Operation {
     this.endMs = core.nowMs() + Math.max(0, deadlineMs - core.world.clock.nowMs());
     this.wakeMs = this.endMs;
   }
+  /** The end by the wall clock as it stands now: what replicas are told. */
+  get deadlineMs(): number {
+    return this.core.world.clock.nowMs() + Math.max(0, this.endMs - this.core.nowMs());
+  }
   /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
   abstract onTick(nowMs: number): void;
 }

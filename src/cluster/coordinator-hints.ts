@@ -39,6 +39,7 @@ export class HintPlacement {
   readonly #record: Uint8Array;
   readonly #also: Uint8Array | null;
   readonly #used: UsedNodes;
+  readonly #mustCount: boolean;
   readonly #done: (kept: boolean, counts: boolean) => void;
   readonly #tried: NodeNumber[] = [];
   #counts = false;
@@ -51,6 +52,7 @@ export class HintPlacement {
     record: Uint8Array,
     also: Uint8Array | null,
     used: UsedNodes,
+    mustCount: boolean,
     done: (kept: boolean, counts: boolean) => void,
   ) {
     this.#core = core;
@@ -60,12 +62,14 @@ export class HintPlacement {
     this.#record = record;
     this.#also = also;
     this.#used = used;
+    this.#mustCount = mustCount;
     this.#done = done;
   }
 
-  /** Sends it, and tells whether it may come to count. False and nothing sent where no node is left. */
+  /** `mustCount`: only a stand-in will do. Sends it; false and nothing sent where no node is left. */
   place(): boolean {
     const node = this.#next();
+    if (node === 0 && this.#mustCount) return false;
     if (node === 0) {
       this.#core.metrics.hintsLost++;
       this.#core.markForRepair(this.#vnode);
@@ -86,6 +90,7 @@ export class HintPlacement {
       this.#used.push(standIn);
       return standIn;
     }
+    if (this.#mustCount) return 0;
     const { self, view } = this.#core;
     if (self !== this.#target && !this.#tried.includes(self)) return self;
     for (const group of writeGroups(this.#ring, this.#vnode))

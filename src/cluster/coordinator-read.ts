@@ -4,9 +4,11 @@
  *
  * 1. At QUORUM and ALL the answer is held by as many replicas as were asked for, in each write group, before it is given:
  *    whoever of them is stale is repaired first. So a later read finds it, or something newer.
- * 2. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
+ * 2. A replica that refused a repair because it holds something newer does not count for what it was sent: that may be the
+ *    leftover of a conditional write which was overtaken and refused. The newer record is what the read goes on with.
+ * 3. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
  *    present ones alone could otherwise be read now, and be gone when reads move.
- * 3. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
+ * 4. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
  */
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
@@ -36,6 +38,8 @@ class Leg {
   full = false;
   record: Uint8Array | null = null;
   askedMs = 0;
+  /** What its repair brings: another record may have become the newest when it ends. */
+  sent: Uint8Array | null = null;
   /** It did not answer in time: another was asked in its place. */
   slow = false;
   readonly node: NodeNumber;
@@ -60,8 +64,7 @@ export class PlainRead extends Operation {
   #attempt = 0;
   #restartAtMs = Number.POSITIVE_INFINITY;
   #reason = '';
-  /** What the present repairs bring. */
-  #sent: Uint8Array | null = null;
+  #timedOut = false;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
     super(core, request.deadlineMs);
@@ -136,7 +139,8 @@ export class PlainRead extends Operation {
     leg.full = full;
     leg.slow = false;
     leg.askedMs = this.core.nowMs();
-    const { tokenHi, tokenLo, key, deadlineMs } = this.#request;
+    const { tokenHi, tokenLo, key } = this.#request;
+    const { deadlineMs } = this;
     const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: !full, deadlineMs };
     this.core.view.replica(leg.node).read(read, leg.onAnswer);
   }
@@ -176,6 +180,7 @@ export class PlainRead extends Operation {
       leg.record = answer.record;
     } else {
       leg.state = 'failed';
+      if (answer.status === Status.TIMEOUT) this.#timedOut = true;
       if (answer.message !== '') this.#reason = answer.message;
     }
     if (this.answered) this.#lateAnswer(leg);
@@ -192,8 +197,9 @@ export class PlainRead extends Operation {
     }
     leg.state = result === 'failed' ? 'failed' : 'answered';
     leg.full = true;
-    // A tombstone wins over the record of the same version: it is what the others have to take.
-    leg.record = result === 'resurrection' ? newer : this.#sent;
+    // What the replica holds instead, where that is newer: then it never took what was sent, which may have been overtaken
+    // by a ballot and never have been written at all. Or the tombstone of what it knows to be deleted.
+    leg.record = newer ?? leg.sent;
     this.#advance();
   }
 
@@ -209,7 +215,10 @@ export class PlainRead extends Operation {
     if (this.core.view.ring !== this.#ring) this.#restart();
     else if (this.#reached(({ state }) => state === 'answered')) this.#decide();
     else if (this.#reached(({ state }) => state === 'answered' || state === 'repairing')) this.#setWake();
-    else if (!this.#askEnough()) this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+    else if (!this.#askEnough()) {
+      if (this.#timedOut) this.#fail(Status.TIMEOUT, 'the deadline passed');
+      else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+    }
   }
   #reached(counts: (leg: Leg) => boolean): boolean {
     for (const group of this.#groups) {
@@ -240,11 +249,11 @@ export class PlainRead extends Operation {
     }
     const { record } = whole;
     assert(record !== null, 'a read would repair with nothing');
-    this.#sent = record;
-    const { deadlineMs } = this.#request;
+    const { deadlineMs } = this;
     for (const leg of this.#legs) {
       if (leg.state !== 'answered' || isSame(leg, best)) continue;
       leg.state = 'repairing';
+      leg.sent = record;
       new ReplicaRepair(this.core, whole.node, leg.node, record, deadlineMs, leg.onRepaired).start();
     }
     this.#setWake();
@@ -256,7 +265,7 @@ export class PlainRead extends Operation {
     this.answered = true;
     core.remove(this);
     core.metrics.settles++;
-    core.readSerial(this.#request, this.#done);
+    core.readSerial({ ...this.#request, deadlineMs: this.deadlineMs }, this.#done);
   }
 
   #answer(leg: Leg | null): void {

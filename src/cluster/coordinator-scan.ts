@@ -142,7 +142,7 @@ export class ClusterScan extends Operation {
   #send(leg: Leg): void {
     const { vnodes } = this.#ring;
     const span = 0x1_0000_0000 / vnodes;
-    const { prefix, headOnly, recordsMax, bytesMax, deadlineMs } = this.#request;
+    const { prefix, headOnly, recordsMax, bytesMax } = this.#request;
     leg.state = 'asked';
     this.#pages++;
     this.core.view.replica(leg.node).page(
@@ -157,7 +157,7 @@ export class ClusterScan extends Operation {
         headOnly,
         recordsMax: Math.max(1, recordsMax - this.#records),
         bytesMax: Math.max(1, bytesMax - this.#bytes),
-        deadlineMs,
+        deadlineMs: this.deadlineMs,
       },
       leg.onPage,
     );

@@ -41,6 +41,9 @@ type HintState = 'none' | 'pending' | 'counts' | 'kept' | 'lost';
 class Leg {
   state: LegState = 'pending';
   hint: HintState = 'none';
+  timedOut = false;
+  /** Any node was asked to keep the hint: there is nobody else. */
+  gaveUp = false;
   readonly node: NodeNumber;
   readonly attempt: number;
   readonly #write: PlainWrite;
@@ -52,7 +55,7 @@ class Leg {
   readonly onAnswer = (answer: WriteAnswer): void => this.#write.onAnswer(this, answer);
   readonly onHint = (kept: boolean, counts: boolean): void => {
     this.hint = kept ? (counts ? 'counts' : 'kept') : 'lost';
-    this.#write.onHint();
+    this.#write.onHint(this);
   };
 }
 
@@ -121,7 +124,7 @@ export class PlainWrite extends Operation {
       this.wakeMs = 0;
       return;
     }
-    const { deadlineMs } = this.#request;
+    const { deadlineMs } = this;
     const write = { record: this.#record, also: null, mode: WriteMode.FRESH, deadlineMs };
     for (const leg of this.#legs)
       if (leg.state === 'pending') {
@@ -145,12 +148,17 @@ export class PlainWrite extends Operation {
       leg.state = 'stale';
       if (answer.beat > this.#beat) this.#beat = answer.beat;
     } else if (status === PeerStatus.STALE_RING) leg.state = 'ring';
-    else leg.state = isRefusal(status) ? 'refused' : 'failed';
+    else {
+      leg.state = isRefusal(status) ? 'refused' : 'failed';
+      leg.timedOut = status === Status.TIMEOUT;
+    }
     if (this.answered) this.#hintAfterAnswer(leg);
     else this.#evaluate();
   }
-  onHint(): void {
+  onHint(leg: Leg): void {
     if (!this.answered) this.#evaluate();
+    // No stand-in took it while only one that counts would do: by now any node will.
+    else if (leg.hint === 'lost') this.#hintAfterAnswer(leg);
   }
 
   onTick(nowMs: number): void {
@@ -202,14 +210,14 @@ export class PlainWrite extends Operation {
 
   /** Hints for what is lost while the answer is open: only where home replicas do not suffice. True where one is out. */
   #coverLosses(): boolean {
-    if (!this.#sloppy) return false;
+    if (!this.#sloppy || !this.#canSucceed()) return false;
     let placed = false;
     for (const group of this.#groups) {
       const { held, soon } = this.#count(group);
       if (held + soon >= neededOf(this.#request.consistency, group.length)) continue;
       for (const leg of this.#legs) {
         if (!group.includes(leg.node) || leg.hint !== 'none' || !this.#isLost(leg)) continue;
-        if (this.#hint(leg)) placed = true;
+        if (this.#hint(leg, true)) placed = true;
       }
     }
     return placed;
@@ -240,9 +248,8 @@ export class PlainWrite extends Operation {
     return Math.min(losses, liveStandIns(this.core, this.#ring, this.#vnode, this.#usedStandIns));
   }
 
-  #hint(leg: Leg): boolean {
+  #hint(leg: Leg, mustCount: boolean): boolean {
     leg.hint = 'pending';
-    this.#hinted = true;
     const { core } = this;
     const placement = new HintPlacement(
       core,
@@ -252,22 +259,32 @@ export class PlainWrite extends Operation {
       this.#record,
       null,
       this.#usedStandIns,
+      mustCount,
       leg.onHint,
     );
-    if (placement.place()) return true;
+    if (placement.place()) {
+      this.#hinted = true;
+      return true;
+    }
     leg.hint = 'lost';
     return false;
   }
   #hintAfterAnswer(leg: Leg): void {
-    if (leg.hint === 'none' && leg.state !== 'ok' && leg.state !== 'stale' && leg.state !== 'pending')
-      this.#hint(leg);
+    const open = leg.hint === 'none' || (leg.hint === 'lost' && !leg.gaveUp);
+    if (!open || !(this.#isLost(leg) || leg.state === 'ring')) return;
+    leg.gaveUp = true;
+    this.#hint(leg, false);
   }
 
   #afterFailedAttempt(): void {
     const { core } = this;
     const stale = this.#legs.some(({ state }) => state === 'stale');
     const ring = this.#legs.some(({ state }) => state === 'ring');
-    if (this.#attempt >= limits.writeAttemptsMax && (stale || ring))
+    const last = this.#attempt >= limits.writeAttemptsMax;
+    // What is still out decides whether anything was written, and for a moment that is worth waiting for.
+    if ((last || !(stale || ring)) && !this.#silent && this.#legs.some(({ state }) => state === 'pending'))
+      return;
+    if (last && (stale || ring))
       this.#fail(Status.UNAVAILABLE, `no quorum for one version in ${this.#attempt} attempts`);
     else if (stale && !core.observeBeat(this.#beat))
       this.#fail(
@@ -281,7 +298,8 @@ export class PlainWrite extends Operation {
       if (stale) core.metrics.retriesAboveBeat++;
       else core.metrics.retriesOfRing++;
       this.#send();
-    } else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+    } else if (this.#legs.some(({ timedOut }) => timedOut)) this.#fail(Status.TIMEOUT, 'the deadline passed');
+    else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
   }
 
   #acknowledge(sloppy: boolean): void {
@@ -290,9 +308,7 @@ export class PlainWrite extends Operation {
     core.remove(this);
     if (sloppy) core.metrics.sloppyAcks++;
     this.#done({ status: Status.OK, version: this.#version, sloppy, message: '' });
-    for (const leg of this.#legs)
-      if (leg.state === 'pending' && this.#silent && leg.hint === 'none') this.#hint(leg);
-      else this.#hintAfterAnswer(leg);
+    for (const leg of this.#legs) this.#hintAfterAnswer(leg);
   }
 
   #fail(status: number, why: string): void {
@@ -309,10 +325,10 @@ export class PlainWrite extends Operation {
     if (!nothing) metrics.unknownOutcomes++;
     let up = 0;
     let answered = 0;
-    for (const { state } of this.#legs) {
+    for (const { state, timedOut } of this.#legs) {
       if (state === 'down') continue;
       up++;
-      if (state !== 'pending') answered++;
+      if (state !== 'pending' && !timedOut) answered++;
     }
     const reason = tally.reason === '' ? why : `${why} (${tally.reason})`;
     const message = replicasMessage(this.#request.consistency, this.#groups, up, answered, reason);

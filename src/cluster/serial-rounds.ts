@@ -28,6 +28,7 @@ import { writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 
 type LegState = 'down' | 'pending' | 'ok' | 'lost';
+const PENDING = -1;
 type Phase = 'prepare' | 'accept' | 'wait';
 
 /** One replica in both rounds of one ballot. */
@@ -103,7 +104,15 @@ export abstract class SerialRounds extends Operation {
     else if (this.#phase === 'prepare' && nowMs >= this.#patientUntilMs) {
       this.wakeMs = this.endMs;
       this.onPromised(this.#promised(), false);
-    } else this.wakeMs = this.endMs;
+    } else this.#again();
+  }
+  /** Messages get lost: neither round is waited for until the deadline. */
+  #setRoundEnd(): void {
+    const ms = Math.min(
+      limits.serialRoundMsMax,
+      limits.serialRoundMsMin * 2 ** (Math.min(16, this.#attempt) - 1),
+    );
+    this.wakeMs = Math.min(this.endMs, this.core.nowMs() + ms);
   }
 
   /** `starts`: in the turn of the request, in which nothing may be answered. */
@@ -135,8 +144,9 @@ export abstract class SerialRounds extends Operation {
     core.metrics.prepares++;
     this.#phase = 'prepare';
     this.#patientUntilMs = Number.POSITIVE_INFINITY;
-    this.wakeMs = this.endMs;
-    const { tokenHi, tokenLo, key, deadlineMs } = this.place;
+    this.#setRoundEnd();
+    const { tokenHi, tokenLo, key } = this.place;
+    const { deadlineMs } = this;
     const prepare = { tokenHi, tokenLo, key, ballot: this.ballot, deadlineMs };
     for (const leg of this.#legs)
       if (leg.state === 'pending') view.replica(leg.node).prepare(prepare, leg.onPromise);
@@ -175,9 +185,9 @@ export abstract class SerialRounds extends Operation {
     this.#phase = 'accept';
     this.#record = record;
     this.#also = also;
-    this.wakeMs = this.endMs;
+    this.#setRoundEnd();
     core.metrics.accepts++;
-    const write = { record, also, mode: WriteMode.FRESH, deadlineMs: this.place.deadlineMs };
+    const write = { record, also, mode: WriteMode.FRESH, deadlineMs: this.deadlineMs };
     for (const leg of this.#legs) {
       // Also those that did not promise: a quorum did, and they may take it too.
       if (!core.view.isUp(leg.node)) {
@@ -242,20 +252,24 @@ export abstract class SerialRounds extends Operation {
       const possible = this.#count('ok', group) + this.#count('pending', group);
       if (possible >= neededOf(Consistency.QUORUM, group.length)) continue;
       const refusal = this.#phase === 'prepare' ? this.#refusalOfAll() : 0;
+      if (refusal === PENDING) return;
       if (refusal !== 0) this.onFailed(refusal, `every replica refused${this.#because()}`);
       else this.#again();
       return;
     }
   }
 
-  /** Where every replica that was asked refused to promise: what to say of it. Otherwise 0. */
+  /** Where every replica that was asked refused to promise: what to say of it; PENDING where some may. Otherwise 0. */
   #refusalOfAll(): number {
     let all = 0;
+    let pending = false;
     for (const { state, refusal } of this.#legs) {
-      if (state === 'down') continue;
+      if (state === 'pending') pending = true;
+      if (state === 'down' || state === 'pending') continue;
       if (refusal === 0) return 0;
       all = all === 0 || all === refusal ? refusal : Status.OVERLOADED;
     }
+    if (pending) return all === 0 ? 0 : PENDING;
     return all === Status.READ_ONLY ? Status.UNAVAILABLE : all;
   }
 
@@ -296,6 +310,7 @@ export abstract class SerialRounds extends Operation {
       this.#record,
       this.#also,
       this.#usedStandIns,
+      false,
       () => undefined,
     ).place();
   }

@@ -187,6 +187,8 @@ export class SerialWrite extends SerialOperation {
   #status: number = Status.OK;
   #version = 0;
   #message = '';
+  /** The answer is an outcome that was there before this operation. */
+  #repeats = false;
 
   constructor(core: CoordinatorCore, request: ClientWrite, done: (answer: ClientWriteAnswer) => void) {
     super(core, request);
@@ -234,7 +236,7 @@ export class SerialWrite extends SerialOperation {
       this.#conclude(found, found.outcomesHeld, patient, Status.BAD_REQUEST, 0, message);
       return;
     }
-    if (this.#proposed.length === 0) this.core.metrics.outcomesRepeated++;
+    this.#repeats = this.#proposed.length === 0;
     const message = status === Status.OK ? '' : mismatch(request, version);
     this.#conclude(found, found.outcomesHeld, patient, status, version, message);
   }
@@ -315,6 +317,7 @@ export class SerialWrite extends SerialOperation {
   #answer(): void {
     assert(!this.answered, 'a SERIAL write is answered twice');
     this.end();
+    if (this.#repeats) this.core.metrics.outcomesRepeated++;
     this.#done({ status: this.#status, version: this.#version, sloppy: false, message: this.#message });
   }
   #unknown(why: string): void {

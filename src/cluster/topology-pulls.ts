@@ -51,6 +51,7 @@ export class TopologyPulls {
   #gained = 0;
   #bytes = 0;
   #failures = 0;
+  #quietUntilMs = Number.NEGATIVE_INFINITY;
   #waiting: Waiting[] = [];
   #inFlight = 0;
   /** A bit a vnode: done. */
@@ -143,6 +144,9 @@ export class TopologyPulls {
     one.failures++;
     one.notBeforeMs = clock.monotonicMs() + random.between(Math.ceil(most / 2), most);
     this.#waiting.push(one);
+    // One line for all that fail together, when a source is gone.
+    if (clock.monotonicMs() < this.#quietUntilMs) return;
+    this.#quietUntilMs = clock.monotonicMs() + limits.pullRetryMsMax;
     log('warn', `vnode ${one.gain.vnode} could not be pulled for ring ${this.#ring}: ${reason}`);
   }
 

@@ -45,6 +45,8 @@ export const newFields = (): RecordFields => ({
 export const viewOf = (bytes: Uint8Array): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 export const versionOf = (held: Held | null): number => (held === null ? 0 : versionAt(held.view, 0));
+export const isBelowBallot = ({ view }: Held, { version, origin }: Ballot): boolean =>
+  versionAt(view, 0) < version || (versionAt(view, 0) === version && originAt(view, 0) < origin);
 export const isBallot = ({ view }: Held, { version, origin }: Ballot): boolean =>
   versionAt(view, 0) === version && originAt(view, 0) === origin;
 

@@ -45,6 +45,7 @@ import {
   type Held,
   isBallot,
   isBelow,
+  isBelowBallot,
   isSame,
   load,
   newFields,
@@ -161,7 +162,8 @@ export class ReplicaStore {
     const beat = Math.max(versionOf(promised), accepted);
     // The same ballot again: a message that came twice.
     const isRepeat = promised !== null && isBallot(promised, ballot) && accepted < ballot.version;
-    if (!isRepeat && ballot.version <= beat) {
+    const isPassed = promised !== null && !isBelowBallot(promised, ballot);
+    if (!isRepeat && (ballot.version <= accepted || isPassed)) {
       finish({ ...prepareAnswer(PeerStatus.STALE_VERSION, ''), beat });
       return;
     }

@@ -98,6 +98,8 @@ export class TestNode {
   /** Whom this node takes for down. */
   readonly down = new Set<NodeNumber>();
   readonly marked = new Set<number>();
+  /** What the store of hints says next that it dropped for age. */
+  readonly expired: { target: NodeNumber; hints: number }[] = [];
   readonly #documents = new Map<string, Uint8Array>();
   coordinator: Coordinator;
   hintReplay: HintReplay;
@@ -171,7 +173,7 @@ export class TestNode {
     const hintReplay = new HintReplay(
       options,
       coordinator,
-      new MemoryHints(this.replica, (run) => void clusterWorld.timers.after(0.1, run)),
+      new MemoryHints(this.replica, this.expired, (run) => void clusterWorld.timers.after(0.1, run)),
     );
     hintReplay.start();
     return [coordinator, hintReplay];
@@ -192,8 +194,14 @@ class MemoryHints implements HintStore {
   readonly #replica: MemoryReplica;
   readonly #later: (run: () => void) => void;
   readonly #taken = new Map<HintBatch, MemoryReplica['hints']>();
-  constructor(replica: MemoryReplica, later: (run: () => void) => void) {
+  readonly #expired: { target: NodeNumber; hints: number }[];
+  constructor(
+    replica: MemoryReplica,
+    expired: { target: NodeNumber; hints: number }[],
+    later: (run: () => void) => void,
+  ) {
     this.#replica = replica;
+    this.#expired = expired;
     this.#later = later;
   }
   add(target: NodeNumber, write: Parameters<Replica['hint']>[1], done: (answer: WriteAnswer) => void): void {
@@ -223,8 +231,8 @@ class MemoryHints implements HintStore {
     this.#taken.delete(batch);
     this.#later(() => done(null));
   }
-  expire(): [] {
-    return [];
+  expire(): { target: NodeNumber; hints: number }[] {
+    return this.#expired.splice(0);
   }
   drop(): void {
     this.#taken.clear();

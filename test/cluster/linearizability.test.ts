@@ -53,6 +53,14 @@ describe('the checker of linearizability', () => {
     bad(op(['exists', 'b', 1, 2]));
     good(op(['exists', 'b', 1, 2], 'mismatch'), op(['put', 'a', 3, 4]), op(['exists', 'b', 5, 6]));
   });
+  it('judges a history of thirty lost writes', () => {
+    const lost = Array.from({ length: 30 }, (_, i) =>
+      op([i % 3 === 0 ? 'delete' : 'put', i % 3 === 0 ? null : `lost${i}`, i, i + 1], 'unknown'),
+    );
+    good(...lost, op(['put', 'a', 40, 41]), op(['get', null, 50, 51]), op(['get', 'lost7', 52, 53]));
+    bad(...lost, op(['put', 'a', 40, 41]), op(['get', 'b', 50, 51]));
+    bad(...lost, op(['get', 'lost7', 50, 51]), op(['get', 'lost8', 52, 53]), op(['get', 'lost7', 54, 55]));
+  });
   it('tells the longest order it found and where it stuck', () => {
     const verdict = checkLinearizable([op(['put', 'a', 1, 2]), op(['get', 'b', 3, 4])]);
     expect(verdict.longest.map(({ value }) => value)).toEqual(['a']);

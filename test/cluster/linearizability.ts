@@ -5,7 +5,10 @@
  * 1. Values are unique per write, so that a read names the write that it saw.
  * 2. An operation of outcome 'unknown' may take effect at any time after its call, or never; its `returned` does not
  *    count. Operations that are known to have had no effect and told nothing are left out by the caller.
- * 3. A conditional write names the state that it demands by its value: the caller knows which write a version means.
+ * 3. Writes of outcome 'unknown' that do the same, with values that nobody read or demanded, are tried in order of their
+ *    calls only: whatever the later one can do the earlier one can do in its place. That keeps histories of many lost writes
+ *    within reach.
+ * 4. A conditional write names the state that it demands by its value: the caller knows which write a version means.
  */
 export type OperationKind = 'get' | 'put' | 'delete' | 'cas' | 'exists';
 
@@ -59,7 +62,8 @@ export function checkLinearizable(
   initial: string | null = null,
   stepsMax = STEPS_MAX,
 ): Verdict {
-  const relevant = operations.filter(({ kind, outcome }) => kind !== 'get' || outcome !== 'unknown');
+  const relevant = canonical(operations);
+  const twins = earlierTwins(relevant);
   const head: Entry = { index: -1, call: false, at: 0, match: null, prev: null, next: null };
   let toReturn = link(relevant, head);
   const linearized = new Uint32Array(Math.ceil(relevant.length / 32));
@@ -74,7 +78,9 @@ export function checkLinearizable(
     if (++steps > stepsMax) throw new Error(`a history of ${relevant.length} operations takes too long`);
     if (entry?.call) {
       const operation = relevant[entry.index] as Operation;
-      const after = apply(operation, state);
+      const twin = twins[entry.index] as number;
+      const isNext = twin < 0 || isSet(linearized, twin);
+      const after = isNext ? apply(operation, state) : REFUSED;
       let taken = false;
       if (after !== REFUSED) {
         flip(linearized, entry.index);
@@ -108,6 +114,34 @@ export function checkLinearizable(
   return { linearizable: true, longest: [], stuck: null, steps };
 }
 
+/** Without lost reads; values of lost writes that nobody names become one. */
+function canonical(operations: readonly Operation[]): readonly Operation[] {
+  const named = new Set<string | null>();
+  for (const { kind, outcome, value, expected } of operations) {
+    if (kind === 'get' && outcome === 'ok') named.add(value);
+    if (kind === 'cas') named.add(expected);
+  }
+  return operations
+    .filter(({ kind, outcome }) => kind !== 'get' || outcome !== 'unknown')
+    .sort((a, b) => a.called - b.called)
+    .map((one) =>
+      one.outcome === 'unknown' && one.value !== null && !named.has(one.value)
+        ? { ...one, value: '(lost)' }
+        : one,
+    );
+}
+/** For each lost write the one before it that does the same, or -1. */
+function earlierTwins(operations: readonly Operation[]): readonly number[] {
+  const last = new Map<string, number>();
+  return operations.map(({ kind, outcome, value, expected }, index) => {
+    if (outcome !== 'unknown') return -1;
+    const name = JSON.stringify([kind === 'delete' ? 'put' : kind, value, expected]);
+    const twin = last.get(name) ?? -1;
+    last.set(name, index);
+    return twin;
+  });
+}
+
 /** Chains calls and returns by time after `head`; tells how many returns there are. */
 function link(operations: readonly Operation[], head: Entry): number {
   const entries: Entry[] = [];
@@ -133,6 +167,9 @@ function link(operations: readonly Operation[], head: Entry): number {
 
 function flip(bits: Uint32Array, index: number): void {
   bits[index >>> 5] = (bits[index >>> 5] as number) ^ (1 << (index & 31));
+}
+function isSet(bits: Uint32Array, index: number): boolean {
+  return (((bits[index >>> 5] as number) >>> (index & 31)) & 1) === 1;
 }
 function unlink(entry: Entry): void {
   if (entry.prev !== null) entry.prev.next = entry.next;

@@ -10,6 +10,7 @@ import {
 } from '@asteasolutions/zod-to-openapi';
 import { z } from 'zod';
 import { limits } from '../../src/base/limits.ts';
+import { CLUSTER_CHANGES } from '../../src/front/cluster-routes.ts';
 
 extendZodWithOpenApi(z);
 
@@ -69,6 +70,7 @@ export const schemas = {
         version: version.optional(),
         value: base64.optional(),
         ttl: ttlLeft.optional(),
+        sloppy: z.literal(true).optional(),
         error: error.optional(),
       }),
     ),
@@ -81,20 +83,57 @@ export const schemas = {
   }),
   Cluster: z.strictObject({
     clusterName: z.string(),
+    clusterId: z.string(),
     ring: z.int(),
+    vnodes: z.int(),
     replicas: z.int(),
+    self: z.string(),
     nodes: z.array(
       z.strictObject({
         nodeId: z.string(),
-        host: z.string(),
-        port: z.int(),
-        state: z.enum(['up', 'down']),
-        reason: z.string().optional(),
-        shards: z.int(),
+        address: z.string(),
+        url: z.string(),
+        rack: z.string(),
+        weight: z.number(),
+        state: z.enum(['up', 'suspect', 'down', 'left', 'draining', 'unknown']),
+        member: z.boolean(),
         vnodes: z.int(),
+        replicas: z.int(),
+        ring: z.int(),
+        gains: z.int(),
+        gained: z.int(),
+        gainedBytes: z.int(),
+        hintBytes: z.int(),
       }),
     ),
+    change: z
+      .strictObject({
+        kind: z.string(),
+        node: z.string(),
+        by: z.string(),
+        phase: z.enum(['copying', 'switching']),
+      })
+      .nullable(),
+    repair: z.strictObject({
+      running: z.boolean(),
+      vnodesWaiting: z.int(),
+      vnodesDone: z.int(),
+      recordsSent: z.int(),
+      recordsReceived: z.int(),
+      resurrections: z.int(),
+      lastEndMs: z.number(),
+    }),
   }),
+  /** What a change takes: which fields, depends on the change. */
+  ClusterChange: z.strictObject({
+    node: z.string().optional(),
+    by: z.string().optional(),
+    weight: z.number().optional(),
+    rack: z.string().optional(),
+    vnodes: z.array(z.int()).optional(),
+    seeds: z.array(z.string()).optional(),
+  }),
+  ClusterChanged: z.strictObject({ warnings: z.array(z.string()).optional(), vnodes: z.int().optional() }),
   Ring: z.strictObject({
     ring: z.int(),
     vnodes: z.int(),
@@ -105,14 +144,15 @@ export const schemas = {
     ...placeOfKey,
     token: z.string().regex(/^[0-9a-f]{16}$/),
     vnode: z.int(),
-    shard: z.int(),
     replicas: z.array(
       z.strictObject({
         nodeId: z.string(),
-        state: z.enum(['live', 'absent', 'error']),
+        state: z.enum(['live', 'tombstone', 'expired', 'absent', 'error']),
         version: version.optional(),
+        origin: z.int().optional(),
         bytes: z.int().optional(),
-        ttl: ttlLeft.optional(),
+        checksum: z.string().optional(),
+        expiresMs: z.number().optional(),
         message: z.string().optional(),
       }),
     ),
@@ -261,6 +301,17 @@ export function openApiDocument(release: string): object {
       ...failures(400, 413, 503),
     },
   });
+  for (const change of CLUSTER_CHANGES)
+    add({
+      method: 'post',
+      path: `/v1/cluster/${change}`,
+      operationId: change,
+      request: { headers: z.object(timeout), body: { content: json(refs.ClusterChange) as never } },
+      responses: {
+        200: { description: 'The change has begun', content: json(refs.ClusterChanged) },
+        ...failures(400, 413, 415, 503),
+      },
+    });
   add({
     method: 'get',
     path: '/healthz',

@@ -157,6 +157,10 @@ export class FakeClient implements ShardClient {
     if (failure !== null && failure.op === request.op && failure.shard === request.shard)
       return { status: failure.status, bytes: new TextEncoder().encode('as told') };
     switch (request.op) {
+      case Op.CLUSTER: {
+        const asked = JSON.parse(Buffer.from(request.value).toString()) as unknown;
+        return { bytes: new TextEncoder().encode(JSON.stringify({ asked })) };
+      }
       case Op.GET:
         return current === undefined
           ? { status: Status.NOT_FOUND }

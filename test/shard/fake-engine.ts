@@ -4,6 +4,7 @@
  */
 import {
   comparePlace,
+  compareRecordAge,
   compareRecordPlaces,
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
@@ -13,7 +14,6 @@ import {
   recordBytesAt,
   tokenHiAt,
   tokenLoAt,
-  versionAt,
   writeRecord,
 } from '../../src/base/record.ts';
 import {
@@ -114,8 +114,8 @@ export class FakeEngine implements ShardEngine {
     const versions = this.#records.get(name) ?? [];
     const newest = versions.at(-1);
     this.versionMax = Math.max(this.versionMax, record.version);
-    if (newest !== undefined && record.version <= versionAt(newest.view, 0))
-      throw new Error(`${name}: version ${record.version} is not above what is there`);
+    if (newest !== undefined && compareRecordAge(view, bytes, 0, newest.view, newest.bytes, 0) <= 0)
+      throw new Error(`${name}: version ${record.version} is not newer than what is there`);
     if (((record.flags & FLAG_EXPIRING) !== 0) !== record.expiresMs > 0)
       throw new Error('flags and expiry differ');
     if ((record.flags & FLAG_TOMBSTONE) !== 0 && record.value.length > 0)

@@ -55,11 +55,10 @@ export class ProcessCluster {
     this.members.push(member);
     return member;
   }
-  /** The same node again, at the same addresses. */
+  /** The same node again, at other addresses: the old ports may have gone to somebody else. */
   async restart(member: ClusterMember): Promise<void> {
-    const port = new URL(member.url).port;
-    member.process = this.#serve(member.name, port, member.peer.split(':').at(-1) ?? '0', []);
-    await urlOf(member.process);
+    member.process = this.#serve(member.name, '0', '0', []);
+    member.url = await urlOf(member.process);
   }
   async kill(member: ClusterMember): Promise<void> {
     member.process.kill('SIGKILL');
@@ -81,12 +80,13 @@ export class ProcessCluster {
   /** Until all replicas of each key hold the same. */
   async identical(keys: readonly string[]): Promise<void> {
     const url = this.members.find(({ process }) => process.running)?.url ?? '';
-    for (const key of keys)
-      await eventually(`replicas of ${key} are the same`, async () => {
+    await inParallel(keys, (key) =>
+      eventually(`replicas of ${key} are the same`, async () => {
         const { replicas } = await getJson<KeyStatus>(url, `/v1/cluster/key/${key}`);
         const told = replicas.map(({ state, version, checksum }) => `${state} ${version} ${checksum}`);
         return new Set(told).size === 1 && replicas[0]?.state === 'live';
-      });
+      }),
+    );
   }
 
   #serve(name: string, port: string, peerPort: string, flags: readonly string[]): Process {
@@ -125,6 +125,7 @@ export class Writer {
       const url = urls[(line + i) % urls.length] ?? '';
       const key = `line-${line}-${i}`;
       const value = `value ${line} ${i}`;
+      const failed = this.failures.length;
       try {
         const answer = await fetch(`${url}/v1/kv/${key}?consistency=QUORUM&sloppy=false`, {
           method: 'PUT',
@@ -134,8 +135,9 @@ export class Writer {
         if (answer.status === NO_CONTENT) this.acknowledged.set(key, value);
         else this.failures.push(`${answer.status} ${await answer.text()}`);
       } catch (error) {
-        this.failures.push(String(error));
+        this.failures.push(`${String(error)}: ${String((error as Error).cause)}`);
       }
+      if (this.failures.length !== failed) await new Promise((done) => setTimeout(done, POLL_MS));
     }
   }
 }
@@ -143,13 +145,21 @@ export class Writer {
 /** Keys whose value at QUORUM is not what was acknowledged. */
 export async function missing(url: string, acknowledged: ReadonlyMap<string, string>): Promise<string[]> {
   const lost: string[] = [];
-  for (const [key, value] of acknowledged) {
+  await inParallel([...acknowledged], async ([key, value]) => {
     const answer = await fetch(`${url}/v1/kv/${key}?consistency=QUORUM`, {
       headers: { accept: 'application/octet-stream' },
     });
     const got =
       answer.status === 200 ? await answer.text() : `status ${answer.status}: ${await answer.text()}`;
     if (got !== value) lost.push(`${key}: ${got}`);
-  }
+  });
   return lost;
+}
+
+async function inParallel<T>(items: readonly T[], run: (item: T) => Promise<void>): Promise<void> {
+  let next = 0;
+  const line = async (): Promise<void> => {
+    for (let item = items[next++]; item !== undefined; item = items[next++]) await run(item);
+  };
+  await Promise.all(Array.from({ length: 16 }, line));
 }

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { schemas } from '../front/openapi-document.ts';
 import { Workplace } from './cli-process.ts';
-import { eventually, missing, ProcessCluster, statusOf, Writer } from './cluster-processes.ts';
+import { eventually, getJson, missing, ProcessCluster, statusOf, Writer } from './cluster-processes.ts';
 
 const TIMEOUT_MS = 240_000;
 const place = (): { readonly at: Workplace; readonly cluster: ProcessCluster } => {
@@ -9,7 +10,14 @@ const place = (): { readonly at: Workplace; readonly cluster: ProcessCluster } =
   return { at, cluster: new ProcessCluster(at) };
 };
 const places: Workplace[] = [];
+const writers: Writer[] = [];
+const newWriter = (urls: () => readonly string[], lines: number): Writer => {
+  const writer = new Writer(urls, lines);
+  writers.push(writer);
+  return writer;
+};
 afterEach(async () => {
+  for (const one of writers.splice(0)) await one.stop();
   for (const one of places.splice(0)) await one.remove();
 });
 
@@ -19,7 +27,7 @@ describe('a cluster of real processes', () => {
     async () => {
       const { cluster } = place();
       const first = await cluster.start('n1');
-      const writer = new Writer(
+      const writer = newWriter(
         () => cluster.members.filter(({ process }) => process.running).map(({ url }) => url),
         4,
       );
@@ -73,6 +81,10 @@ describe('a cluster of real processes', () => {
       for (const name of ['n1', 'n2', 'n3']) await cluster.start(name);
       await cluster.settled(3);
       const urls = cluster.members.map(({ url }) => url);
+      const [one = ''] = urls;
+      schemas.Cluster.parse(await statusOf(one));
+      schemas.Ring.parse(await getJson(one, '/v1/cluster/ring'));
+      schemas.KeyPlace.parse(await getJson(one, '/v1/cluster/key/none'));
       let won = 0;
       const count = async (url: string): Promise<void> => {
         for (let tries = 0; tries < 30; tries++) {
@@ -117,7 +129,7 @@ describe('a cluster of real processes', () => {
       const { cluster } = place();
       for (const name of ['n1', 'n2', 'n3']) await cluster.start(name);
       await cluster.settled(3);
-      const writer = new Writer(() => cluster.members.slice(0, 2).map(({ url }) => url), 4);
+      const writer = newWriter(() => cluster.members.slice(0, 2).map(({ url }) => url), 4);
       await writer.more(300);
       const lost = cluster.members[2];
       if (lost === undefined) throw new Error('three nodes were started');

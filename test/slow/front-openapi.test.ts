@@ -17,10 +17,6 @@ it('real answers, and the bodies that get them, match the schemas of the OpenAPI
   schemas.Error.parse((await at.putJson('/v1/kv/a', { value }, { 'if-none-match': '*' })).json);
   schemas.ScanPage.parse(await get('/v1/scan'));
   schemas.ScanPage.parse(await get('/v1/scan?values=true&limit=1'));
-  schemas.Cluster.parse(await get('/v1/cluster'));
-  schemas.Ring.parse(await get('/v1/cluster/ring'));
-  schemas.KeyPlace.parse(await get('/v1/cluster/key/a'));
-  schemas.KeyPlace.parse(await get('/v1/cluster/key/none'));
   schemas.Health.parse(await get('/healthz'));
   const batch = {
     ops: [

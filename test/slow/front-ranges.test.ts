@@ -202,25 +202,23 @@ describe('what operators ask', () => {
     expect((await call('GET', '/')).json.name).toBe('RingKV');
     expect((await call('HEAD', '/')).headers['content-length']).toBeDefined();
   });
-  it('cluster, ring and the place of a key', async () => {
-    const version = versionOf(await putJson('/v1/kv/placed', { value: base64('abc') }));
-    const { json } = await call('GET', '/v1/cluster');
-    expect(json.nodes).toEqual([
-      { nodeId: 'local', host: '127.0.0.1', port: served.front.port, state: 'up', shards: 3, vnodes: 64 },
-    ]);
-    expect((await call('GET', '/v1/cluster/ring')).json.ranges).toEqual([
-      { first: 0, last: 63, nodes: ['local'] },
-    ]);
-    const place = (await call('GET', '/v1/cluster/key/placed')).json;
-    const token = Number.parseInt(place.token, 16);
-    expect(token).toBe(tokenOf('placed'));
-    expect(place).toMatchObject({
-      key: 'placed',
-      replicas: [{ nodeId: 'local', state: 'live', version, bytes: 3 }],
+  it('questions and changes of the cluster, which pass through to the coordinator and back', async () => {
+    expect((await call('GET', '/v1/cluster')).json).toEqual({ asked: { ask: 'status' } });
+    expect((await call('GET', '/v1/cluster/ring')).json).toEqual({ asked: { ask: 'ring' } });
+    expect((await call('GET', '/v1/cluster/key/a%2fb')).json).toEqual({
+      asked: { ask: 'key', key: base64('a/b') },
     });
-    expect(place.shard).toBe(place.vnode % 3);
-    expect((await call('GET', '/v1/cluster/key/absent')).json.replicas[0].state).toBe('absent');
     expect((await call('GET', '/v1/cluster/key/')).status).toBe(400);
+    const json = { 'content-type': 'application/json' };
+    const change = await call('POST', '/v1/cluster/decommission', json, '{"node":"0a"}');
+    expect(change.json).toEqual({ asked: { node: '0a', do: 'decommission' } });
+    expect((await call('POST', '/v1/cluster/drain', json, '{"do":"undo"}')).status).toBe(400);
+    // A form of another origin's page could send this one.
+    expect((await call('POST', '/v1/cluster/drain', { 'content-type': 'text/plain' }, '{}')).status).toBe(
+      415,
+    );
+    expect((await call('GET', '/v1/cluster/drain')).status).toBe(405);
+    expect((await call('POST', '/v1/cluster/nonsense', json, '{}')).status).toBe(404);
   });
   it('metrics in both text formats, counting what was done', async () => {
     const at = await serve({ frontend: 2 });
