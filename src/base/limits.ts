@@ -332,6 +332,8 @@ export const limits = {
   gossipIntervalMs: 1000,
   /** A direct probe is answered within this, or others are asked to probe; all of it ends with the interval. */
   probeTimeoutMs: 400,
+  /** Members that are probed in each round: with one, some death is found seconds late by chance. */
+  probesPerRound: 2,
   /** Members that are asked to probe for this node. */
   probeHelpersMax: 3,
   /** How long a suspected member has to refute, once accusersMax others confirm it; longer while they do not. */

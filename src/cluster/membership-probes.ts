@@ -1,5 +1,5 @@
 /**
- * Failure detection by SWIM (Das, Gupta, Motivala 2002): each interval one member is pinged, in an order that is shuffled anew
+ * Failure detection by SWIM (Das, Gupta, Motivala 2002): each interval probesPerRound members are pinged, in an order that is shuffled anew
  * after each pass; without an answer probeHelpersMax others are asked to ping it; without an answer through any of them
  * it is accused. Pure; one per node.
  *

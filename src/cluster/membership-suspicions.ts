@@ -12,13 +12,17 @@ interface Suspicion {
 }
 
 export class Suspicions {
-  readonly #world: ClusterWorld;
+  readonly #world: Pick<ClusterWorld, 'clock' | 'timers'>;
   readonly #onExpiry: (suspect: NodeNumber) => void;
   readonly #onStall: () => void;
   /** At most one a member. */
   readonly #running = new Map<NodeNumber, Suspicion>();
 
-  constructor(world: ClusterWorld, onExpiry: (suspect: NodeNumber) => void, onStall: () => void) {
+  constructor(
+    world: Pick<ClusterWorld, 'clock' | 'timers'>,
+    onExpiry: (suspect: NodeNumber) => void,
+    onStall: () => void,
+  ) {
     this.#world = world;
     this.#onExpiry = onExpiry;
     this.#onStall = onStall;

@@ -226,7 +226,8 @@ export class Membership {
     this.#roundDueMs = clock.monotonicMs() + ms;
     this.#cancelRound = timers.after(ms, () => this.#round());
     if (this.#state !== 'running') return;
-    if (this.#rounds++ % this.#health.multiplier === 0) this.#probes.probeNext();
+    if (this.#rounds++ % this.#health.multiplier === 0)
+      for (let i = 0; i < limits.probesPerRound; i++) this.#probes.probeNext();
     this.#syncWithSomebody();
     this.#askSeeds();
     if (this.#rounds % EXPIRE_ROUNDS === 0)

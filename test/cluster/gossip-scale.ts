@@ -1,5 +1,7 @@
 import { GossipNetwork, type LivenessEvent } from './gossip-network.ts';
 
+/** Deaths, and as many joins. */
+const CHANGES = 10;
 const addressOf = (number: number): string =>
   `10.${number >> 16}.${(number >> 8) & 255}.${number & 255}:9080`;
 
@@ -49,7 +51,7 @@ export async function measureScale(seed: number, count: number, quietMs: number)
 
   const deathsMs: number[] = [];
   const joinsMs: number[] = [];
-  for (let i = 0; i < 5; i++) {
+  for (let i = 0; i < CHANGES; i++) {
     const victim = network.random.between(4, count);
     const node = network.nodes.get(victim);
     if (node !== undefined) {

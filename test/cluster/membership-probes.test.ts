@@ -1,51 +1,24 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
-import type { ClusterWorld } from '../../src/cluster/contract.ts';
 import { LocalHealth } from '../../src/cluster/membership-health.ts';
 import { Probes } from '../../src/cluster/membership-probes.ts';
+import { ManualTimers } from './manual-timers.ts';
 
 describe('a probe', () => {
-  const clock = new ManualClock(0);
-  let timers: { dueMs: number; run: () => void; isCancelled: boolean }[] = [];
+  let timers = new ManualTimers();
   let calls: string[] = [];
   let health = new LocalHealth();
   let probes: Probes;
   const lastSeq = (): number => Number(calls.at(-1)?.split(' ').at(-1));
 
-  /** Lets `ms` pass; timers that came due meanwhile run at its end, or each in its time. */
-  function advance(ms: number, isAsleep: boolean): void {
-    const endMs = clock.monotonicMs() + ms;
-    if (isAsleep) clock.advanceMs(ms);
-    for (;;) {
-      const due = timers.filter(({ dueMs, isCancelled }) => !isCancelled && dueMs <= endMs);
-      const [next] = due.sort((a, b) => a.dueMs - b.dueMs);
-      if (next === undefined) break;
-      timers = timers.filter((timer) => timer !== next);
-      if (!isAsleep) clock.advanceMs(Math.max(0, next.dueMs - clock.monotonicMs()));
-      next.run();
-    }
-    if (!isAsleep) clock.advanceMs(Math.max(0, endMs - clock.monotonicMs()));
-  }
+  const advance = (ms: number): void => timers.advance(ms);
 
   beforeEach(() => {
-    timers = [];
+    timers = new ManualTimers();
     calls = [];
     health = new LocalHealth();
-    const world: Pick<ClusterWorld, 'clock' | 'random' | 'timers'> = {
-      clock,
-      random: new Random(1),
-      timers: {
-        after: (ms, run) => {
-          const timer = { dueMs: clock.monotonicMs() + ms, run, isCancelled: false };
-          timers.push(timer);
-          return () => {
-            timer.isCancelled = true;
-          };
-        },
-      },
-    };
+    const world = { clock: timers.clock, random: new Random(1), timers };
     probes = new Probes(world, health, {
       ping: (to, seq) => void calls.push(`ping ${to} ${seq}`),
       askToProbe: (helper, seq, target) => void calls.push(`ask ${helper} for ${target} ${seq}`),
@@ -62,19 +35,19 @@ describe('a probe', () => {
 
   it('goes directly, then through helpers, then accuses', () => {
     probes.probe(2);
-    advance(limits.probeTimeoutMs - 1, false);
+    advance(limits.probeTimeoutMs - 1);
     expect(names()).toEqual(['ping 2']);
-    advance(1, false);
+    advance(1);
     expect(names().slice(1)).toEqual(['ask 3 for', 'ask 4 for', 'ask 5 for'].map((name) => `${name} 2`));
-    advance(limits.gossipIntervalMs, false);
+    advance(limits.gossipIntervalMs);
     expect(calls.at(-1)).toBe('accuse 2');
   });
 
   it('is answered by an answer through a helper', () => {
     probes.probe(2);
-    advance(limits.probeTimeoutMs, false);
+    advance(limits.probeTimeoutMs);
     probes.onAck(lastSeq());
-    advance(10_000, false);
+    advance(10_000);
     expect(calls.filter((call) => call.startsWith('accuse'))).toEqual([]);
   });
 
@@ -83,36 +56,36 @@ describe('a probe', () => {
     probes.onLife(3);
     probes.probe(4);
     probes.onLife(4);
-    advance(10_000, false);
+    advance(10_000);
     expect(calls.filter((call) => call.startsWith('accuse'))).toEqual(['accuse 2']);
   });
 
   it('accuses nobody when this process stood still meanwhile', () => {
     probes.probe(2);
-    advance(limits.probeTimeoutMs, false);
-    advance(30_000, true);
+    advance(limits.probeTimeoutMs);
+    timers.standStill(30_000);
     expect(calls.at(-1)).toBe('stalled');
     expect(calls.filter((call) => call.startsWith('accuse'))).toEqual([]);
   });
 
   it('that fails without a word from its helpers speaks against this node, and with their word does not', () => {
     probes.probe(2);
-    advance(limits.probeTimeoutMs, false);
+    advance(limits.probeTimeoutMs);
     const seq = lastSeq();
     for (let i = 0; i < limits.probeHelpersMax; i++) probes.onNack(seq);
-    advance(limits.gossipIntervalMs, false);
+    advance(limits.gossipIntervalMs);
     expect([calls.at(-1), health.multiplier]).toEqual(['accuse 2', 1]);
     probes.probe(2);
-    advance(limits.gossipIntervalMs, false);
+    advance(limits.gossipIntervalMs);
     expect(health.multiplier).toBeGreaterThan(1);
   });
 
   it('takes longer the less this node trusts itself', () => {
     health.worst();
     probes.probe(2);
-    advance(limits.gossipIntervalMs * (limits.healthMultiplierMax - 1), false);
+    advance(limits.gossipIntervalMs * (limits.healthMultiplierMax - 1));
     expect(calls.filter((call) => call.startsWith('accuse'))).toEqual([]);
-    advance(limits.gossipIntervalMs, false);
+    advance(limits.gossipIntervalMs);
     expect(calls.at(-1)).toBe('accuse 2');
   });
 
@@ -121,7 +94,7 @@ describe('a probe', () => {
     probes.onLife(2);
     expect(calls.at(-1)).toBe('ack 9 77');
     probes.relay(9, 78, 3);
-    advance(limits.probeTimeoutMs, false);
+    advance(limits.probeTimeoutMs);
     expect(calls.at(-1)).toBe('nack 9 78');
   });
 
