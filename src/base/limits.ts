@@ -378,7 +378,6 @@ export const limits = {
   treeNodesPerRequestMax: 1024,
   repairPageBytes: MiB,
   repairPageRecordsMax: 4096,
-  repairPagesInFlightMax: 2,
   repairWritesInFlightMax: 64,
   repairRequestMsMax: 30_000,
   /** To read one vnode and to build its tree. */
@@ -386,13 +385,17 @@ export const limits = {
   /** A replica that is overloaded is asked again, after a pause that doubles. */
   repairRetriesMax: 6,
   repairRetryMsMin: 100,
+  /** SERIAL reads for one key that a promise bars. */
+  repairSettlesMax: 2,
   repairBytesPerSecondDefault: 16 * MiB,
-  repairIntervalMsDefault: 7 * 86_400_000,
   /** After a repair that failed, or in which a replica was missing. */
   repairRetryIntervalMs: 10 * 60_000,
   repairTickMs: 1000,
-  /** Repairs that wait on demand at one node. */
-  repairQueueMax: 64,
+  /** How often the list of what waits for repair is kept after changes, and without any. */
+  repairSaveMs: 10_000,
+  repairAliveMs: 60_000,
+  /** What died so much less than gc_grace ago is left out of trees already: their replicas' clocks differ. */
+  repairCutoffMarginMs: 60_000,
   // wire
   /** The longest record of a peer, encoded. */
   peerRecordBytesMax: 8 * MiB + 32 * KiB + 64,

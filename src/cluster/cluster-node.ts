@@ -5,7 +5,6 @@
  */
 import { HybridClock } from '../base/clock.ts';
 import { RingKvError, UnavailableError } from '../base/errors.ts';
-import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
 import type {
@@ -22,7 +21,6 @@ import type {
   NodeNumber,
   Replica,
 } from './contract.ts';
-import { Consistency } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
 import { HintReplay } from './hint-replay.ts';
 import { Membership } from './membership.ts';
@@ -356,15 +354,11 @@ export class ClusterNode {
   }
 
   #settle(key: Uint8Array, tokenHi: number, tokenLo: number): Promise<void> {
-    const deadlineMs = this.#world.clock.nowMs() + limits.requestTimeoutMsDefault;
     return new Promise((resolve, reject) => {
-      this.#coordinator.read(
-        { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs },
-        (answer) => {
-          if (answer.status === Status.OK || answer.status === Status.NOT_FOUND) resolve();
-          else reject(new UnavailableError(`a key that a promise bars cannot be settled: ${answer.message}`));
-        },
-      );
+      this.#coordinator.settle(tokenHi, tokenLo, key, (ok) => {
+        if (ok) resolve();
+        else reject(new UnavailableError('a key that a promise bars could not be settled by SERIAL'));
+      });
     });
   }
 

@@ -65,6 +65,10 @@ export class CoordinatorCore {
   readSerial: (request: ClientRead, done: (answer: ClientReadAnswer) => void) => void = () => {
     throw new AssertionError('a core without a coordinator');
   };
+  /** The same for SerialSettle. */
+  settleSerial: (request: ClientRead, done: (answer: ClientReadAnswer) => void) => void = () => {
+    throw new AssertionError('a core without a coordinator');
+  };
   #first: Operation | null = null;
   #inFlight = 0;
   #ticking = false;
@@ -116,12 +120,15 @@ export class CoordinatorCore {
     this.#inFlight--;
   }
 
-  /** Settles a key behind an answer: afterwards no unfinished write of it can surface. */
+  /**
+   * Settles a key behind an answer: afterwards no unfinished write of it can surface, and all its replicas that are up
+   * hold the same.
+   */
   settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: (ok: boolean) => void = ignore): void {
     this.metrics.settles++;
     const deadlineMs = this.world.clock.nowMs() + limits.behindMs;
     const request = { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs };
-    this.readSerial(request, ({ status }) => done(status === Status.OK || status === Status.NOT_FOUND));
+    this.settleSerial(request, ({ status }) => done(status === Status.OK || status === Status.NOT_FOUND));
   }
 
   #schedule(): void {

@@ -23,7 +23,7 @@ import type { CoordinatorMetrics } from './coordinator-metrics.ts';
 import { PlainRead } from './coordinator-read.ts';
 import { ClusterScan } from './coordinator-scan.ts';
 import { PlainWrite } from './coordinator-write.ts';
-import { SerialRead, SerialWrite } from './serial.ts';
+import { SerialRead, SerialSettle, SerialWrite } from './serial.ts';
 
 const TOO_MANY = `${limits.coordinatorOperationsMax} operations are in flight, which is the limit`;
 
@@ -33,6 +33,7 @@ export class Coordinator {
   constructor(options: CoordinatorOptions) {
     this.#core = new CoordinatorCore(options);
     this.#core.readSerial = (request, done) => new SerialRead(this.#core, request, done).start();
+    this.#core.settleSerial = (request, done) => new SerialSettle(this.#core, request, done).start();
   }
 
   get metrics(): Readonly<CoordinatorMetrics> {
@@ -88,7 +89,7 @@ export class Coordinator {
   }
 
   /**
-   * Settles a key by SERIAL: afterwards a quorum of each group holds its record, and no unfinished write can surface. For
+   * Settles a key by SERIAL: afterwards its replicas that are up hold the same, and no unfinished write can surface. For
    * repairs and hints that a promise barred. `ok` is false where that could not be done now.
    */
   settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: (ok: boolean) => void): void {

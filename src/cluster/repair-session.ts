@@ -6,39 +6,50 @@
  *
  * 1. What died long ago on both sides' clocks (the later of both `now - gc_grace`) is no difference where one side has
  *    nothing, for that side may have purged it. Against a record that the other side does hold it counts.
- * 2. A record that a promise bars is settled by SERIAL (`settle`), never forced.
- * 3. Nothing is thrown away: what cannot be merged ends the session with an error.
+ * 2. A record that a promise bars is settled by SERIAL (`settle`), never forced, and is then tried again: a session that ends
+ *    without an error has brought every difference of its start to both sides (with `pullOnly`: to this one).
+ * 3. A user record goes with its outcomes, in one write: a replica with the one and without the other would let a repeat
+ *    under the same idempotency key be applied again.
+ * 4. A promise goes after all records of its keys: before them it would bar them.
+ * 5. Nothing is thrown away: what cannot be merged ends the session with an error.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
-  compareRecordAge,
-  compareRecordPlaces,
-  expiresMsAt,
-  FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   flagsAt,
-  keyAt,
-  keyspaceAt,
-  recordBytesAt,
-  tokenHiAt,
-  tokenLoAt,
+  KEYSPACE_OUTCOMES,
+  KEYSPACE_PROMISES,
+  KEYSPACE_USER,
+  originAt,
   versionAt,
 } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
-import { type PagePlace, type Replica, type ReplicaPage, WriteMode } from './contract.ts';
-import { errorOf, pageOf, readOf, treeNodesOf, treeOf, writeTo } from './repair-calls.ts';
-import { leafTokens, TREE_FANOUT, TREE_LEAF_LEVEL, TREE_LEAVES } from './repair-ranges.ts';
-
-const NO_BYTES = new Uint8Array(0);
-const TOKEN_LO_MAX = 0xffff_ffff;
-const HASH_BYTES = 8;
+import { type Replica, type WriteAnswer, WriteMode } from './contract.ts';
+import { type CallTools, errorOf, readOf, writeTo } from './repair-calls.ts';
+import {
+  compareHeads,
+  diedBefore,
+  type Head,
+  Heads,
+  keyOf,
+  keyspaceOf,
+  type Pair,
+  placeOf,
+  tokenGroups,
+  viewOf,
+} from './repair-heads.ts';
+import { Moves } from './repair-moves.ts';
+import { leafTokens, TREE_FANOUT, TREE_LEAVES } from './repair-ranges.ts';
+import { buildTrees, differingLeaves } from './repair-trees.ts';
 
 export interface RepairStatistics {
   recordsCompared: number;
   recordsSent: number;
   recordsReceived: number;
+  /** Records. */
   bytesSent: number;
+  /** Records, heads and hashes. */
   bytesReceived: number;
   settled: number;
   resurrections: number;
@@ -53,7 +64,7 @@ export const newRepairStatistics = (): RepairStatistics => ({
   resurrections: 0,
 });
 
-export interface RepairSessionOptions {
+export interface RepairSessionOptions extends CallTools {
   readonly vnode: number;
   readonly vnodes: number;
   readonly local: Replica;
@@ -65,139 +76,26 @@ export interface RepairSessionOptions {
   readonly clock: Clock;
   /** Resolves when so many more bytes may be moved; rejects where the session is to end. */
   readonly pace: (bytes: number) => Promise<void>;
-  /** Runs a key through SERIAL, so that all its replicas agree. */
+  /** Runs a key through SERIAL, so that all its replicas that are up agree. */
   readonly settle: (key: Uint8Array, tokenHi: number, tokenLo: number) => Promise<void>;
   readonly statistics: RepairStatistics;
+  /** What both sides will probably leave out: saves that one of them builds its tree twice. 0: unknown. */
+  readonly expectedCutoffMs: number;
   /** Called with the heads of records that the other side lacks, where only it is to be taken from. */
   readonly onOnlyHere?: (head: Uint8Array) => void;
 }
 
-export async function runRepairSession(options: RepairSessionOptions): Promise<void> {
+/** Resolves to what both sides left out: records that died before. */
+export async function runRepairSession(options: RepairSessionOptions): Promise<number> {
   const { local, remote, session } = options;
-  const cutoffMs = await buildTrees(options);
   try {
+    const cutoffMs = await buildTrees(options);
     for (const [first, last] of await differingLeaves(options))
       await exchange(options, first, last, cutoffMs);
+    return cutoffMs;
   } finally {
     local.endTree(session);
     remote.endTree(session);
-  }
-}
-
-const deadlineMs = (options: RepairSessionOptions): number =>
-  options.clock.nowMs() + limits.repairRequestMsMax;
-
-/** Gives what both sides have left out: records that died before. */
-async function buildTrees(options: RepairSessionOptions): Promise<number> {
-  const { local, remote, session, vnode } = options;
-  const vnodes = [vnode];
-  const ask = (replica: Replica, ignoreDeadBeforeMs: number): ReturnType<typeof treeOf> =>
-    treeOf(replica, { session, vnodes, ignoreDeadBeforeMs, deadlineMs: deadlineMs(options) });
-  const theirs = await ask(remote, 0);
-  const ours = await ask(local, theirs.ignoredDeadBeforeMs);
-  const cutoffMs = ours.ignoredDeadBeforeMs;
-  if (cutoffMs > theirs.ignoredDeadBeforeMs) await ask(remote, cutoffMs);
-  return cutoffMs;
-}
-
-/** Runs of neighbouring leaves that differ, first to last. */
-async function differingLeaves(options: RepairSessionOptions): Promise<[first: number, last: number][]> {
-  const { local, remote, session, vnode } = options;
-  let indexes = [0];
-  for (let level = 0; ; level++) {
-    const differing: number[] = [];
-    for (let at = 0; at < indexes.length; at += limits.treeNodesPerRequestMax) {
-      const some = indexes.slice(at, at + limits.treeNodesPerRequestMax);
-      const request = { session, vnode, level, indexes: some };
-      const [ours, theirs] = await Promise.all([treeNodesOf(local, request), treeNodesOf(remote, request)]);
-      for (const [i, index] of some.entries())
-        if (!sameHash(ours.hashes, theirs.hashes, i)) differing.push(index);
-    }
-    if (level === TREE_LEAF_LEVEL) return runsOf(differing);
-    indexes = differing.flatMap((index) =>
-      Array.from({ length: TREE_FANOUT }, (_, i) => index * TREE_FANOUT + i),
-    );
-    if (indexes.length === 0) return [];
-  }
-}
-
-function sameHash(a: Uint8Array, b: Uint8Array, index: number): boolean {
-  for (let i = index * HASH_BYTES; i < (index + 1) * HASH_BYTES; i++) if (a[i] !== b[i]) return false;
-  return true;
-}
-
-function runsOf(leaves: readonly number[]): [number, number][] {
-  const runs: [number, number][] = [];
-  for (const leaf of leaves) {
-    const last = runs.at(-1);
-    if (last !== undefined && last[1] === leaf - 1) last[1] = leaf;
-    else runs.push([leaf, leaf]);
-  }
-  return runs;
-}
-
-/** A record's head, or the record itself, and where it stands. */
-interface Head {
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-}
-
-/** Reads heads (or whole records) of a range page by page. */
-class Heads {
-  readonly #options: RepairSessionOptions;
-  readonly #replica: Replica;
-  readonly #range: Pick<ReplicaPage, 'firstHi' | 'lastHi'>;
-  readonly #headOnly: boolean;
-  #after: PagePlace | null = null;
-  #isDone = false;
-  #page: Head[] = [];
-  #at = 0;
-
-  constructor(
-    options: RepairSessionOptions,
-    replica: Replica,
-    range: Pick<ReplicaPage, 'firstHi' | 'lastHi'>,
-    headOnly: boolean,
-  ) {
-    this.#options = options;
-    this.#replica = replica;
-    this.#range = range;
-    this.#headOnly = headOnly;
-  }
-
-  /** The next head without taking it; null at the end. */
-  async peek(): Promise<Head | null> {
-    while (this.#at === this.#page.length && !this.#isDone) await this.#fill();
-    return this.#page[this.#at] ?? null;
-  }
-  take(): void {
-    this.#at++;
-  }
-
-  async #fill(): Promise<void> {
-    const options = this.#options;
-    const { records, next } = await pageOf(this.#replica, {
-      ...this.#range,
-      firstLo: 0,
-      lastLo: TOKEN_LO_MAX,
-      after: this.#after,
-      userOnly: false,
-      prefix: NO_BYTES,
-      headOnly: this.#headOnly,
-      recordsMax: limits.repairPageRecordsMax,
-      bytesMax: limits.repairPageBytes,
-      deadlineMs: deadlineMs(options),
-    });
-    await options.pace(records.length);
-    this.#after = next;
-    this.#isDone = next === null;
-    this.#page = [];
-    this.#at = 0;
-    const view = new DataView(records.buffer, records.byteOffset, records.length);
-    for (let at = 0; at < records.length; at += recordBytesAt(view, at)) {
-      const bytes = records.subarray(at, at + recordBytesAt(view, at));
-      this.#page.push({ bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) });
-    }
   }
 }
 
@@ -212,132 +110,157 @@ async function exchange(
   const range = { firstHi, lastHi };
   const ours = new Heads(options, local, range, true);
   // A side with nothing takes everything: whole records at once, instead of one call for each.
-  const isEmpty =
+  const isWhole =
     pullOnly && lastLeaf - firstLeaf > TREE_LEAVES / TREE_FANOUT && (await ours.peek()) === null;
-  const theirs = new Heads(options, remote, range, !isEmpty);
+  const theirs = new Heads(options, remote, range, !isWhole);
   const moves = new Moves();
-  for (;;) {
-    const our = await ours.peek();
-    const their = await theirs.peek();
-    if (our === null && their === null) break;
-    statistics.recordsCompared++;
-    const place =
-      our === null
-        ? 1
-        : their === null
-          ? -1
-          : compareRecordPlaces(our.view, our.bytes, 0, their.view, their.bytes, 0);
-    if (place <= 0) ours.take();
-    if (place >= 0) theirs.take();
-    if (place < 0 && our !== null) {
-      if (pullOnly) options.onOnlyHere?.(our.bytes.slice());
-      else if (!diedBefore(our, cutoffMs)) await moves.add(send(options, our));
-    } else if (place > 0 && their !== null) {
-      if (!diedBefore(their, cutoffMs)) await moves.add(fetch(options, their, isEmpty));
-    } else if (our !== null && their !== null) {
-      const age = compareHeads(our, their);
-      if (age < 0) await moves.add(fetch(options, their, isEmpty));
-      else if (age > 0 && !pullOnly) await moves.add(send(options, our));
-    }
+  for await (const group of tokenGroups(ours, theirs)) {
+    statistics.recordsCompared += group.length;
+    await moveGroup(options, group, cutoffMs, isWhole, moves);
   }
   await moves.end();
 }
 
-/** A bounded number of records on their way at a time. */
-class Moves {
-  readonly #running = new Set<Promise<void>>();
-  #error: unknown = null;
+/** A record on its way from one side to the other. */
+interface Move {
+  readonly head: Head;
+  readonly isFetch: boolean;
+  /** It comes from a page of whole records. */
+  readonly isWhole: boolean;
+}
 
-  async add(move: Promise<void>): Promise<void> {
-    const one = move
-      .catch((error: unknown) => {
-        this.#error ??= error;
-      })
-      .then(() => {
-        this.#running.delete(one);
-      });
-    this.#running.add(one);
-    if (this.#running.size >= limits.repairWritesInFlightMax) await Promise.race(this.#running);
-    if (this.#error !== null) await this.end();
+/** Everything of one token that differs: records at once, promises behind them. */
+async function moveGroup(
+  options: RepairSessionOptions,
+  group: readonly Pair[],
+  cutoffMs: number,
+  isWhole: boolean,
+  moves: Moves,
+): Promise<void> {
+  const differing: Move[] = [];
+  for (const { our, their } of group) {
+    if (options.pullOnly && our !== null && their === null) options.onOnlyHere?.(our.bytes.slice());
+    const age = our === null ? -1 : their === null ? 1 : compareHeads(our, their);
+    const head = age < 0 ? their : our;
+    const isPurgeable = (our === null || their === null) && head !== null && diedBefore(head, cutoffMs);
+    if (age === 0 || head === null || isPurgeable || (age > 0 && options.pullOnly)) continue;
+    differing.push({ head, isFetch: age < 0, isWhole: isWhole && age < 0 });
   }
-  async end(): Promise<void> {
-    await Promise.all(this.#running);
-    if (this.#error !== null) throw this.#error;
+  for (const move of differing) {
+    const keyspace = keyspaceOf(move.head);
+    const goesWithUser = differing.some(
+      (other) => keyspaceOf(other.head) === KEYSPACE_USER && isBeside(other, move),
+    );
+    if (keyspace === KEYSPACE_PROMISES) await moves.later(() => transfer(options, move, null));
+    else if (keyspace !== KEYSPACE_OUTCOMES || !goesWithUser)
+      await moves.add(transfer(options, move, outcomesBeside(group, move)));
   }
 }
 
-/** What heads say of age: equal versions with different values are equal here, and the read of the record decides. */
-function compareHeads(a: Head, b: Head): number {
-  return compareRecordAge(a.view, a.bytes, 0, b.view, b.bytes, 0);
+/** Whether two moves are of one key and one direction. */
+function isBeside(a: Move, b: Move): boolean {
+  return a.isFetch === b.isFetch && Buffer.compare(keyOf(a.head), keyOf(b.head)) === 0;
 }
 
-function diedBefore({ view }: Head, cutoffMs: number): boolean {
-  const flags = flagsAt(view, 0);
-  if ((flags & FLAG_TOMBSTONE) !== 0) return versionAt(view, 0) / 1000 < cutoffMs;
-  return (flags & FLAG_EXPIRING) !== 0 && expiresMsAt(view, 0) < cutoffMs;
+/** The outcomes that the source of a user record holds for its key. */
+function outcomesBeside(group: readonly Pair[], { head, isFetch }: Move): Head | null {
+  if (keyspaceOf(head) !== KEYSPACE_USER) return null;
+  for (const { our, their } of group) {
+    const held = isFetch ? their : our;
+    if (held === null || keyspaceOf(held) !== KEYSPACE_OUTCOMES) continue;
+    if (Buffer.compare(keyOf(held), keyOf(head)) === 0) return held;
+  }
+  return null;
+}
+
+/** Its head is all of it. */
+function hasNoValue(head: Head): boolean {
+  return keyspaceOf(head) === KEYSPACE_PROMISES || (flagsAt(head.view, 0) & FLAG_TOMBSTONE) !== 0;
+}
+
+/** Brings a record to the side that lacks it, and back what is newer there. */
+async function transfer(options: RepairSessionOptions, move: Move, outcomes: Head | null): Promise<void> {
+  const { local, remote, statistics, pullOnly } = options;
+  const { head, isFetch } = move;
+  const [source, target] = isFetch ? [remote, local] : [local, remote];
+  for (let attempt = 0; ; attempt++) {
+    // What SERIAL settled is another record than the one of the page.
+    const isFirst = attempt === 0;
+    const isAtHand = isFirst && (move.isWhole || hasNoValue(head));
+    const record = isAtHand ? head.bytes : await wholeOf(options, source, head);
+    if (record === null) return;
+    // After the record, so that they are at least as new.
+    let also = outcomes?.bytes ?? null;
+    if (outcomes !== null && !(isFirst && move.isWhole)) also = await wholeOf(options, source, outcomes);
+    const bytes = record.length + (also?.length ?? 0);
+    await options.pace(bytes);
+    if (isFetch) {
+      statistics.recordsReceived++;
+      if (!isAtHand) statistics.bytesReceived += bytes;
+    } else {
+      statistics.recordsSent++;
+      statistics.bytesSent += bytes;
+    }
+    const { status, newer } = await merge(options, target, record, also);
+    if (status === Status.OK) {
+      if (newer === null) return;
+      if (isResurrection(record, newer)) statistics.resurrections++;
+      if (!pullOnly) await mergeBack(options, source, newer);
+      return;
+    }
+    if (attempt >= limits.repairSettlesMax) throw barredError(status);
+    await settle(options, head);
+  }
+}
+
+/** What the target held was newer: the source gets it. Where it has something newer still, the next session sees that. */
+async function mergeBack(options: RepairSessionOptions, source: Replica, newer: Uint8Array): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    const { status } = await merge(options, source, newer, null);
+    if (status === Status.OK) return;
+    if (attempt >= limits.repairSettlesMax) throw barredError(status);
+    await settle(options, { bytes: newer, view: viewOf(newer) });
+  }
+}
+
+async function settle(options: RepairSessionOptions, head: Head): Promise<void> {
+  options.statistics.settled++;
+  const { key, tokenHi, tokenLo } = placeOf(head);
+  await options.settle(key, tokenHi, tokenLo);
+}
+const barredError = (status: number): Error =>
+  errorOf(status, 'a promise bars it, also after SERIAL settled the key', 'merging a record');
+
+/** OK, or barred by a promise. */
+async function merge(
+  options: RepairSessionOptions,
+  target: Replica,
+  record: Uint8Array,
+  also: Uint8Array | null,
+): Promise<WriteAnswer> {
+  const deadlineMs = options.clock.nowMs() + limits.repairRequestMsMax;
+  const answer = await writeTo(options, target, { record, also, mode: WriteMode.MERGE, deadlineMs });
+  const isBarred = answer.status === PeerStatus.STALE_VERSION && answer.barred;
+  if (answer.status !== Status.OK && !isBarred)
+    throw errorOf(answer.status, answer.message, 'merging a record');
+  return answer;
+}
+
+/** A tombstone of the version that was sent: its deletion had been forgotten. */
+function isResurrection(sent: Uint8Array, newer: Uint8Array): boolean {
+  const [a, b] = [viewOf(sent), viewOf(newer)];
+  const isTombstone = (view: DataView): boolean => (flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0;
+  if (!isTombstone(b) || isTombstone(a)) return false;
+  return versionAt(a, 0) === versionAt(b, 0) && originAt(a, 0) === originAt(b, 0);
 }
 
 /** The whole record behind a head as a replica holds it now; null where it holds none any more. */
 async function wholeOf(
   options: RepairSessionOptions,
   replica: Replica,
-  { bytes, view }: Head,
+  head: Head,
 ): Promise<Uint8Array | null> {
-  const { record } = await readOf(replica, {
-    tokenHi: tokenHiAt(view, 0),
-    tokenLo: tokenLoAt(view, 0),
-    keyspace: keyspaceAt(view, 0),
-    key: keyAt(view, bytes, 0),
-    headOnly: false,
-    deadlineMs: deadlineMs(options),
-  });
+  const deadlineMs = options.clock.nowMs() + limits.repairRequestMsMax;
+  const { record } = await readOf(options, replica, { ...placeOf(head), headOnly: false, deadlineMs });
   return record;
-}
-
-async function fetch(options: RepairSessionOptions, head: Head, isWhole: boolean): Promise<void> {
-  const { local, remote, statistics } = options;
-  const record = isWhole ? head.bytes.slice() : await wholeOf(options, remote, head);
-  if (record === null) return;
-  statistics.recordsReceived++;
-  statistics.bytesReceived += record.length;
-  await options.pace(record.length);
-  const newer = await merge(options, local, record);
-  if (newer !== null && !options.pullOnly) await merge(options, remote, newer);
-}
-
-async function send(options: RepairSessionOptions, head: Head): Promise<void> {
-  const { local, remote, statistics } = options;
-  const record = await wholeOf(options, local, head);
-  if (record === null) return;
-  statistics.recordsSent++;
-  statistics.bytesSent += record.length;
-  await options.pace(record.length);
-  const newer = await merge(options, remote, record);
-  if (newer === null) return;
-  const view = new DataView(newer.buffer, newer.byteOffset, newer.length);
-  const sent = new DataView(record.buffer, record.byteOffset, record.length);
-  if ((flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0 && versionAt(view, 0) === versionAt(sent, 0))
-    statistics.resurrections++;
-  await merge(options, local, newer);
-}
-
-/** Gives what the replica holds where that is newer. */
-async function merge(
-  options: RepairSessionOptions,
-  replica: Replica,
-  record: Uint8Array,
-): Promise<Uint8Array | null> {
-  const answer = await writeTo(replica, {
-    record,
-    also: null,
-    mode: WriteMode.MERGE,
-    deadlineMs: deadlineMs(options),
-  });
-  if (answer.status === Status.OK) return answer.newer;
-  if (answer.status !== PeerStatus.STALE_VERSION)
-    throw errorOf(answer.status, answer.message, 'merging a record');
-  const view = new DataView(record.buffer, record.byteOffset, record.length);
-  options.statistics.settled++;
-  await options.settle(keyAt(view, record, 0), tokenHiAt(view, 0), tokenLoAt(view, 0));
-  return null;
 }

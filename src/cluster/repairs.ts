@@ -8,11 +8,13 @@
  * 2. While the ring changes, nothing may be purged at all.
  * 3. A node that gains a vnode which it had before may still hold what was deleted since, its tombstone long gone. What it
  *    alone holds, and no quorum of the owners, is therefore buried, unless it is younger than the change.
- * 4. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
+ * 4. A vnode that was asked for or marked waits until it was repaired with all its replicas, over crashes and restarts. A node
+ *    that was away longer than hints are kept asks for all that it holds.
+ * 5. One that this node holds no replica of, but has missed something for, it repairs between those that do.
+ * 6. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
 import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { FLAG_TOMBSTONE, flagsAt, KEYSPACE_USER, keyspaceAt, versionAt } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import {
   type ClusterWorld,
@@ -21,7 +23,9 @@ import {
   type Replica,
   WriteMode,
 } from './contract.ts';
+import { RepairBacklog } from './repair-backlog.ts';
 import { errorOf, writeTo } from './repair-calls.ts';
+import { Leftovers } from './repair-leftovers.ts';
 import { newRepairStatistics, type RepairStatistics, runRepairSession } from './repair-session.ts';
 import { quorumOf, readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
@@ -38,6 +42,11 @@ export interface RepairsOptions {
   readonly intervalMs: number;
 }
 
+/** All that hold a vnode, or are to. */
+function replicasNow(ring: RingMap, vnode: number): NodeNumber[] {
+  return [...new Set(writeGroups(ring, vnode).flat())];
+}
+
 const DOCUMENT = 'horizons';
 const FLOAT_BYTES = 8;
 const SECOND_MS = 1000;
@@ -45,10 +54,11 @@ const SECOND_MS = 1000;
 export class Repairs {
   readonly statistics: RepairStatistics = newRepairStatistics();
   readonly #options: RepairsOptions;
-  /** Vnodes to be repaired, in the order in which they were asked for. */
-  readonly #waiting = new Set<number>();
+  /** null until the ring is known. */
+  #backlog: RepairBacklog | null = null;
+  /** `now - gc_grace` as the replicas see it, less this node's clock; null: not heard of yet. */
+  #cutoffOffsetMs: number | null = null;
   #horizons = new Float64Array(0);
-  #nextScheduleMs = 0;
   #running = false;
   #stopped = false;
   #done = 0;
@@ -63,10 +73,10 @@ export class Repairs {
   }
 
   get running(): boolean {
-    return this.#running || this.#waiting.size > 0;
+    return this.waiting > 0;
   }
   get waiting(): number {
-    return this.#waiting.size + (this.#running ? 1 : 0);
+    return this.#backlog?.size ?? 0;
   }
   get done(): number {
     return this.#done;
@@ -85,7 +95,10 @@ export class Repairs {
 
   /** Takes up the ring: what this node holds under it, and what it may purge. */
   onRing(ring: RingMap): void {
-    if (this.#horizons.length !== ring.vnodes) this.#load(ring.vnodes);
+    if (this.#horizons.length !== ring.vnodes) {
+      this.#load(ring.vnodes);
+      this.#openBacklog(ring);
+    }
     const { world, local } = this.#options;
     const isAlone =
       ring.members.length === 1 && ring.members[0]?.number === world.self && ring.change === null;
@@ -103,7 +116,7 @@ export class Repairs {
     let taken = 0;
     for (const vnode of asked) {
       if (!this.#holds(ring, vnode)) continue;
-      this.#waiting.add(vnode);
+      this.#backlog?.add(vnode);
       taken++;
     }
     if (taken > 0) this.#done = 0;
@@ -111,7 +124,7 @@ export class Repairs {
   }
   /** Something was missed there: repaired soon. */
   mark(vnode: number): void {
-    this.#waiting.add(vnode);
+    this.#backlog?.add(vnode);
   }
 
   /** Fills a vnode that this node gains from a quorum of those that hold it. */
@@ -146,66 +159,91 @@ export class Repairs {
     );
   }
 
+  #openBacklog(ring: RingMap): void {
+    const { world, intervalMs } = this.#options;
+    const backlog = new RepairBacklog(world, ring.vnodes);
+    const nowMs = world.clock.nowMs();
+    this.#backlog = backlog;
+    // Spread over the interval: nodes that started together do not repair together.
+    if (backlog.askedMs === 0 || backlog.askedMs > nowMs)
+      backlog.askedMs = nowMs - world.random.below(Math.max(1, intervalMs));
+    if (backlog.aliveMs > 0 && nowMs - backlog.aliveMs > limits.hintAgeMsMax) this.#addHeld(ring);
+  }
+  #addHeld(ring: RingMap): void {
+    for (let vnode = 0; vnode < ring.vnodes; vnode++) if (this.#holds(ring, vnode)) this.#backlog?.add(vnode);
+  }
+
   #tick(): void {
     if (this.#stopped) return;
     const { world, intervalMs } = this.#options;
-    const { timers, clock, random } = world;
-    this.#cancelTick = timers.after(limits.repairTickMs, () => this.#tick());
-    const nowMs = clock.monotonicMs();
-    if (intervalMs > 0 && nowMs >= this.#nextScheduleMs) {
-      // Spread over the interval: nodes that started together do not repair together.
-      const first = this.#nextScheduleMs === 0;
-      this.#nextScheduleMs = nowMs + (first ? random.below(intervalMs) : intervalMs);
-      if (!first && this.#options.ring() !== null) this.request(null);
-    }
-    if (!this.#running) this.#repairNext();
-  }
-  #repairNext(): void {
+    this.#cancelTick = world.timers.after(limits.repairTickMs, () => this.#tick());
     const ring = this.#options.ring();
-    const [vnode] = this.#waiting;
-    if (ring === null || vnode === undefined || this.#stopped) return;
-    this.#waiting.delete(vnode);
-    if (!this.#holds(ring, vnode)) {
-      this.#repairNext();
+    if (ring === null || this.#backlog === null) return;
+    const nowMs = world.clock.nowMs();
+    if (intervalMs > 0 && nowMs - this.#backlog.askedMs >= intervalMs) {
+      this.#backlog.askedMs = nowMs;
+      this.#addHeld(ring);
+    }
+    this.#backlog.save();
+    if (!this.#running) this.#repairNext(ring, this.#backlog);
+  }
+  #repairNext(ring: RingMap, backlog: RepairBacklog): void {
+    const { isUp, world } = this.#options;
+    const vnode = backlog.next((one) => replicasNow(ring, one).every((node) => isUp(node)));
+    if (vnode === null || this.#stopped) return;
+    if (vnode >= ring.vnodes) {
+      backlog.done(vnode);
       return;
     }
     this.#running = true;
+    backlog.begin(vnode);
     this.#repair(ring, vnode).then(
-      () => {
-        this.#done++;
+      (missing) => {
+        if (missing === 0) {
+          this.#done++;
+          backlog.done(vnode);
+        } else backlog.failed(vnode, true);
         this.#ended();
-        this.#repairNext();
+        const now = this.#options.ring();
+        if (now !== null) this.#repairNext(now, backlog);
       },
       (error: Error) => {
-        // Tried again after the others, with the next tick.
-        this.#waiting.add(vnode);
-        this.#options.world.log('info', `repair of vnode ${vnode} is put off: ${error.message}`);
+        backlog.failed(vnode, false);
+        world.log('info', `repair of vnode ${vnode} is put off: ${error.message}`);
         this.#ended();
       },
     );
   }
   #ended(): void {
     this.#running = false;
-    if (this.#waiting.size === 0) this.#lastEndMs = this.#options.world.clock.nowMs();
+    if (this.waiting === 0) this.#lastEndMs = this.#options.world.clock.nowMs();
   }
 
-  async #repair(ring: RingMap, vnode: number): Promise<void> {
+  /** Gives how many replicas were not there. */
+  async #repair(ring: RingMap, vnode: number): Promise<number> {
     const { world, local, replica, isUp } = this.#options;
     const startMs = world.clock.nowMs();
-    const others = [...new Set(writeGroups(ring, vnode).flat())].filter((node) => node !== world.self);
-    const up = others.filter((node) => isUp(node));
-    for (const node of up) await this.#session(ring, vnode, local, replica(node), false, this.statistics);
+    const all = replicasNow(ring, vnode);
+    const isOwn = all.includes(world.self);
+    const up = all.filter((node) => node !== world.self && isUp(node));
+    const missing = all.length - up.length - (isOwn ? 1 : 0);
+    // One side of all comparisons: this node, or else the first that holds the vnode.
+    const others = isOwn ? up : up.slice(1);
+    const [first] = up;
+    if (first === undefined) return missing;
+    const hub = isOwn ? local : replica(first);
+    const { statistics } = this;
+    for (const node of others) await this.#session(ring, vnode, hub, replica(node), false, statistics);
     // What a later one had, the earlier ones lack: once more, for what is new.
-    for (const node of up.slice(0, -1))
-      await this.#session(ring, vnode, local, replica(node), false, this.statistics);
-    if (up.length < others.length)
-      throw new UnavailableError(`${others.length - up.length} of its replicas are down`);
-    if (ring.change !== null || this.#options.ring()?.number !== ring.number) return;
-    const horizonMs = startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs;
-    this.#raise(vnode, horizonMs * 1000);
+    for (const node of others.slice(0, -1))
+      await this.#session(ring, vnode, hub, replica(node), false, statistics);
+    const isUnderOneRing = ring.change === null && this.#options.ring()?.number === ring.number;
+    if (missing === 0 && isOwn && isUnderOneRing)
+      this.#raise(vnode, (startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000);
+    return missing;
   }
 
-  #session(
+  async #session(
     ring: RingMap,
     vnode: number,
     local: Replica,
@@ -215,7 +253,10 @@ export class Repairs {
     onOnlyHere: (head: Uint8Array) => void = () => undefined,
   ): Promise<void> {
     const { world, settle } = this.#options;
-    return runRepairSession({
+    const nowMs = world.clock.nowMs();
+    const offsetMs = this.#cutoffOffsetMs;
+    const expectedCutoffMs = offsetMs === null ? 0 : nowMs + offsetMs + limits.repairCutoffMarginMs;
+    const cutoffMs = await runRepairSession({
       vnode,
       vnodes: ring.vnodes,
       local,
@@ -224,16 +265,19 @@ export class Repairs {
       pullOnly,
       clock: world.clock,
       pace: (bytes) => this.#pace(bytes),
+      pause: (ms) => this.#pause(ms),
+      expectedCutoffMs,
       settle,
       statistics,
       onOnlyHere,
     });
+    if (cutoffMs > expectedCutoffMs) this.#cutoffOffsetMs = cutoffMs - nowMs;
   }
 
   async #bury(tombstone: Uint8Array): Promise<void> {
     const { local, world } = this.#options;
     const deadlineMs = world.clock.nowMs() + limits.repairRequestMsMax;
-    const { status, message } = await writeTo(local, {
+    const { status, message } = await writeTo({ pause: (ms) => this.#pause(ms) }, local, {
       record: tombstone,
       also: null,
       mode: WriteMode.MERGE,
@@ -245,13 +289,21 @@ export class Repairs {
 
   /** A token bucket that holds one second. */
   #pace(bytes: number): Promise<void> {
-    const { clock, timers } = this.#options.world;
-    if (this.#stopped) return Promise.reject(new UnavailableError('the node is stopping'));
-    const nowMs = clock.monotonicMs();
+    const nowMs = this.#options.world.clock.monotonicMs();
     const from = Math.max(this.#pacedUntilMs, nowMs - SECOND_MS);
     this.#pacedUntilMs = from + (bytes / limits.repairBytesPerSecondDefault) * SECOND_MS;
     const waitMs = this.#pacedUntilMs - nowMs;
-    return waitMs <= 0 ? Promise.resolve() : new Promise((resolve) => void timers.after(waitMs, resolve));
+    return this.#pause(waitMs);
+  }
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        if (this.#stopped) reject(new UnavailableError('the node is stopping'));
+        else resolve();
+      };
+      if (ms > 0) this.#options.world.timers.after(ms, end);
+      else end();
+    });
   }
 
   // --------------------------------------------------------------------------------------------- horizons
@@ -286,42 +338,6 @@ export class Repairs {
       if (error !== null) world.log('warn', `horizons of repairs cannot be kept: ${error.message}`);
       // Many vnodes follow each other: one save for all of them.
       world.timers.after(SECOND_MS, () => this.#save());
-    });
-  }
-}
-
-const FLAGS_AT = 6;
-const EXPIRY_AT = 32;
-const EXPIRY_BYTES = 8;
-
-/** Heads of live records that this node holds and the sources of a pull do not, by how many of them lack each. */
-class Leftovers {
-  readonly #youngest: number;
-  readonly #missing = new Map<string, { readonly head: Uint8Array; count: number }>();
-
-  constructor(nowMs: number) {
-    // Younger ones may be writes of the time of the change, on their way to the sources.
-    this.#youngest = (nowMs - limits.repairHorizonMarginMs) * 1000;
-  }
-
-  readonly take = (head: Uint8Array): void => {
-    const view = new DataView(head.buffer, head.byteOffset, head.length);
-    if (keyspaceAt(view, 0) !== KEYSPACE_USER || (flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0) return;
-    if (versionAt(view, 0) >= this.#youngest) return;
-    const name = Buffer.from(head).toString('latin1');
-    const known = this.#missing.get(name);
-    if (known === undefined) this.#missing.set(name, { head, count: 1 });
-    else known.count++;
-  };
-
-  /** Tombstones, of the same version, of what so many sources lack. */
-  missedBy(sources: number): Uint8Array[] {
-    const found = [...this.#missing.values()].filter(({ count }) => count >= sources);
-    return found.map(({ head }) => {
-      const tombstone = head.slice();
-      tombstone[FLAGS_AT] = FLAG_TOMBSTONE;
-      tombstone.fill(0, EXPIRY_AT, EXPIRY_AT + EXPIRY_BYTES);
-      return tombstone;
     });
   }
 }

@@ -29,7 +29,7 @@ import {
 } from './contract.ts';
 import type { CoordinatorCore } from './coordinator-core.ts';
 import { MAYBE_WRITTEN, NOTHING_WRITTEN, replicasMessage } from './coordinator-errors.ts';
-import { neededOf } from './coordinator-groups.ts';
+import { neededOf, unionOf } from './coordinator-groups.ts';
 import {
   compareAge,
   encodeRecord,
@@ -153,13 +153,17 @@ export class SerialRead extends SerialOperation {
   protected onPromised(legs: readonly SerialLeg[], patient: boolean): void {
     const found = this.found(legs);
     this.#record = found.record;
-    if (found.held) this.#answer();
+    if (this.isSettled(found, legs)) this.#answer();
     else if (patient) this.waitForMore();
     else {
       const { version, origin } = this.ballot;
       if (found.record !== null) this.#record = withVersion(found.record, version, origin);
       this.proposeAgain(found, found.outcomes.list, found.outcomes.droppedVersion);
     }
+  }
+  /** Whether what was found can be answered as it is. */
+  protected isSettled(found: Found, _legs: readonly SerialLeg[]): boolean {
+    return found.held;
   }
   protected onAccepted(): void {
     this.#answer();
@@ -175,6 +179,21 @@ export class SerialRead extends SerialOperation {
     this.end();
     this.countFailure(status);
     this.#done({ status, record: null, message: this.failureMessage(why) });
+  }
+}
+
+/**
+ * A read that leaves no replica behind: where one that is up lacks what was found, it is proposed again. A quorum that holds it
+ * is not enough for who repairs: the promise of this very read would bar the one that lacks it for as long as promises live.
+ */
+export class SerialSettle extends SerialRead {
+  protected override isSettled({ record, outcomes }: Found, legs: readonly SerialLeg[]): boolean {
+    const { view } = this.core;
+    return unionOf(this.groups).every((node) => {
+      if (!view.isUp(node)) return true;
+      const leg = legs.find((one) => one.node === node);
+      return leg !== undefined && compareAge(leg.record, record) === 0 && isSameAge(leg.outcomes, outcomes);
+    });
   }
 }
 
@@ -339,6 +358,11 @@ export class SerialWrite extends SerialOperation {
   }
 }
 
+/** Whether a leg's outcomes are the newest that were found. */
+function isSameAge(held: Uint8Array | null, newest: Outcomes): boolean {
+  if (held === null) return newest.version === 0;
+  return versionOf(held) === newest.version && originOf(held) === newest.origin;
+}
 const ballotOf = (record: Uint8Array): Ballot => ({ version: versionOf(record), origin: originOf(record) });
 
 function mismatch(request: ClientWrite, current: number): string {

@@ -197,7 +197,7 @@ export class ReplicaStore {
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
       if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promised, outcomes, ends);
-      else this.#merge(request, view, held, promised, ends);
+      else this.#merge(request, view, held, promised, outcomes, ends);
     };
     find(keyspace, (held) => {
       if (keyspace === KEYSPACE_PROMISES) judge(held, null, null);
@@ -241,6 +241,7 @@ export class ReplicaStore {
     view: DataView,
     held: Held | null,
     promise: Held | null,
+    outcomes: Held | null,
     ends: Ends<WriteAnswer>,
   ): void {
     const { finish, fail } = ends;
@@ -261,7 +262,11 @@ export class ReplicaStore {
       this.#take(newer, null, newer, ends);
       return;
     }
-    this.#take(record, also, null, ends);
+    // The sender's outcomes may be older than those here although its record is newer: see invariant 3.
+    const isAlsoNewer =
+      also !== null &&
+      (outcomes === null || compareRecordAge(viewOf(also), also, 0, outcomes.view, outcomes.bytes, 0) > 0);
+    this.#take(record, isAlsoNewer ? also : null, null, ends);
   }
 
   /**
