@@ -376,6 +376,8 @@ export const limits = {
   treeSessionsMax: 32,
   /** Indexes of tree nodes in one request. */
   treeNodesPerRequestMax: 1024,
+  /** Equal leaves between two that differ, which are compared with them. */
+  repairLeafGapMax: 3,
   repairPageBytes: MiB,
   repairPageRecordsMax: 4096,
   repairWritesInFlightMax: 64,

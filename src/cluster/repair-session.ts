@@ -40,8 +40,8 @@ import {
   viewOf,
 } from './repair-heads.ts';
 import { Moves } from './repair-moves.ts';
-import { leafTokens, TREE_FANOUT, TREE_LEAVES } from './repair-ranges.ts';
-import { buildTrees, differingLeaves } from './repair-trees.ts';
+import { leafTokens } from './repair-ranges.ts';
+import { buildTrees, differingLeaves, type LeafRun } from './repair-trees.ts';
 
 export interface RepairStatistics {
   recordsCompared: number;
@@ -90,8 +90,7 @@ export async function runRepairSession(options: RepairSessionOptions): Promise<n
   const { local, remote, session } = options;
   try {
     const cutoffMs = await buildTrees(options);
-    for (const [first, last] of await differingLeaves(options))
-      await exchange(options, first, last, cutoffMs);
+    for (const run of await differingLeaves(options)) await exchange(options, run, cutoffMs);
     return cutoffMs;
   } finally {
     local.endTree(session);
@@ -101,17 +100,15 @@ export async function runRepairSession(options: RepairSessionOptions): Promise<n
 
 async function exchange(
   options: RepairSessionOptions,
-  firstLeaf: number,
-  lastLeaf: number,
+  { first, last, isFill }: LeafRun,
   cutoffMs: number,
 ): Promise<void> {
-  const { local, remote, vnode, vnodes, pullOnly, statistics } = options;
-  const [firstHi, lastHi] = leafTokens(vnode, firstLeaf, lastLeaf, vnodes);
+  const { local, remote, vnode, vnodes, statistics } = options;
+  const [firstHi, lastHi] = leafTokens(vnode, first, last, vnodes);
   const range = { firstHi, lastHi };
   const ours = new Heads(options, local, range, true);
-  // A side with nothing takes everything: whole records at once, instead of one call for each.
-  const isWhole =
-    pullOnly && lastLeaf - firstLeaf > TREE_LEAVES / TREE_FANOUT && (await ours.peek()) === null;
+  // A side with nothing takes everything: whole records at once, instead of one call for each. It may hold what does not count.
+  const isWhole = isFill && (await ours.peek()) === null;
   const theirs = new Heads(options, remote, range, !isWhole);
   const moves = new Moves();
   for await (const group of tokenGroups(ours, theirs)) {
@@ -146,15 +143,24 @@ async function moveGroup(
     if (age === 0 || head === null || isPurgeable || (age > 0 && options.pullOnly)) continue;
     differing.push({ head, isFetch: age < 0, isWhole: isWhole && age < 0 });
   }
+  const now: (readonly [move: Move, outcomes: Head | null])[] = [];
   for (const move of differing) {
     const keyspace = keyspaceOf(move.head);
     const goesWithUser = differing.some(
       (other) => keyspaceOf(other.head) === KEYSPACE_USER && isBeside(other, move),
     );
     if (keyspace === KEYSPACE_PROMISES) await moves.later(() => transfer(options, move, null));
-    else if (keyspace !== KEYSPACE_OUTCOMES || !goesWithUser)
-      await moves.add(transfer(options, move, outcomesBeside(group, move)));
+    else if (keyspace !== KEYSPACE_OUTCOMES || !goesWithUser) now.push([move, outcomesBeside(group, move)]);
   }
+  if (now.length > 0) await moves.add(inTurn(options, now));
+}
+
+/** One after another: two of one key that are barred would contend at SERIAL. */
+async function inTurn(
+  options: RepairSessionOptions,
+  list: readonly (readonly [move: Move, outcomes: Head | null])[],
+): Promise<void> {
+  for (const [move, outcomes] of list) await transfer(options, move, outcomes);
 }
 
 /** Whether two moves are of one key and one direction. */

@@ -2,7 +2,7 @@
 import { limits } from '../base/limits.ts';
 import type { Replica } from './contract.ts';
 import { treeNodesOf, treeOf } from './repair-calls.ts';
-import { TREE_FANOUT, TREE_LEAF_LEVEL } from './repair-ranges.ts';
+import { leavesUnder, TREE_FANOUT, TREE_LEAF_LEVEL } from './repair-ranges.ts';
 import type { RepairSessionOptions } from './repair-session.ts';
 
 const HASH_BYTES = 8;
@@ -26,14 +26,22 @@ export async function buildTrees(options: RepairSessionOptions): Promise<number>
   return cutoffMs;
 }
 
-/** Runs of neighbouring leaves that differ, first to last. */
-export async function differingLeaves(
-  options: RepairSessionOptions,
-): Promise<[first: number, last: number][]> {
-  const { local, remote, session, vnode, statistics } = options;
+/** Neighbouring leaves that are dealt with together. */
+export interface LeafRun {
+  readonly first: number;
+  last: number;
+  /** This side holds nothing there that counts, and takes all from the other. */
+  readonly isFill: boolean;
+}
+
+/** Leaves that differ, in order. Where this side has nothing to compare, nothing is looked into further. */
+export async function differingLeaves(options: RepairSessionOptions): Promise<LeafRun[]> {
+  const { local, remote, session, vnode, statistics, pullOnly } = options;
+  const found: LeafRun[] = [];
   let indexes = [0];
-  for (let level = 0; ; level++) {
-    const differing: number[] = [];
+  for (let level = 0; level <= TREE_LEAF_LEVEL && indexes.length > 0; level++) {
+    const width = leavesUnder(level);
+    const deeper: number[] = [];
     for (let at = 0; at < indexes.length; at += limits.treeNodesPerRequestMax) {
       const some = indexes.slice(at, at + limits.treeNodesPerRequestMax);
       const request = { session, vnode, level, indexes: some };
@@ -42,28 +50,39 @@ export async function differingLeaves(
         treeNodesOf(options, remote, request),
       ]);
       statistics.bytesReceived += theirs.hashes.length;
-      for (const [i, index] of some.entries())
-        if (!sameHash(ours.hashes, theirs.hashes, i)) differing.push(index);
+      for (const [i, index] of some.entries()) {
+        if (compareHash(ours.hashes, theirs.hashes, i) === 0) continue;
+        const isFill = pullOnly && isEmptyHash(ours.hashes, i);
+        if (isFill || level === TREE_LEAF_LEVEL)
+          found.push({ first: index * width, last: (index + 1) * width - 1, isFill });
+        else for (let child = 0; child < TREE_FANOUT; child++) deeper.push(index * TREE_FANOUT + child);
+      }
     }
-    if (level === TREE_LEAF_LEVEL) return runsOf(differing);
-    indexes = differing.flatMap((index) =>
-      Array.from({ length: TREE_FANOUT }, (_, i) => index * TREE_FANOUT + i),
-    );
-    if (indexes.length === 0) return [];
+    indexes = deeper;
   }
+  return joined(found);
 }
 
-function sameHash(a: Uint8Array, b: Uint8Array, index: number): boolean {
-  for (let i = index * HASH_BYTES; i < (index + 1) * HASH_BYTES; i++) if (a[i] !== b[i]) return false;
-  return true;
+function compareHash(a: Uint8Array, b: Uint8Array, index: number): number {
+  const [start, end] = [index * HASH_BYTES, (index + 1) * HASH_BYTES];
+  return Buffer.compare(a.subarray(start, end), b.subarray(start, end));
+}
+function isEmptyHash(hashes: Uint8Array, index: number): boolean {
+  return hashes.subarray(index * HASH_BYTES, (index + 1) * HASH_BYTES).every((byte) => byte === 0);
 }
 
-function runsOf(leaves: readonly number[]): [number, number][] {
-  const runs: [number, number][] = [];
-  for (const leaf of leaves) {
-    const last = runs.at(-1);
-    if (last !== undefined && last[1] === leaf - 1) last[1] = leaf;
-    else runs.push([leaf, leaf]);
+/**
+ * Neighbours are gone through by one page after another. Leaves between that are equal are compared as well where they are few:
+ * their heads cost less than a request more to each side.
+ */
+function joined(runs: LeafRun[]): LeafRun[] {
+  const result: LeafRun[] = [];
+  for (const run of runs.sort((a, b) => a.first - b.first)) {
+    const before = result.at(-1);
+    const gap = before === undefined ? 0 : run.first - before.last - 1;
+    const isNear = gap === 0 || (!run.isFill && gap <= limits.repairLeafGapMax);
+    if (before !== undefined && before.isFill === run.isFill && isNear) before.last = run.last;
+    else result.push({ ...run });
   }
-  return runs;
+  return result;
 }

@@ -9,7 +9,13 @@ import {
 } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { vnodeOf } from '../../src/base/token.ts';
-import { type PrepareAnswer, type Replica, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
+import {
+  type Ballot,
+  type PrepareAnswer,
+  type Replica,
+  type WriteAnswer,
+  WriteMode,
+} from '../../src/cluster/contract.ts';
 import { withVersion } from '../../src/cluster/coordinator-records.ts';
 import {
   newRepairStatistics,
@@ -22,7 +28,8 @@ import { recordOf, viewOf, type Written } from './records.ts';
 export const START_MS = 1_700_000_000_000;
 const START_US = START_MS * 1000;
 export const GRACE_MS = 3_600_000;
-const NO_BYTES = new Uint8Array(0);
+/** In an encoded record; `withVersion` is for user records. */
+const KEYSPACE_AT = 7;
 
 /** Replicas of a ring of one vnode, or more, and the means of a session. */
 export class RepairHarness {
@@ -48,7 +55,17 @@ export class RepairHarness {
   /** What SERIAL does to a key whose replicas are all up: all promise, and what is newest is proposed again to all. */
   readonly settle: RepairSessionOptions['settle'] = async (key, tokenHi, tokenLo) => {
     this.settled.push(Buffer.from(key).toString('latin1'));
-    const ballot = { version: this.#ballot++, origin: 9 };
+    for (let attempt = 0; attempt < 10; attempt++) {
+      const ballot = { version: this.#ballot++, origin: 9 };
+      const beat = await this.#propose(key, tokenHi, tokenLo, ballot);
+      if (beat === 0) return;
+      this.#ballot = Math.max(this.#ballot, beat + 1);
+    }
+    throw new Error('ten ballots lost');
+  };
+
+  /** 0, or the version to beat. */
+  async #propose(key: Uint8Array, tokenHi: number, tokenLo: number, ballot: Ballot): Promise<number> {
     const deadlineMs = this.clock.nowMs() + 1000;
     const request = { tokenHi, tokenLo, key, ballot, deadlineMs };
     const promises = await Promise.all(
@@ -57,13 +74,14 @@ export class RepairHarness {
     let newest: Uint8Array | null = null;
     let outcomes: Uint8Array | null = null;
     for (const promise of promises) {
-      if (promise.status !== Status.OK) throw new Error(`no promise: status ${promise.status}`);
+      if (promise.status !== Status.OK) return promise.beat;
       newest = newer(newest, promise.record);
       outcomes = newer(outcomes, promise.outcomes);
     }
-    if (newest === null) return;
+    if (newest === null) return 0;
     const record = withVersion(newest, ballot.version, ballot.origin);
     const also = outcomes === null ? null : withVersion(outcomes, ballot.version, ballot.origin);
+    if (also !== null) also[KEYSPACE_AT] = KEYSPACE_OUTCOMES;
     for (const one of this.replicas) {
       const write = {
         record: record.slice(),
@@ -72,9 +90,10 @@ export class RepairHarness {
         deadlineMs,
       };
       const answer = await new Promise<WriteAnswer>((resolve) => one.write(write, resolve));
-      if (answer.status !== Status.OK) throw new Error(`not accepted: status ${answer.status}`);
+      if (answer.status !== Status.OK) return answer.beat;
     }
-  };
+    return 0;
+  }
 
   options(local: Replica, remote: Replica, over: Partial<RepairSessionOptions> = {}): RepairSessionOptions {
     return {
@@ -159,4 +178,3 @@ export function keyIn(vnode: number, vnodes: number, name: string): string {
     if (vnodeOf(viewOf(record).getUint32(8, true), vnodes) === vnode) return `${name}-${i}`;
   }
 }
-export { NO_BYTES };
