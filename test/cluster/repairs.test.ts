@@ -1,0 +1,287 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
+import { Random, systemSeed } from '../../src/base/random.ts';
+import { Status } from '../../src/base/status.ts';
+import { vnodeOf } from '../../src/base/token.ts';
+import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contract.ts';
+import { Repairs } from '../../src/cluster/repairs.ts';
+import { replicasOf } from '../../src/cluster/ring-lookup.ts';
+import type { RingMap } from '../../src/cluster/ring-map.ts';
+import { EventQueue } from './event-queue.ts';
+import { MemoryDocuments } from './gossip-network.ts';
+import { MemoryReplica } from './memory-replica.ts';
+import { viewOf } from './records.ts';
+import { diverge, GRACE_MS, START_MS, textOf } from './repair-harness.ts';
+
+const seed = systemSeed();
+const VNODES = 16;
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+
+const ringOf = (nodes: readonly NodeNumber[], over: Partial<RingMap> = {}): RingMap => ({
+  number: 1,
+  clusterName: 'test',
+  clusterId: '0'.repeat(32),
+  vnodes: VNODES,
+  replicas: 3,
+  members: nodes.map((number) => ({
+    number,
+    nodeId: number.toString(16).padStart(8, '0').padEnd(32, '0'),
+    address: `n${number}:1`,
+    url: '',
+    rack: 'r',
+    zone: '',
+    weight: 1,
+  })),
+  owners: Uint16Array.from({ length: VNODES }, (_, vnode) => vnode % nodes.length),
+  change: null,
+  ...over,
+});
+
+/** Nodes with replicas in memory, each with its repairs; time moves when told. */
+class Cluster {
+  nowMs = START_MS;
+  readonly queue = new EventQueue();
+  readonly replicas = new Map<NodeNumber, MemoryReplica>();
+  readonly purgeBefore = new Map<NodeNumber, Map<number, number>>();
+  readonly documents = new Map<NodeNumber, MemoryDocuments>();
+  readonly down = new Set<NodeNumber>();
+  readonly log: string[] = [];
+  ring: RingMap;
+  readonly random = new Random(seed);
+
+  constructor(nodes: readonly NodeNumber[], over: Partial<RingMap> = {}) {
+    this.ring = ringOf(nodes, over);
+    const clock = { nowMs: () => this.nowMs, nowUs: () => this.nowMs * 1000, monotonicMs: () => this.nowMs };
+    for (const node of nodes) {
+      const fault = (): number => (this.down.has(node) ? Status.UNAVAILABLE : Status.OK);
+      this.replicas.set(node, new MemoryReplica({ clock, vnodes: VNODES, gcGraceMs: GRACE_MS, fault }));
+      this.purgeBefore.set(node, new Map());
+      this.documents.set(node, new MemoryDocuments());
+    }
+  }
+  replica(node: NodeNumber): MemoryReplica {
+    const replica = this.replicas.get(node);
+    if (replica === undefined) throw new Error(`no node ${node}`);
+    return replica;
+  }
+  horizon(node: NodeNumber, vnode: number): number {
+    return this.purgeBefore.get(node)?.get(vnode) ?? Number.NaN;
+  }
+
+  start(node: NodeNumber, intervalMs = 0): Repairs {
+    const replica = this.replica(node);
+    const horizons = this.purgeBefore.get(node) as Map<number, number>;
+    const local: LocalReplica = Object.assign(Object.create(replica) as Replica, {
+      write: replica.write.bind(replica),
+      read: replica.read.bind(replica),
+      prepare: replica.prepare.bind(replica),
+      page: replica.page.bind(replica),
+      tree: replica.tree.bind(replica),
+      treeNodes: replica.treeNodes.bind(replica),
+      endTree: replica.endTree.bind(replica),
+      hint: replica.hint.bind(replica),
+      setPurgeBefore: (vnode: number, version: number) => void horizons.set(vnode, version),
+      resurrections: 0,
+    });
+    const clock = { nowMs: () => this.nowMs, nowUs: () => this.nowMs * 1000, monotonicMs: () => this.nowMs };
+    const repairs = new Repairs({
+      world: {
+        self: node,
+        clock,
+        random: new Random(this.random.uint32()),
+        documents: this.documents.get(node) as MemoryDocuments,
+        timers: {
+          after: (ms, run) => {
+            let isCancelled = false;
+            this.queue.add(this.nowMs + ms, () => !isCancelled && run());
+            return () => {
+              isCancelled = true;
+            };
+          },
+        },
+        network: {
+          send: () => false,
+          sendTo: () => false,
+          setAddress: () => undefined,
+          forget: () => undefined,
+        },
+        log: (_, message) => void this.log.push(message),
+      },
+      local,
+      replica: (other) => this.replica(other),
+      isUp: (other) => !this.down.has(other),
+      ring: () => this.ring,
+      settle: () => Promise.reject(new Error('nothing to settle')),
+      intervalMs,
+    });
+    repairs.onRing(this.ring);
+    repairs.start();
+    return repairs;
+  }
+
+  async advance(ms: number): Promise<void> {
+    const endMs = this.nowMs + ms;
+    for (let dueMs = this.queue.nextMs; dueMs <= endMs; dueMs = this.queue.nextMs) {
+      this.nowMs = Math.max(this.nowMs, dueMs);
+      this.queue.runNext();
+      // Sessions are made of promises alone, but for their pauses.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.nowMs = endMs;
+  }
+  async until(holds: () => boolean, msMax: number): Promise<boolean> {
+    for (const endMs = this.nowMs + msMax; !holds(); ) {
+      if (this.nowMs >= endMs) return false;
+      await this.advance(500);
+    }
+    return true;
+  }
+}
+
+const held = (cluster: Cluster, node: NodeNumber, vnode: number): string[] =>
+  textOf(cluster.replica(node)).filter(
+    (hex) => vnodeOf(viewOf(Buffer.from(hex, 'hex')).getUint32(8, true), VNODES) === vnode,
+  );
+const areSame = (cluster: Cluster, vnode: number): boolean => {
+  const all = replicasOf(cluster.ring, vnode).map((node) => held(cluster, node, vnode).join());
+  return all.every((one) => one === all[0]);
+};
+const everyVnode = Array.from({ length: VNODES }, (_, vnode) => vnode);
+
+describe(`the repairs of a node, seed ${seed},`, () => {
+  it('make all replicas the same on demand, and raise the horizon by what hints and clocks may delay', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    diverge(cluster.random, [...cluster.replicas.values()], 400, false);
+    const repairs = cluster.start(1);
+    expect(repairs.request(null)).toBe(VNODES);
+    const startMs = cluster.nowMs;
+    expect(await cluster.until(() => !repairs.running, 60_000)).toBe(true);
+    expect(everyVnode.filter((vnode) => !areSame(cluster, vnode))).toEqual([]);
+    for (const vnode of everyVnode) {
+      const latest = (cluster.nowMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+      const earliest = (startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+      expect(cluster.horizon(1, vnode)).toBeGreaterThanOrEqual(earliest);
+      expect(cluster.horizon(1, vnode)).toBeLessThanOrEqual(latest);
+    }
+    expect(repairs.done).toBe(VNODES);
+  });
+
+  it('raise no horizon while a replica is missing, and go on as soon as it is back', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    diverge(cluster.random, [...cluster.replicas.values()], 200, false);
+    cluster.down.add(3);
+    const repairs = cluster.start(1);
+    repairs.request([4]);
+    await cluster.advance(4 * limits.repairRetryIntervalMs);
+    expect([repairs.waiting, cluster.horizon(1, 4)]).toEqual([1, 0]);
+    // Those that are there are the same; and are not compared again and again.
+    expect(held(cluster, 1, 4)).toEqual(held(cluster, 2, 4));
+    expect(cluster.replica(2).requests.get('tree') ?? 0).toBeLessThan(60);
+    cluster.down.delete(3);
+    expect(await cluster.until(() => !repairs.running, 3 * limits.repairTickMs)).toBe(true);
+    expect(areSame(cluster, 4)).toBe(true);
+    expect(cluster.horizon(1, 4)).toBeGreaterThan(0);
+  });
+
+  it('raise no horizon while the ring changes', async () => {
+    const nodes = [1, 2, 3];
+    const { members, owners } = ringOf(nodes);
+    const change = { kind: 'reweigh', node: 1, by: 0, phase: 'copying', members, owners } as const;
+    const cluster = new Cluster(nodes, { change });
+    diverge(cluster.random, [...cluster.replicas.values()], 50, false);
+    const repairs = cluster.start(1);
+    repairs.request([2]);
+    expect(await cluster.until(() => !repairs.running, 10_000)).toBe(true);
+    expect(areSame(cluster, 2)).toBe(true);
+    expect(cluster.horizon(1, 2)).toBe(0);
+  });
+
+  it('remember what waits over a restart', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    cluster.down.add(2);
+    const first = cluster.start(1);
+    first.mark(7);
+    await cluster.advance(2 * limits.repairSaveMs);
+    first.stop();
+    cluster.down.delete(2);
+    diverge(cluster.random, [...cluster.replicas.values()], 100, false);
+    const again = cluster.start(1);
+    expect(again.waiting).toBe(1);
+    expect(await cluster.until(() => !again.running, 10_000)).toBe(true);
+    expect(areSame(cluster, 7)).toBe(true);
+  });
+
+  it('repair again what was marked while it was being repaired', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    const repairs = cluster.start(1);
+    repairs.mark(7);
+    let marks = 0;
+    const { tree } = MemoryReplica.prototype;
+    cluster.replica(2).tree = function again(this: MemoryReplica, ...args) {
+      if (marks++ === 0) repairs.mark(7);
+      return tree.apply(this, args);
+    };
+    expect(await cluster.until(() => !repairs.running, 10_000)).toBe(true);
+    expect(repairs.done).toBe(2);
+  });
+
+  it('ask for everything after the node was away longer than hints are kept, and for nothing after a short stop', async () => {
+    for (const [awayMs, waiting] of [
+      [limits.hintAgeMsMax + 2 * limits.repairAliveMs, VNODES],
+      [limits.hintAgeMsMax / 2, 0],
+    ] as const) {
+      const cluster = new Cluster([1, 2, 3]);
+      const first = cluster.start(1);
+      await cluster.advance(2 * limits.repairAliveMs);
+      first.stop();
+      cluster.nowMs += awayMs;
+      expect(cluster.start(1).waiting).toBe(waiting);
+    }
+  });
+
+  it('come round once in an interval, also where the node restarts every two hours', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    let done = 0;
+    const endMs = cluster.nowMs + 8 * DAY_MS;
+    while (cluster.nowMs < endMs) {
+      const repairs = cluster.start(1, 7 * DAY_MS);
+      await cluster.advance(2 * limits.repairAliveMs);
+      done += repairs.done;
+      repairs.stop();
+      cluster.nowMs += 2 * HOUR_MS;
+    }
+    expect(done).toBeGreaterThanOrEqual(VNODES);
+    expect(done).toBeLessThanOrEqual(2 * VNODES);
+  });
+
+  it('repair between others what a node marked that holds no replica of it', async () => {
+    const cluster = new Cluster([1, 2, 3, 4]);
+    const vnode = everyVnode.find((one) => !replicasOf(cluster.ring, one).includes(4)) as number;
+    diverge(
+      cluster.random,
+      [1, 2, 3].map((node) => cluster.replica(node)),
+      400,
+      false,
+    );
+    const repairs = cluster.start(4);
+    repairs.mark(vnode);
+    expect(await cluster.until(() => !repairs.running, 10_000)).toBe(true);
+    expect(areSame(cluster, vnode)).toBe(true);
+    expect(cluster.replica(4).all()).toEqual([]);
+    expect(cluster.horizon(4, vnode)).toBe(0);
+  });
+
+  it('end when the node stops, in the middle of a session', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    diverge(cluster.random, [...cluster.replicas.values()], 400, false);
+    const repairs = cluster.start(1);
+    repairs.request(null);
+    await cluster.advance(limits.repairTickMs - 1);
+    repairs.stop();
+    await cluster.advance(60_000);
+    const counts = [...cluster.replicas.values()].map(({ requests }) => requests.get('tree') ?? 0);
+    await cluster.advance(60_000);
+    expect([...cluster.replicas.values()].map(({ requests }) => requests.get('tree') ?? 0)).toEqual(counts);
+  });
+});
