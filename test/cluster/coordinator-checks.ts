@@ -109,10 +109,13 @@ export function passedOver(calls: readonly Call[]): string {
   }
   return '';
 }
-/** A plain write that was refused by some replicas and repeated above them may have been seen below its last version. */
+/**
+ * Of equal versions the higher origin comes later. A plain write that was refused by some replicas and repeated above them may have been
+ * seen below its last version.
+ */
 function deletedBetween(calls: readonly Call[], write: Call, cas: Call): boolean {
   return calls.some(
     ({ kind, outcome, version, called }) =>
-      kind === 'delete' && called < cas.returned && (outcome === 'unknown' || version > write.version),
+      kind === 'delete' && called < cas.returned && (outcome === 'unknown' || version >= write.version),
   );
 }
