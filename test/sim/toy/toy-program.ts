@@ -245,8 +245,8 @@ export class ToyProgram implements Program {
   /** Once more, above all that stood in the way, unless the deadline has passed. */
   #again(heard: readonly Heard[], deadlineMs: number, run: () => void, giveUp: () => void): void {
     for (const { beat, record } of heard) this.#clock.observe(Math.max(beat, versionOf(record)));
-    if (this.#host.clock.nowMs() > deadlineMs) return giveUp();
-    this.#host.life.after(1 + this.#host.random.below(RETRY_MS_MAX), run);
+    if (this.#host.clock.nowMs() > deadlineMs) giveUp();
+    else this.#host.life.after(1 + this.#host.random.below(RETRY_MS_MAX), run);
   }
 
   #needed(level: ConsistencyCode): number {
