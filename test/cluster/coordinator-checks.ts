@@ -98,6 +98,10 @@ export function passedOver(calls: readonly Call[]): string {
     for (const write of calls) {
       if (write.kind === 'get' || write.outcome !== 'ok' || write.sloppy || write === cas) continue;
       if (write.version <= cas.demanded || write.version >= cas.version) continue;
+      // The very write that was demanded, seen before it was proposed again under the version that it was answered with.
+      const isDemanded = ({ kind, version, value }: Call): boolean =>
+        kind !== 'delete' && version === cas.demanded && value !== null && value === write.value;
+      if (calls.some(isDemanded)) continue;
       if (write.kind === 'delete' && cas.demanded === 0) continue;
       if (cas.demanded === 0 && deletedBetween(calls, write, cas)) continue;
       return `a conditional write passes over another\n${show(write)}\n${show(cas)}\n${calls.map(show).join('\n')}`;
@@ -105,10 +109,13 @@ export function passedOver(calls: readonly Call[]): string {
   }
   return '';
 }
-/** A plain write that was refused by some replicas and repeated above them may have been seen below its last version. */
+/**
+ * Of equal versions the higher origin comes later. A plain write that was refused by some replicas and repeated above them may have been
+ * seen below its last version.
+ */
 function deletedBetween(calls: readonly Call[], write: Call, cas: Call): boolean {
   return calls.some(
     ({ kind, outcome, version, called }) =>
-      kind === 'delete' && called < cas.returned && (outcome === 'unknown' || version > write.version),
+      kind === 'delete' && called < cas.returned && (outcome === 'unknown' || version >= write.version),
   );
 }

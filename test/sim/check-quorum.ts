@@ -143,7 +143,8 @@ class KeyCheck {
   #canBeGone(read: Operation, version: number): boolean {
     return this.#writes.some((write) => {
       if (!mayHaveHappened(write) || write.invokedUs > read.endedUs) return false;
-      if (write.status === Status.OK && write.version < version && !this.#wasCarriedTo(write, version)) return false;
+      if (write.status === Status.OK && write.version < version && !this.#wasCarriedTo(write, version))
+        return false;
       if (write.kind === 'delete') return true;
       return write.expiresMs > 0 && write.expiresMs <= Math.max(read.invokedMs, read.endedMs) + CLOCK_READ_MS;
     });

@@ -81,7 +81,9 @@ const digests = new WeakMap<RingMap, string>();
 function digestOf(ring: RingMap): string {
   let digest = digests.get(ring);
   if (digest === undefined) {
-    digest = JSON.stringify(ring, (_, value: unknown) => (value instanceof Uint16Array ? [...value].join() : value));
+    digest = JSON.stringify(ring, (_, value: unknown) =>
+      value instanceof Uint16Array ? [...value].join() : value,
+    );
     digests.set(ring, digest);
   }
   return digest;

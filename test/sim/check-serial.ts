@@ -74,7 +74,11 @@ function write(attempts: readonly Operation[]): Step | null {
   if (first === undefined || attempts.every(({ status }) => status === Status.VERSION_MISMATCH)) return null;
   const succeeded = attempts.find(({ status }) => status === Status.OK);
   const kind =
-    first.condition === Condition.VERSION ? 'cas' : first.condition === Condition.EXISTS ? 'exists' : first.kind;
+    first.condition === Condition.VERSION
+      ? 'cas'
+      : first.condition === Condition.EXISTS
+        ? 'exists'
+        : first.kind;
   if (kind === 'scan') return null;
   return {
     client: first.client,

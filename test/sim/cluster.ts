@@ -21,7 +21,14 @@ export class Cluster {
     const index = this.machines.length;
     const clock = new SimClock(this.site.scheduler, skewMs, rate);
     const random = new Random(this.#random.uint32());
-    const machine = new Machine(this.site, `n${index + 1}`, `rack-${index % this.#racks}`, random, clock, role);
+    const machine = new Machine(
+      this.site,
+      `n${index + 1}`,
+      `rack-${index % this.#racks}`,
+      random,
+      clock,
+      role,
+    );
     this.machines.push(machine);
     return machine;
   }

@@ -3,8 +3,8 @@
  * The checkers read nothing else but this and what replicas hold at the end. Times are virtual microseconds.
  */
 import { createHash } from 'node:crypto';
-import { Consistency, type ConsistencyCode } from '../../src/cluster/contract.ts';
 import { statusName } from '../../src/base/status.ts';
+import { Consistency, type ConsistencyCode } from '../../src/cluster/contract.ts';
 import { Condition } from '../../src/shard/contract.ts';
 
 /** A record as a client sees it. */
@@ -81,20 +81,22 @@ export class History {
     const add = (atUs: number, text: string): void => void lines.push({ atUs, order: lines.length, text });
     for (const { atUs, text } of this.notes) add(atUs, `          ${text}`);
     for (const operation of this.operations) {
-      if (key !== null && operation.key !== key && !(operation.kind === 'scan' && key.startsWith(operation.key)))
+      if (
+        key !== null &&
+        operation.key !== key &&
+        !(operation.kind === 'scan' && key.startsWith(operation.key))
+      )
         continue;
-      add(operation.invokedUs, `#${operation.id} `.padEnd(8) + `> ${describeCall(operation)}`);
+      add(operation.invokedUs, `${`#${operation.id} `.padEnd(8)}> ${describeCall(operation)}`);
       if (Number.isFinite(operation.endedUs))
-        add(operation.endedUs, `#${operation.id} `.padEnd(8) + `< ${describeEnd(operation, key)}`);
+        add(operation.endedUs, `${`#${operation.id} `.padEnd(8)}< ${describeEnd(operation, key)}`);
     }
     lines.sort((a, b) => a.atUs - b.atUs || a.order - b.order);
     return lines.map(({ atUs, text }) => `${(atUs / 1000).toFixed(3).padStart(11)} ms  ${text}`);
   }
 }
 
-const levelNames = new Map<number, string>(
-  Object.entries(Consistency).map(([name, level]) => [level, name]),
-);
+const levelNames = new Map<number, string>(Object.entries(Consistency).map(([name, level]) => [level, name]));
 /** Versions are shown as what they lie behind the simulation's epoch: short enough to compare by eye. */
 export const showVersion = (version: number): string =>
   version === 0 ? '0' : `v${(version / 1000 - 1_700_000_000_000).toFixed(3)}`;

@@ -9,7 +9,7 @@ import type { History } from './history.ts';
 import { ProcessLife } from './process-life.ts';
 import type { Program, ProgramHost, Role, StartProgram, Tuning } from './program.ts';
 import type { Scheduler } from './scheduler.ts';
-import { SimClock } from './sim-clock.ts';
+import type { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
 import type { SimNetwork } from './sim-network.ts';
 

@@ -3,7 +3,8 @@ import { expiresMsAt, keyAt, recordBytesAt, valueAt, versionAt } from '../../src
 import type { Seen } from './history.ts';
 
 const decoder = new TextDecoder();
-const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const viewOf = (bytes: Uint8Array): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 function seenAt(view: DataView, bytes: Uint8Array, at: number): Seen {
   const value = decoder.decode(valueAt(view, bytes, at));

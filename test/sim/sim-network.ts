@@ -4,8 +4,9 @@
  *
  * A sender learns of a cut link as with TCP: not at once. Messages to it vanish, and only after a while are refused.
  */
-import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
+
 import type { Random } from '../../src/base/random.ts';
+import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
 import type { ProcessLife } from './process-life.ts';
 import type { Scheduler } from './scheduler.ts';
 

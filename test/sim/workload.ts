@@ -8,15 +8,15 @@
  *   expiring  QUORUM writes with an expiry
  *   loose     ONE, and sloppy QUORUM: no promise but that all replicas end up the same
  */
-import { Random } from '../../src/base/random.ts';
-import { hashToken, token } from '../../src/base/token.ts';
+import type { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
+import { hashToken, token } from '../../src/base/token.ts';
 import { Consistency, type ConsistencyCode } from '../../src/cluster/contract.ts';
 import { Condition } from '../../src/shard/contract.ts';
 import type { Cluster } from './cluster.ts';
 import type { Operation, Seen } from './history.ts';
 import type { Machine } from './machine.ts';
-import { seenOf, eachSeen } from './seen.ts';
+import { eachSeen, seenOf } from './seen.ts';
 
 export const KEY_KINDS = ['serial', 'quorum', 'mixed', 'expiring', 'loose'] as const;
 export type KeyKind = (typeof KEY_KINDS)[number];
@@ -81,7 +81,12 @@ export class Workload {
   }
 
   /** Reads a key, for the checks at the end. */
-  probe(machine: Machine, key: string, consistency: ConsistencyCode, done: (operation: Operation) => void): void {
+  probe(
+    machine: Machine,
+    key: string,
+    consistency: ConsistencyCode,
+    done: (operation: Operation) => void,
+  ): void {
     this.#ask(0, machine, { kind: 'get', key, consistency }, done);
   }
 
@@ -104,7 +109,13 @@ export class Workload {
       client.learn(operation);
       const again = this.#machineFor(client);
       const isUnknown = operation.status !== Status.OK && operation.status !== Status.VERSION_MISMATCH;
-      if (plan.once !== undefined && isUnknown && attempt < ATTEMPTS_MAX && again !== null && !this.#isEnded) {
+      if (
+        plan.once !== undefined &&
+        isUnknown &&
+        attempt < ATTEMPTS_MAX &&
+        again !== null &&
+        !this.#isEnded
+      ) {
         this.#run(client, again, plan, attempt + 1);
         return;
       }
@@ -158,7 +169,8 @@ export class Workload {
     if (dice < 50) return { kind: 'delete', key, consistency, ...once };
     if (dice < 60) return { kind: 'put', key, consistency, value: this.#newValue(), ...once };
     const expected = client.seen(key);
-    const write = dice < 90 ? ({ kind: 'put', value: this.#newValue() } as const) : ({ kind: 'delete' } as const);
+    const write =
+      dice < 90 ? ({ kind: 'put', value: this.#newValue() } as const) : ({ kind: 'delete' } as const);
     if (expected === undefined || random.chance(0.1))
       return { ...write, key, consistency, condition: Condition.EXISTS, ...once };
     return { ...write, key, consistency, condition: Condition.VERSION, expected, ...once };

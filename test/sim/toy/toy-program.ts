@@ -4,17 +4,17 @@
  */
 import { HybridClock } from '../../../src/base/clock.ts';
 import {
+  expiresMsAt,
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
+  flagsAt,
   isDeadAt,
-  keyAt,
   KEYSPACE_USER,
+  keyAt,
   type RecordFields,
   recordBytes,
   valueAt,
   writeRecord,
-  expiresMsAt,
-  flagsAt,
 } from '../../../src/base/record.ts';
 import { PeerStatus, Status } from '../../../src/base/status.ts';
 import { hashToken, token } from '../../../src/base/token.ts';
@@ -130,7 +130,12 @@ export class ToyProgram implements Program {
       this.#needed(request.consistency),
       (heard, isEnough) => {
         if (isEnough) return end(Status.OK, version);
-        this.#again(heard, request.deadlineMs, () => this.#plainWrite(request, end), () => end(Status.TIMEOUT, 0));
+        this.#again(
+          heard,
+          request.deadlineMs,
+          () => this.#plainWrite(request, end),
+          () => end(Status.TIMEOUT, 0),
+        );
       },
     );
   }
@@ -163,7 +168,11 @@ export class ToyProgram implements Program {
 
   // Paxos.
 
-  #serialRead(key: string, deadlineMs: number, end: (status: number, record: Uint8Array | null) => void): void {
+  #serialRead(
+    key: string,
+    deadlineMs: number,
+    end: (status: number, record: Uint8Array | null) => void,
+  ): void {
     const again = (heard: readonly Heard[]): void =>
       this.#again(
         heard,
@@ -236,8 +245,8 @@ export class ToyProgram implements Program {
   /** Once more, above all that stood in the way, unless the deadline has passed. */
   #again(heard: readonly Heard[], deadlineMs: number, run: () => void, giveUp: () => void): void {
     for (const { beat, record } of heard) this.#clock.observe(Math.max(beat, versionOf(record)));
-    if (this.#host.clock.nowMs() > deadlineMs) return giveUp();
-    this.#host.life.after(1 + this.#host.random.below(RETRY_MS_MAX), run);
+    if (this.#host.clock.nowMs() > deadlineMs) giveUp();
+    else this.#host.life.after(1 + this.#host.random.below(RETRY_MS_MAX), run);
   }
 
   #needed(level: ConsistencyCode): number {
@@ -312,12 +321,21 @@ export class ToyProgram implements Program {
       return;
     }
     this.#serve(message, ({ status, beat, record }) => {
-      const tell: Tell = { kind: 'tell', id: message.id, status, beat, record: record === null ? null : hex(record) };
+      const tell: Tell = {
+        kind: 'tell',
+        id: message.id,
+        status,
+        beat,
+        record: record === null ? null : hex(record),
+      };
       this.#network.send(from, Buffer.from(JSON.stringify(tell)));
     });
   }
 
-  #serve({ kind, key = '', record = '', mode = 1, version = 0, origin = 0 }: Ask, done: (answer: ToyAnswer) => void) {
+  #serve(
+    { kind, key = '', record = '', mode = 1, version = 0, origin = 0 }: Ask,
+    done: (answer: ToyAnswer) => void,
+  ) {
     if (kind === 'read') this.#replica.read(key, done);
     else if (kind === 'prepare') this.#replica.prepare(key, { version, origin }, done);
     else this.#replica.write(unhex(record), mode, done);

@@ -11,7 +11,7 @@ import {
   originAt,
   versionAt,
 } from '../../../src/base/record.ts';
-import { Status, PeerStatus } from '../../../src/base/status.ts';
+import { PeerStatus, Status } from '../../../src/base/status.ts';
 import { type Ballot, WriteMode, type WriteModeCode } from '../../../src/cluster/contract.ts';
 import type { File } from '../../../src/vfs/file-system.ts';
 import type { ProgramHost } from '../program.ts';
@@ -161,13 +161,16 @@ export class ToyReplica {
     while (this.#end + HEAD_BYTES <= bytes.length) {
       const length = view.getUint32(this.#end + CHECKSUM_BYTES, true);
       const next = this.#end + HEAD_BYTES + length;
-      if (next > bytes.length || !checksumMatches(bytes, this.#end + CHECKSUM_BYTES, next, bytes, this.#end)) break;
+      if (next > bytes.length || !checksumMatches(bytes, this.#end + CHECKSUM_BYTES, next, bytes, this.#end))
+        break;
       const payload = bytes.slice(this.#end + HEAD_BYTES, next);
       if (bytes[this.#end + CHECKSUM_BYTES + 4] === 0) {
         const cell = this.#cell(keyOf(payload));
         if (isNewer(payload, cell.record)) cell.record = payload;
       } else {
-        const { key, version, origin } = JSON.parse(Buffer.from(payload).toString()) as Ballot & { key: string };
+        const { key, version, origin } = JSON.parse(Buffer.from(payload).toString()) as Ballot & {
+          key: string;
+        };
         this.#cell(key).promise = { version, origin };
       }
       this.#end = next;
