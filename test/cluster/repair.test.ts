@@ -20,6 +20,7 @@ import { diverge, GRACE_MS, RepairHarness, START_MS, textOf, userRecords } from 
 const seed = systemSeed();
 const START_US = START_MS * 1000;
 const RUNS = 30;
+const LIVE = 2000;
 
 /** Passes requests on, and tells of each write first. */
 function watched(replica: MemoryReplica, onWrite: (request: ReplicaWrite) => void): Replica {
@@ -248,11 +249,25 @@ describe(`a repair session, seed ${seed},`, () => {
     a.load(tombstones);
     b.load(tombstones);
     harness.clock.advanceMs(2 * GRACE_MS);
-    a.load([recordOf({ key: 'live', version: harness.clock.nowUs(), value: 'x' })]);
+    // In enough leaves that heads of the tombstones are compared as well.
+    for (let i = 0; i < LIVE; i++)
+      a.load([recordOf({ key: `live${i}`, version: harness.clock.nowUs(), value: 'x' })]);
     b.raiseHorizon(0, harness.clock.nowMs());
     expect(b.purge()).toBe(50);
     const { statistics } = await harness.run(a, b);
-    expect([statistics.recordsSent, b.all().length]).toEqual([1, 1]);
+    expect(statistics.recordsCompared).toBeGreaterThan(LIVE);
+    expect([statistics.recordsSent, b.all().length]).toEqual([LIVE, LIVE]);
+  });
+
+  it('sends a deletion, however old, to who still holds what was deleted', async () => {
+    const harness = new RepairHarness(2);
+    const [a, b] = [harness.at(0), harness.at(1)];
+    a.load([recordOf({ key: 'k', version: START_US, tombstone: true })]);
+    b.load([recordOf({ key: 'k', version: START_US - 10, value: 'deleted' })]);
+    harness.clock.advanceMs(2 * GRACE_MS);
+    await harness.run(b, a);
+    expect(textOf(b)).toEqual(textOf(a));
+    expect(userRecords(b).map((record) => flagsAt(viewOf(record), 0))).toEqual([FLAG_TOMBSTONE]);
   });
 
   it('uses the later of both sides of what died long ago, and builds each tree once where it was known', async () => {

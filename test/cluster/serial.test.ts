@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { KEYSPACE_OUTCOMES } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
+import { hashToken, token } from '../../src/base/token.ts';
 import { type ClientWrite, type ClientWriteAnswer, Consistency } from '../../src/cluster/contract.ts';
 import { writeGroups } from '../../src/cluster/ring-lookup.ts';
 import { Condition } from '../../src/shard/contract.ts';
@@ -57,6 +58,34 @@ describe('SERIAL', () => {
     expect(read.version).toBeGreaterThan(20);
     for (const node of [1, 3]) expect(cluster.held(node, 'k')).toBe(`unfinished@${read.version}`);
     expect(cluster.world.node(1).coordinator.metrics.reproposals).toBe(1);
+  });
+  it('settles a key at every replica that is up, not at a quorum alone', () => {
+    for (const down of [0, 2]) {
+      const cluster = new Cluster();
+      for (const node of [1, 2]) cluster.put(node, 'k', 'new', 20);
+      cluster.put(3, 'k', 'old', 10);
+      // Its promise bars whatever a repair would bring to node 3.
+      expect(cluster.read('k', SERIAL).value).toBe('new');
+      expect(cluster.held(3, 'k')).toBe('old@10');
+      if (down !== 0) cluster.down(down);
+      let ok: boolean | null = null;
+      hashToken(Buffer.from('k'));
+      cluster.world.node(1).coordinator.settle(token.hi, token.lo, Buffer.from('k'), (done) => {
+        ok = done;
+      });
+      cluster.world.run(3000, () => ok !== null);
+      expect(ok).toBe(true);
+      expect(cluster.held(3, 'k')).toBe(cluster.held(1, 'k'));
+      expect(cluster.held(3, 'k')).toMatch(/^new@/);
+      // Nothing is proposed again where all agree.
+      const { accepts } = cluster.world.node(1).coordinator.metrics;
+      ok = null;
+      cluster.world.node(1).coordinator.settle(token.hi, token.lo, Buffer.from('k'), (done) => {
+        ok = done;
+      });
+      cluster.world.run(3000, () => ok !== null);
+      expect(cluster.world.node(1).coordinator.metrics.accepts).toBe(accepts);
+    }
   });
   it('meets a condition on a version that the record had before it was proposed again', () => {
     const cluster = new Cluster();

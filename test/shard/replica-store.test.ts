@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
-import { KEYSPACE_USER } from '../../src/base/record.ts';
+import { KEYSPACE_OUTCOMES, KEYSPACE_USER, valueAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import {
@@ -13,7 +13,7 @@ import {
 } from '../../src/cluster/contract.ts';
 import { ReplicaStore } from '../../src/shard/replica-store.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
-import { recordOf, type Written } from '../cluster/records.ts';
+import { recordOf, viewOf, type Written } from '../cluster/records.ts';
 import { FakeEngine } from './fake-engine.ts';
 
 const START_MS = 1_700_000_000_000;
@@ -96,6 +96,30 @@ describe(`the rule of a replica (seed ${seed})`, () => {
         expect({ ...(await ours), message: '' }, label).toEqual({ ...(await ask(reference)), message: '' });
       }
     }
+  });
+
+  it('keeps newer outcomes than those that come with a newer record', async () => {
+    const { store, engine } = newStore();
+    const merge = async (record: Uint8Array, also: Uint8Array | null): Promise<number> => {
+      const answer = new Promise<WriteAnswer>((resolve) =>
+        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
+      );
+      engine.commit();
+      engine.sync();
+      return (await answer).status;
+    };
+    const outcomes = (version: number): Uint8Array =>
+      recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
+    const heldOutcomes = async (): Promise<string> => {
+      const request = { ...placeOf('a'), keyspace: KEYSPACE_OUTCOMES, headOnly: false };
+      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
+      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
+    };
+    expect(await merge(recordOf({ key: 'a', version: 4, value: 'x' }), outcomes(4))).toBe(Status.OK);
+    expect(await merge(recordOf({ key: 'a', version: 5, value: 'y' }), outcomes(3))).toBe(Status.OK);
+    expect(await heldOutcomes()).toBe('o4');
+    expect(await merge(recordOf({ key: 'a', version: 6, value: 'z' }), outcomes(6))).toBe(Status.OK);
+    expect(await heldOutcomes()).toBe('o6');
   });
 
   it('answers nothing before it is durable, and says so where it never will be', async () => {
