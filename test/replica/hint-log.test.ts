@@ -117,7 +117,7 @@ describe(`hints on disk (seed ${seed})`, () => {
       }
   });
 
-  it('are refused where the disk is full or a sync fails, and go on in a new file', async () => {
+  it('are refused where a sync fails, and go on in a new file', async () => {
     const disk = newDisk();
     const hints = new Hints(disk);
     hints.add('before');
