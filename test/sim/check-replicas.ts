@@ -2,7 +2,15 @@
  * (d) What all members hold at the end: for each record, its replicas hold the very same bytes. And (g): never two rings
  * under one number.
  */
-import { KEYSPACE_PROMISES } from '../../src/base/record.ts';
+import {
+  expiresMsAt,
+  FLAG_TOMBSTONE,
+  flagsAt,
+  isDeadAt,
+  KEYSPACE_PROMISES,
+  originAt,
+  versionAt,
+} from '../../src/base/record.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
@@ -15,19 +23,28 @@ import { seenOf } from './seen.ts';
 const encoder = new TextEncoder();
 
 /** What each machine holds, by keyspace and key. */
-export type Holdings = ReadonlyMap<Machine, ReadonlyMap<string, HeldRecord>>;
+type Holdings = ReadonlyMap<Machine, ReadonlyMap<string, HeldRecord>>;
 
-export function collectHoldings(machines: readonly Machine[], done: (holdings: Holdings) => void): void {
-  const holdings = new Map<Machine, Map<string, HeldRecord>>();
-  for (const machine of machines)
-    machine.program?.dump((records) => {
-      holdings.set(machine, new Map(records.map((one) => [`${one.keyspace} ${one.key}`, one])));
-      if (holdings.size === machines.length) done(holdings);
-    });
+function collectHoldings(machines: readonly Machine[]): Holdings {
+  return new Map(
+    machines.map((machine) => [
+      machine,
+      new Map((machine.program?.dump() ?? []).map((one) => [`${one.keyspace} ${one.key}`, one])),
+    ]),
+  );
 }
 
-/** Where replicas differ. Promises are left out: they are a replica's own until a vnode moves. */
-export function compareReplicas(holdings: Holdings, ring: RingMap): Violation[] {
+/**
+ * Where replicas differ. Promises are left out: they are a replica's own until a vnode moves. So are records that died
+ * before `deadBeforeMs`: each replica drops them in its own time.
+ */
+export function compareReplicas(
+  machines: readonly Machine[],
+  ring: RingMap,
+  nowMs: number,
+  deadBeforeMs: number,
+): Violation[] {
+  const holdings = collectHoldings(machines);
   const names = new Set<string>();
   for (const held of holdings.values())
     for (const [name, { keyspace }] of held) if (keyspace !== KEYSPACE_PROMISES) names.add(name);
@@ -37,20 +54,24 @@ export function compareReplicas(holdings: Holdings, ring: RingMap): Violation[] 
     hashToken(encoder.encode(key));
     const homes = replicasOf(ring, vnodeOf(token.hi, ring.vnodes));
     const copies = [...holdings].filter(([{ number }]) => homes.includes(number));
-    const [first] = copies;
-    if (first === undefined) continue;
-    const record = first[1].get(name)?.record;
-    if (copies.every(([, held]) => isSame(held.get(name)?.record, record))) continue;
+    const states = copies.map(([, held]) => stateOf(held.get(name)?.record, nowMs, deadBeforeMs));
+    if (states.every((state) => state === states[0])) continue;
     const shown = copies.map(([machine, held]) => `${machine.name} ${show(held.get(name))}`).join(', ');
     found.push({ promise: 'd: all replicas become the same', key, what: `keyspace ${name[0]}: ${shown}` });
   }
   return found;
 }
 
-function isSame(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return Buffer.compare(a, b) === 0;
+/** Equal for records that are the same: byte by byte where they live, what has died by its version. */
+function stateOf(record: Uint8Array | undefined, nowMs: number, deadBeforeMs: number): string {
+  if (record === undefined) return 'nothing';
+  const view = new DataView(record.buffer, record.byteOffset, record.length);
+  if (!isDeadAt(view, 0, nowMs)) return Buffer.from(record).toString('latin1');
+  const isTombstone = (flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0;
+  const diedMs = isTombstone ? versionAt(view, 0) / 1000 : expiresMsAt(view, 0);
+  return diedMs < deadBeforeMs ? 'nothing' : `dead ${versionAt(view, 0)} ${originAt(view, 0)}`;
 }
+
 function show(held: HeldRecord | undefined): string {
   if (held === undefined) return 'nothing';
   const { value, version } = seenOf(held.record);

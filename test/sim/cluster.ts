@@ -39,6 +39,10 @@ export class Cluster {
   get present(): Machine[] {
     return this.machines.filter(({ state }) => state !== 'retired');
   }
+  /** Of those that are not gone for good. */
+  get addresses(): string[] {
+    return this.present.map(({ address }) => address);
+  }
   note(text: string): void {
     this.site.history.note(this.site.scheduler.nowUs, text);
   }
@@ -47,6 +51,7 @@ export class Cluster {
     this.site.network.mendAll();
     for (const machine of this.present) {
       machine.disk.slowness = 1;
+      machine.clock.synchronize();
       machine.resume();
       machine.start();
     }

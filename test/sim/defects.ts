@@ -1,4 +1,15 @@
 /** Deliberate defects: the simulator is believed because it finds each of them. */
+import { KEYSPACE_PROMISES } from '../../src/base/record.ts';
+import { Status } from '../../src/base/status.ts';
+import {
+  type NodeNumber,
+  type Replica,
+  type Timers,
+  type WriteAnswer,
+  WriteMode,
+} from '../../src/cluster/contract.ts';
+import { LOOKUP_ABSENT, type ShardEngine } from '../../src/engine/contract.ts';
+
 export const DEFECTS = [
   /** The commit log is not synced before a write is acknowledged. */
   'skip-fsync',
@@ -14,3 +25,64 @@ export const DEFECTS = [
 export type Defect = (typeof DEFECTS)[number];
 
 export const isDefect = (name: string): name is Defect => (DEFECTS as readonly string[]).includes(name);
+
+/** The same object with other methods. */
+function changed<T extends object>(original: T, methods: Partial<T>): T {
+  return new Proxy(original, {
+    get(target, name) {
+      const own = methods[name as keyof T];
+      if (own !== undefined) return own;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+/** A replica that forgets what it promised: no lookup finds a promise. */
+export function withoutPromises(engine: ShardEngine): ShardEngine {
+  return changed(engine, {
+    lookup: (keyspace, ...rest) =>
+      keyspace === KEYSPACE_PROMISES ? LOOKUP_ABSENT : engine.lookup(keyspace, ...rest),
+    lookupMemory: (keyspace, ...rest) =>
+      keyspace !== KEYSPACE_PROMISES && engine.lookupMemory(keyspace, ...rest),
+  });
+}
+
+const HINT_AFTER_MS = 20;
+const TAKEN: WriteAnswer = { status: Status.OK, beat: 0, barred: false, newer: null, message: '' };
+
+/** A node that does not answer at once gets a hint, which passes for its own answer. */
+export function hintedReplica(replica: Replica, node: NodeNumber, local: Replica, life: Timers): Replica {
+  return changed(replica, {
+    write: (request, done) => {
+      if (request.mode !== WriteMode.FRESH) {
+        replica.write(request, done);
+        return;
+      }
+      let isAnswered = false;
+      const end = (answer: WriteAnswer): void => {
+        if (!isAnswered) done(answer);
+        isAnswered = true;
+      };
+      const cancel = life.after(HINT_AFTER_MS, () =>
+        local.hint(node, { ...request, mode: WriteMode.MERGE }, end),
+      );
+      replica.write(request, (answer) => {
+        cancel();
+        end(answer);
+      });
+    },
+  });
+}
+
+/** Copies by read repair are said to have been taken. Hints and repairs are copies as well: only who asks tells them apart. */
+export function unrepairedReplica(replica: Replica, life: Timers): Replica {
+  return changed(replica, {
+    write: (request, done) => {
+      const isRepair =
+        request.mode === WriteMode.MERGE && new Error('who asks?').stack?.includes('coordinator-repair') === true;
+      if (isRepair) life.after(1, () => done(TAKEN));
+      else replica.write(request, done);
+    },
+  });
+}

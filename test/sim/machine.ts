@@ -24,7 +24,7 @@ export interface Site {
   readonly verbose: boolean;
 }
 
-export type MachineState = 'down' | 'starting' | 'running' | 'retired';
+export type MachineState = 'down' | 'running' | 'retired';
 
 export class Machine {
   readonly name: string;
@@ -59,7 +59,7 @@ export class Machine {
   }
   /** It answers clients. */
   get isServing(): boolean {
-    return this.state === 'running' && !this.isStopped;
+    return this.program !== null && this.program.isOpen && this.program.standing !== 'removed' && !this.isStopped;
   }
 
   start(): void {
@@ -67,7 +67,7 @@ export class Machine {
     const { scheduler, network, history, tuning, defect, startProgram } = this.#site;
     const life = new ProcessLife(scheduler, this.clock);
     this.#life = life;
-    this.state = 'starting';
+    this.state = 'running';
     const { name, address, rack, nodeId, number, clock, role } = this;
     const host: ProgramHost = {
       name,
@@ -87,17 +87,11 @@ export class Machine {
         if (life.isAlive && (level !== 'info' || this.#site.verbose))
           history.note(scheduler.nowUs, `${name} says (${level}): ${message}`);
       },
+      fail: (error) => {
+        if (life.isAlive) scheduler.fail(new Error(`${name} failed`, { cause: error }));
+      },
     };
-    startProgram(host).then(
-      (program) => {
-        if (!life.isAlive) return;
-        this.program = program;
-        this.state = 'running';
-      },
-      (error: unknown) => {
-        if (life.isAlive) scheduler.fail(new Error(`${name} did not start`, { cause: error }));
-      },
-    );
+    this.program = startProgram(host);
   }
 
   /** The power fails. */
@@ -105,9 +99,10 @@ export class Machine {
     this.#end();
     this.disk.powerCut();
   }
-  /** The power fails, and the disk is lost. */
-  wipe(): void {
+  /** The power fails, and the disk is lost: what starts there next is another node, in another role. */
+  wipe(role: Role): void {
     this.#end();
+    this.role = role;
     this.disk.wipe();
     this.#becomeAnother();
   }

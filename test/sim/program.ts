@@ -1,4 +1,4 @@
-/** What runs on a simulated machine, and what it is given: the cluster's node, or a toy in its place. */
+/** What runs on a simulated machine, and what it is given. */
 import type { Clock } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
 import type {
@@ -12,6 +12,8 @@ import type {
   NodeNumber,
 } from '../../src/cluster/contract.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
+import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
+import type { Standing } from '../../src/cluster/topology.ts';
 import type { FileSystem } from '../../src/vfs/file-system.ts';
 import type { Defect } from './defects.ts';
 import type { ProcessLife } from './process-life.ts';
@@ -20,8 +22,6 @@ import type { ProcessLife } from './process-life.ts';
 export interface Role {
   /** Addresses of nodes that are there already; none: this one makes the cluster. */
   readonly seeds: readonly string[];
-  /** Members of the first ring, where a program is told. */
-  readonly founders: readonly { readonly number: NodeNumber; readonly address: string }[];
   /** Takes the place of this one, whose disk is lost; 0 of none. */
   readonly replaces: NodeNumber;
 }
@@ -42,6 +42,8 @@ export interface ProgramHost {
   readonly defect: Defect | null;
   attach(onMessage: (from: NodeNumber, message: Uint8Array) => void): Network;
   log(level: 'info' | 'warn' | 'error', message: string): void;
+  /** Ends the simulation: what must never happen has happened. */
+  fail(error: unknown): void;
 }
 
 /** What is the same on all machines of a simulation. */
@@ -49,7 +51,7 @@ export interface Tuning {
   readonly vnodes: number;
   readonly replicas: number;
   readonly gcGraceMs: number;
-  readonly repair: boolean;
+  readonly repairIntervalMs: number;
 }
 
 /** What a replica holds of one key, as it holds it. */
@@ -62,13 +64,27 @@ export interface HeldRecord {
 export interface Program {
   /** The ring that it goes by; null where it has none yet. */
   readonly ring: RingMap | null;
+  readonly standing: Standing;
+  /** Knows a ring and answers clients. */
+  readonly isOpen: boolean;
+  /** Bytes of hints that it keeps, and vnodes that wait for repair. */
+  readonly hintBytes: number;
+  readonly repairsWaiting: number;
+  /** Deleted records that came back and were refused. */
+  readonly resurrections: number;
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void;
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void;
   scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void;
+  /** Begins a change of the ring; rejects where that makes no sense or cannot be agreed on. */
+  change(operation: TopologyOperation): Promise<unknown>;
+  /** Repairs all that it holds. */
+  repair(): void;
+  /** Makes one table of all tables. */
+  compact(): Promise<void>;
   /** Everything on this node in order of (token, keyspace, key), dead records included. */
-  dump(done: (records: readonly HeldRecord[]) => void): void;
+  dump(): readonly HeldRecord[];
   /** Ends in an orderly way. */
   stop(): Promise<void>;
 }
 
-export type StartProgram = (host: ProgramHost) => Promise<Program>;
+export type StartProgram = (host: ProgramHost) => Program;

@@ -11,6 +11,7 @@ import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from '../../src/base/c
 import { CorruptionError } from '../../src/base/errors.ts';
 import type { Documents } from '../../src/cluster/contract.ts';
 import type { FileSystem } from '../../src/vfs/file-system.ts';
+import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 
 const TEMPORARY = '.tmp';
 
@@ -87,4 +88,17 @@ export class SimDocuments implements Documents {
       throw new CorruptionError(path, 0, 'the document fails its checksum');
     return image.slice(CHECKSUM_BYTES);
   }
+}
+
+/** A document that is on the disk before the node starts for the first time. */
+export function placeDocument(
+  files: SimulatedFileSystem,
+  directory: string,
+  name: string,
+  content: Uint8Array,
+): void {
+  const image = new Uint8Array(CHECKSUM_BYTES + content.length);
+  image.set(content, CHECKSUM_BYTES);
+  writeChecksum(image, CHECKSUM_BYTES, image.length, image, 0);
+  files.place(join(directory, name), image);
 }

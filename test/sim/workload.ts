@@ -27,6 +27,9 @@ export interface WorkloadOptions {
   readonly keysPerKind: number;
   readonly kinds: readonly KeyKind[];
   readonly thinkUsMean: number;
+  /** A client rests now and then, so that all of it lasts as long as faults do. */
+  readonly restChance: number;
+  readonly restUsMean: number;
   readonly deadlineMs: number;
 }
 
@@ -93,7 +96,9 @@ export class Workload {
   #next(client: ClientState): void {
     const { scheduler } = this.#cluster.site;
     if (this.#isEnded || this.#begun >= this.#options.operations) return;
-    const us = -Math.log(1 - this.#random.below(1000) / 1000) * this.#options.thinkUsMean;
+    const { thinkUsMean, restChance, restUsMean } = this.#options;
+    const meanUs = this.#random.chance(restChance) ? restUsMean : thinkUsMean;
+    const us = -Math.log(1 - this.#random.below(1000) / 1000) * meanUs;
     scheduler.after(us, () => {
       if (this.#isEnded || this.#begun >= this.#options.operations) return;
       const machine = this.#machineFor(client);

@@ -1,0 +1,52 @@
+/**
+ * Limits of the store as a simulation sets them, by chance: what takes hours there takes seconds here, and what is rare
+ * there for want of room is common here. They belong to the thread: one simulation at a time.
+ *
+ * What relations they must keep is said beside each; src/base/limits.ts checks its own only when it loads.
+ */
+import { limits } from '../../src/base/limits.ts';
+import type { Random } from '../../src/base/random.ts';
+
+type Limits = { -readonly [Name in keyof typeof limits]: number };
+const settable: Limits = limits;
+const defaults: Readonly<Limits> = { ...limits };
+
+/** How far any clock of a simulation may be off: either nothing is purged, or clocks differ by less than the margins below. */
+export interface Knobs {
+  readonly gcGraceMs: number;
+  readonly skewMsMax: number;
+  readonly purges: boolean;
+}
+
+const NEVER_MS = 864_000_000;
+
+export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
+  Object.assign(settable, defaults);
+  settable.hintSegmentBytes = random.pick([300, 2000, defaults.hintSegmentBytes]);
+  // A few hints, beyond which vnodes are marked for repair.
+  if (random.chance(0.15)) settable.hintBytesMax = 1500;
+  settable.hintReplayBatchBytes = random.pick([200, 2000, defaults.hintReplayBatchBytes]);
+  settable.treeSliceRecords = random.pick([1, 10, defaults.treeSliceRecords]);
+  settable.repairPageRecordsMax = random.pick([2, 20, defaults.repairPageRecordsMax]);
+  settable.readRepairPerMille = random.pick([0, 20, 500]);
+  settable.versionCeilingUs = random.pick([200_000, defaults.versionCeilingUs]);
+  settable.repairSaveMs = 2000;
+  settable.repairAliveMs = 3000;
+  settable.repairRetryIntervalMs = 15_000;
+  settable.pullRetryMsMax = 5000;
+  settable.joinRetryMsMax = 5000;
+  const purges = mustPurge || random.chance(0.6);
+  if (!purges) return { gcGraceMs: NEVER_MS, skewMsMax: random.pick([0, 500, 100_000]), purges };
+  // Above repairAliveMs, which a crash hides.
+  settable.hintAgeMsMax = 8000;
+  // Above what two clocks differ by, and the longest time that a message is under way.
+  settable.repairHorizonMarginMs = 6000;
+  // Above what two clocks differ by, and well below gc_grace.
+  settable.repairCutoffMarginMs = 2500;
+  return { gcGraceMs: random.pick([6000, 12_000]), skewMsMax: random.pick([0, 500, 1000]), purges };
+}
+
+/** Everything as the store has it. */
+export function resetKnobs(): void {
+  Object.assign(settable, defaults);
+}

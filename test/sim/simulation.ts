@@ -1,0 +1,324 @@
+/**
+ * One simulation from one seed: a cluster, clients, faults; then everything heals, and what clients were told and what
+ * replicas hold is judged. The same seed and defect give the same history, byte for byte.
+ */
+import { Random } from '../../src/base/random.ts';
+import { Status } from '../../src/base/status.ts';
+import { Consistency } from '../../src/cluster/contract.ts';
+import { firstRing } from '../../src/cluster/ring-change.ts';
+import { encodeRing } from '../../src/cluster/ring-codec.ts';
+import { checkQuorum, type Violation } from './check-quorum.ts';
+import { compareReplicas, RingWatch } from './check-replicas.ts';
+import { checkSerial } from './check-serial.ts';
+import { Cluster } from './cluster.ts';
+import type { Defect } from './defects.ts';
+import { History } from './history.ts';
+import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
+import type { Machine } from './machine.ts';
+import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
+import { NodeProgram } from './node-program.ts';
+import { Scheduler } from './scheduler.ts';
+import { placeDocument } from './sim-documents.ts';
+import { EPOCH_MS } from './sim-clock.ts';
+import { CALM, type NetworkProfile, SimNetwork } from './sim-network.ts';
+import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
+
+const SECOND_US = 1_000_000;
+/** By then a cluster that is left alone has started, and one whose faults have ended agrees about everything. */
+const STARTED_US = 120 * SECOND_US;
+const CONVERGED_US = 900 * SECOND_US;
+const RING_LOOK_US = 20_000;
+const PROBE_TRIES_MAX = 20;
+const MACHINES_MAX = 6;
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly defect?: Defect | null;
+  readonly verbose?: boolean;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly violations: readonly Violation[];
+  readonly history: History;
+  readonly setting: string;
+  readonly stats: {
+    readonly events: number;
+    readonly virtualMs: number;
+    readonly operations: number;
+    readonly acknowledged: number;
+    readonly messages: number;
+    readonly rings: number;
+    readonly convergedMs: number;
+    readonly resurrections: number;
+  };
+}
+
+export async function simulate({ seed, defect = null, verbose = false }: SimulationOptions): Promise<SimulationResult> {
+  const simulation = new Simulation(seed, defect, verbose);
+  try {
+    return await simulation.run();
+  } finally {
+    resetKnobs();
+  }
+}
+
+class Simulation {
+  readonly #seed: number;
+  readonly #random: Random;
+  readonly #defect: Defect | null;
+  readonly #scheduler = new Scheduler();
+  readonly #history = new History();
+  readonly #network: SimNetwork;
+  readonly #cluster: Cluster;
+  readonly #workload: Workload;
+  readonly #nemesis: Nemesis;
+  readonly #rings = new RingWatch();
+  readonly #knobs: Knobs;
+  readonly #machines: number;
+  readonly #faults: readonly FaultName[];
+  readonly #isFounded: boolean;
+  readonly #replicas: number;
+  readonly #vnodes: number;
+  #convergedMs = 0;
+
+  constructor(seed: number, defect: Defect | null, verbose: boolean) {
+    const random = new Random(seed);
+    this.#seed = seed;
+    this.#random = random;
+    this.#defect = defect;
+    this.#knobs = turnKnobs(random, defect === 'purge-early');
+    this.#network = new SimNetwork(this.#scheduler, new Random(random.uint32()), networkOf(random));
+    this.#replicas = random.pick([3, 3, 3, 2, 5]);
+    this.#machines = Math.max(this.#replicas, random.pick([3, 3, 4, 5]));
+    this.#vnodes = random.pick([1, 4, 16]);
+    this.#isFounded = random.chance(0.8);
+    const tuning = {
+      vnodes: this.#vnodes,
+      replicas: this.#replicas,
+      gcGraceMs: this.#knobs.gcGraceMs,
+      repairIntervalMs: random.pick([10_000, 30_000]),
+    };
+    this.#cluster = new Cluster(
+      {
+        scheduler: this.#scheduler,
+        network: this.#network,
+        history: this.#history,
+        tuning,
+        defect,
+        startProgram: (host) => new NodeProgram(host),
+        verbose,
+      },
+      new Random(random.uint32()),
+      random.between(1, 3),
+    );
+    this.#workload = new Workload(this.#cluster, new Random(random.uint32()), {
+      clients: random.between(2, 6),
+      operations: random.pick([100, 250, 400]),
+      keysPerKind: random.pick([1, 2]),
+      kinds: kindsOf(random, defect),
+      thinkUsMean: random.pick([2000, 20_000, 100_000]),
+      restChance: random.pick([0.02, 0.1]),
+      restUsMean: random.pick([1, 5]) * SECOND_US,
+      deadlineMs: random.pick([300, 1000, 5000]),
+    });
+    this.#faults = FAULTS.filter((fault) => random.chance(fault === 'wipe' ? 0.2 : 0.4));
+    this.#nemesis = new Nemesis(this.#cluster, new Random(random.uint32()), {
+      faults: this.#faults,
+      meanUs: random.pick([0.3, 1, 4]) * SECOND_US,
+      skewMsMax: this.#knobs.skewMsMax,
+      machinesMax: MACHINES_MAX,
+      replicas: this.#replicas,
+    });
+  }
+
+  async run(): Promise<SimulationResult> {
+    this.#found();
+    this.#watchRings();
+    const violations: Violation[] = [];
+    if (!(await this.#until(() => this.#isWhole(), STARTED_US)))
+      return this.#result([this.#late('the cluster starts', STARTED_US)]);
+    this.#history.note(this.#scheduler.nowUs, 'the cluster has started');
+    const periodUs = this.#random.pick([10, 30, 60]) * SECOND_US;
+    this.#nemesis.start();
+    this.#workload.start();
+    await this.#until(() => this.#workload.isDone, periodUs);
+    this.#workload.end();
+    this.#nemesis.end();
+    this.#history.note(this.#scheduler.nowUs, 'all faults end');
+    this.#cluster.heal();
+    const healedUs = this.#scheduler.nowUs;
+    await this.#until(() => this.#workload.isDone, 60 * SECOND_US);
+    if (await this.#converge()) {
+      this.#convergedMs = (this.#scheduler.nowUs - healedUs) / 1000;
+      await this.#probe();
+      const members = this.#members();
+      const ring = members[0]?.program?.ring;
+      const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
+      if (ring !== null && ring !== undefined)
+        violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.gcGraceMs));
+    } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
+    violations.push(...this.#rings.violations, ...checkQuorum(this.#history));
+    violations.push(...checkSerial(this.#history, (key) => key.startsWith('serial-')));
+    return this.#result(violations);
+  }
+
+  // ------------------------------------------------------------------------------------------------- phases
+
+  /** Machines with their first ring on their disks, or which join one by one. */
+  #found(): void {
+    const addresses = Array.from({ length: this.#machines }, (_, i) => `n${i + 1}:7000`);
+    for (let i = 0; i < this.#machines; i++) {
+      const seeds = this.#isFounded ? addresses : i === 0 ? [] : addresses.slice(0, i);
+      const max = this.#knobs.skewMsMax;
+      this.#cluster.add({ seeds, replaces: 0 }, this.#random.between(-max, max), 1);
+    }
+    const { machines } = this.#cluster;
+    if (this.#isFounded) {
+      const shape = { clusterName: 'sim', clusterId: '5'.repeat(32), vnodes: this.#vnodes, replicas: this.#replicas };
+      const members = machines.map(({ number, nodeId, address, rack }) => ({
+        number,
+        nodeId,
+        address,
+        url: '',
+        rack,
+        zone: '',
+        weight: 1,
+      }));
+      const ring = encodeRing(firstRing(shape, members));
+      for (const { disk } of machines) placeDocument(disk.used, '/data/cluster', 'ring', ring);
+    }
+    for (const machine of machines) machine.start();
+  }
+
+  /** All that were there at first are members, and see each other. */
+  #isWhole(): boolean {
+    const { machines } = this.#cluster;
+    return machines.every(({ program }) => {
+      const ring = program?.ring;
+      return (
+        program?.isOpen === true &&
+        ring !== null &&
+        ring !== undefined &&
+        ring.change === null &&
+        ring.members.length === machines.length
+      );
+    });
+  }
+
+  #watchRings(): void {
+    for (const machine of this.#cluster.machines) this.#rings.look(machine);
+    this.#scheduler.after(RING_LOOK_US, () => this.#watchRings());
+  }
+
+  /** Until all members have one ring, repaired all that they hold, and keep no hints. */
+  async #converge(): Promise<boolean> {
+    const endUs = this.#scheduler.nowUs + CONVERGED_US;
+    const left = (): number => endUs - this.#scheduler.nowUs;
+    const isAgreed = (): boolean => {
+      this.#retireRemoved();
+      const members = this.#members();
+      const ring = members[0]?.program?.ring;
+      if (ring === null || ring === undefined || ring.change !== null) return false;
+      return (
+        ring.members.length === members.length &&
+        members.every(({ program }) => program?.isOpen === true && program.ring?.number === ring.number)
+      );
+    };
+    const isQuiet = (): boolean =>
+      isAgreed() &&
+      this.#members().every(({ program }) => program?.hintBytes === 0 && program.repairsWaiting === 0);
+    if (!(await this.#until(isAgreed, left()))) return false;
+    // Hints first: a repair that starts before them would have to see them twice.
+    if (!(await this.#until(isQuiet, left()))) return false;
+    for (const { program } of this.#members()) program?.repair();
+    return await this.#until(isQuiet, left());
+  }
+
+  #members(): Machine[] {
+    return this.#cluster.present.filter(({ program }) => program?.standing === 'member');
+  }
+  #retireRemoved(): void {
+    for (const machine of this.#cluster.present)
+      if (machine.program?.standing === 'removed') machine.retire();
+  }
+
+  /** Reads every key once more, from any member. */
+  async #probe(): Promise<void> {
+    for (const key of this.#workload.keys) {
+      const level = key.startsWith('serial-') ? Consistency.SERIAL : Consistency.QUORUM;
+      for (let tries = 0, isAnswered = false; !isAnswered; tries++) {
+        if (tries === PROBE_TRIES_MAX) throw new Error(`${key} cannot be read after all faults have ended`);
+        let isOver = false;
+        this.#workload.probe(this.#random.pick(this.#members()), key, level, ({ status }) => {
+          isAnswered = status === Status.OK;
+          isOver = true;
+        });
+        await this.#until(() => isOver, 60 * SECOND_US);
+      }
+    }
+  }
+
+  async #until(isDone: () => boolean, us: number): Promise<boolean> {
+    await this.#scheduler.run(this.#scheduler.nowUs + us, isDone);
+    return isDone();
+  }
+
+  // ------------------------------------------------------------------------------------------------- result
+
+  #late(what: string, us: number): Violation {
+    const state = this.#cluster.present
+      .map(({ name, state: machineState, program }) => {
+        const ring = program?.ring;
+        return (
+          `${name} ${machineState} ${program?.standing} ring ${ring?.number} ${ring?.change?.phase ?? ''} ` +
+          `hints ${program?.hintBytes} repairs ${program?.repairsWaiting}`
+        );
+      })
+      .join('; ');
+    return { promise: `h: ${what} within ${us / SECOND_US} s`, key: '', what: state };
+  }
+
+  #result(violations: readonly Violation[]): SimulationResult {
+    const { operations } = this.#history;
+    const ring = this.#members()[0]?.program?.ring;
+    return {
+      seed: this.#seed,
+      violations,
+      history: this.#history,
+      setting:
+        `${this.#machines} machines${this.#isFounded ? '' : ' that join'}, ${this.#replicas} replicas, ${this.#vnodes} vnodes, ` +
+        `clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
+        `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}`,
+      stats: {
+        events: this.#scheduler.events,
+        virtualMs: this.#scheduler.nowUs / 1000,
+        operations: operations.length,
+        acknowledged: operations.filter(({ status }) => status === Status.OK).length,
+        messages: this.#network.stats.sent,
+        rings: ring?.number ?? 0,
+        convergedMs: this.#convergedMs,
+        resurrections: this.#cluster.present.reduce((sum, { program }) => sum + (program?.resurrections ?? 0), 0),
+      },
+    };
+  }
+}
+
+function networkOf(random: Random): NetworkProfile {
+  const isCalm = random.chance(0.2);
+  if (isCalm) return CALM;
+  return {
+    delayUsMin: 100,
+    delayUsMean: random.pick([300, 5000, 50_000]),
+    lossChance: random.pick([0, 0, 0.01, 0.1]),
+    duplicateChance: random.pick([0, 0.01, 0.1]),
+    stragglerChance: random.pick([0, 0.01, 0.05]),
+    stragglerUsMax: random.pick([100_000, 2 * SECOND_US]),
+  };
+}
+
+function kindsOf(random: Random, defect: Defect | null): readonly KeyKind[] {
+  if (defect !== null) return KEY_KINDS;
+  const kinds = KEY_KINDS.filter(() => random.chance(0.6));
+  return kinds.length === 0 ? KEY_KINDS : kinds;
+}
