@@ -149,6 +149,15 @@ export class SimulatedFileSystem implements FileSystem {
 
   // Asynchronous calls, outside the automatic mode.
 
+  /** The disk as the next process finds it, after this one has ended without its calls having come back: none is done. */
+  afterProcess(): SimulatedFileSystem {
+    const after = new SimulatedFileSystem({ seed: this.#random.uint32(), capacityBytes: this.capacityBytes });
+    after.openFilesMax = this.openFilesMax;
+    after.#names = this.#names;
+    after.#used = this.#used;
+    return after;
+  }
+
   /** Calls that have not come back. */
   get waiting(): number {
     return this.#calls.waiting;

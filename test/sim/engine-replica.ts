@@ -49,6 +49,7 @@ export class EngineReplica implements LocalReplica, EngineListener {
   #store: ReplicaStore | null = null;
   #trees: ReplicaTrees | null = null;
   #isCommitDue = false;
+  #isClosed = false;
   resurrections = 0;
 
   constructor(host: ProgramHost, hints: HintStore) {
@@ -108,7 +109,7 @@ export class EngineReplica implements LocalReplica, EngineListener {
         this.#isCommitDue = true;
         life.after(RING_MS, () => {
           this.#isCommitDue = false;
-          engine.commit();
+          if (!this.#isClosed) engine.commit();
         });
       },
     });
@@ -124,6 +125,7 @@ export class EngineReplica implements LocalReplica, EngineListener {
     return present(this.#engine);
   }
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.engine.close();
   }
 
@@ -175,7 +177,7 @@ export class EngineReplica implements LocalReplica, EngineListener {
     this.#call((answer: (value: TreeNodesAnswer) => void) => answer(present(this.#trees).nodes(request)), done);
   }
   endTree(session: number): void {
-    this.#host.life.after(RING_MS, () => present(this.#trees).end(session));
+    this.#call(() => present(this.#trees).end(session), () => undefined);
   }
   hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     this.#hints.add(target, request, done);
@@ -187,7 +189,10 @@ export class EngineReplica implements LocalReplica, EngineListener {
 
   #call<A>(run: (answer: (value: A) => void) => void, done: (value: A) => void): void {
     const { life } = this.#host;
-    life.after(RING_MS, () => run((value) => void life.after(RING_MS, () => done(value))));
+    life.after(RING_MS, () => {
+      // Of a thread that has ended nobody hears.
+      if (!this.#isClosed) run((value) => void life.after(RING_MS, () => done(value)));
+    });
   }
 
   // ------------------------------------------------------------------------------------------------ engine

@@ -82,7 +82,7 @@ export class Machine {
       role,
       tuning,
       defect,
-      attach: (onMessage) => network.attach(number, address, life, onMessage),
+      attach: (hears) => network.attach(number, address, life, hears),
       log: (level, message) => {
         if (life.isAlive && (level !== 'info' || this.#site.verbose))
           history.note(scheduler.nowUs, `${name} says (${level}): ${message}`);
@@ -115,6 +115,7 @@ export class Machine {
       () => {
         if (!life.isAlive) return;
         this.#end();
+        this.disk.processEnded();
         done();
       },
       (error: unknown) => {

@@ -53,7 +53,12 @@ export class NodeProgram implements Program {
     nextGeneration({ documents, clock });
     this.#hints = new HintLog(fs, '/data', clock, (level, message) => host.log(level, message));
     this.#replica = new EngineReplica(host, this.#hints);
-    const network = host.attach((from, message) => this.#receive(from, message));
+    const network = host.attach({
+      onMessage: (from, message) => this.#receive(from, message),
+      onDisconnected: (node) => {
+        if (this.#isEngineOpen) this.#node.onDisconnected(node);
+      },
+    });
     const options: ClusterNodeOptions = {
       world: {
         self,
@@ -134,7 +139,10 @@ export class NodeProgram implements Program {
   async stop(): Promise<void> {
     this.#node.stop();
     this.#hints.close();
-    if (this.#isEngineOpen) await this.#replica.close();
+    // What comes now is left without an answer, as by a thread that has ended.
+    const wasOpen = this.#isEngineOpen;
+    this.#isEngineOpen = false;
+    if (wasOpen) await this.#replica.close();
   }
 
   #receive(from: NodeNumber, message: Uint8Array): void {

@@ -17,6 +17,7 @@ import type { Standing } from '../../src/cluster/topology.ts';
 import type { FileSystem } from '../../src/vfs/file-system.ts';
 import type { Defect } from './defects.ts';
 import type { ProcessLife } from './process-life.ts';
+import type { NetworkListener } from './sim-network.ts';
 
 /** How a program begins: what an operator would tell it. */
 export interface Role {
@@ -40,7 +41,7 @@ export interface ProgramHost {
   readonly role: Role;
   readonly tuning: Tuning;
   readonly defect: Defect | null;
-  attach(onMessage: (from: NodeNumber, message: Uint8Array) => void): Network;
+  attach(hears: NetworkListener): Network;
   log(level: 'info' | 'warn' | 'error', message: string): void;
   /** Ends the simulation: what must never happen has happened. */
   fail(error: unknown): void;

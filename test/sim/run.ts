@@ -1,14 +1,146 @@
-/** placeholder */
-import { simulate } from './simulation.ts';
-const seed = Number(process.argv[2]);
-const count = Number(process.argv[3] ?? 1);
-process.on('unhandledRejection', (e) => { console.error('unhandled', e); process.exit(3); });
-for (let s = seed; s < seed + count; s++) {
-  const t = performance.now();
-  try {
-    const r = await simulate({ seed: s, verbose: process.argv[4] === 'v', defect: (process.argv[5] ?? null) as never });
-    console.log(s, r.violations.length, Math.round(performance.now() - t), 'ms', JSON.stringify(r.stats), r.setting, r.history.hash());
-    if (process.argv[4] === 'v') console.log(r.history.lines().join('\n'));
-    for (const v of r.violations.slice(0, 4)) console.log('   ', v.promise, '|', v.key, '|', v.what);
-  } catch (e) { console.log(s, 'ERROR', e); }
+/**
+ * Runs simulations: `npm run sim -- --seed 7` replays one and prints its history; `--seeds 1000` runs so many from --seed on;
+ * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found.
+ * Ends with status 1 where a promise of the store was broken, and prints how to replay that.
+ */
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { systemSeed } from '../../src/base/random.ts';
+import { DEFECTS, type Defect, isDefect } from './defects.ts';
+import { type SimulationResult, simulate } from './simulation.ts';
+
+const VIOLATIONS_SHOWN_MAX = 5;
+const FAILURES_SHOWN_MAX = 10;
+
+interface Report {
+  readonly seed: number;
+  readonly failure: string;
+  readonly stats: SimulationResult['stats'] | null;
 }
+
+async function judge(seed: number, defect: Defect | null): Promise<Report> {
+  try {
+    const { violations, stats } = await simulate({ seed, defect });
+    const [first] = violations;
+    return { seed, stats, failure: first === undefined ? '' : `${first.promise} (${first.key}): ${first.what}` };
+  } catch (error) {
+    return { seed, stats: null, failure: (error as Error).stack ?? String(error) };
+  }
+}
+
+/** A thread that simulates the seeds it is sent. */
+function serve(): void {
+  const { defect } = workerData as { defect: Defect | null };
+  parentPort?.on('message', (seed: number) => {
+    void judge(seed, defect).then((report) => parentPort?.postMessage(report));
+  });
+}
+
+async function replay(seed: number, defect: Defect | null, verbose: boolean, all: boolean): Promise<boolean> {
+  const { violations, history, setting, stats } = await simulate({ seed, defect, verbose });
+  const [first] = violations;
+  console.log(`seed ${seed}: ${setting}`);
+  console.log(history.lines(all || first === undefined || first.key === '' ? null : first.key).join('\n'));
+  console.log(`history ${history.hash()}, ${JSON.stringify(stats)}`);
+  for (const { promise, key, what } of violations.slice(0, VIOLATIONS_SHOWN_MAX))
+    console.log(`BROKEN  ${promise}\n        ${key}: ${what}`);
+  console.log(first === undefined ? 'all promises were kept' : `${violations.length} promises were broken`);
+  return first === undefined;
+}
+
+async function hunt(first: number, count: number, endMs: number, defect: Defect | null): Promise<boolean> {
+  const failures: Report[] = [];
+  let next = 0;
+  let done = 0;
+  const sums = { events: 0, operations: 0, acknowledged: 0, rings: 0 };
+  let slowestMs = 0;
+  const startMs = Date.now();
+  const isOver = (): boolean =>
+    next >= count || Date.now() >= endMs || failures.length >= (defect === null ? FAILURES_SHOWN_MAX : 1);
+  const work = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const worker = new Worker(new URL(import.meta.url), { workerData: { defect } });
+      const give = (): void => {
+        if (isOver()) void worker.terminate().then(() => resolve());
+        else worker.postMessage(first + next++);
+      };
+      worker.on('error', reject);
+      worker.on('message', (report: Report) => {
+        done++;
+        if (report.stats !== null) {
+          for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report.stats[name];
+          slowestMs = Math.max(slowestMs, report.stats.convergedMs);
+        }
+        if (report.failure !== '') {
+          failures.push(report);
+          console.log(`seed ${report.seed}: ${report.failure}`);
+        }
+        if (done % 100 === 0) console.log(`${done} simulations, ${failures.length} with a broken promise`);
+        give();
+      });
+      give();
+    });
+  await Promise.all(Array.from({ length: Math.min(count, availableParallelism()) }, work));
+  const seconds = (Date.now() - startMs) / 1000;
+  console.log(
+    `${done} simulations from seed ${first} in ${seconds.toFixed(0)} s: ${sums.operations} operations, ${sums.acknowledged} of them ` +
+      `acknowledged, ${sums.events} events, ${sums.rings} rings; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again; ` +
+      `${failures.length} simulations with a broken promise`,
+  );
+  const [example] = failures;
+  const flag = defect === null ? '' : ` --defect ${defect}`;
+  if (example !== undefined) console.log(`replay: npm run sim -- --seed ${example.seed}${flag}`);
+  return failures.length === 0;
+}
+
+async function main(): Promise<boolean> {
+  const { values } = parseArgs({
+    options: {
+      seed: { type: 'string' },
+      seeds: { type: 'string' },
+      minutes: { type: 'string' },
+      defect: { type: 'string' },
+      verbose: { type: 'boolean', default: false },
+      all: { type: 'boolean', default: false },
+    },
+  });
+  const number = (name: 'seed' | 'seeds' | 'minutes'): number | null => {
+    const text = values[name];
+    if (text === undefined) return null;
+    const value = Number(text);
+    if (Number.isFinite(value) && value >= 0 && (name === 'minutes' || Number.isInteger(value))) return value;
+    throw new Error(`--${name} ${text}: it must be a number from 0 on`);
+  };
+  const defect = values.defect ?? null;
+  if (defect !== null && !isDefect(defect))
+    throw new Error(`--defect ${defect}: it must be one of ${DEFECTS.join(', ')}`);
+  const seed = number('seed');
+  const seeds = number('seeds');
+  const minutes = number('minutes');
+  let isGood: boolean;
+  if (seeds === null && minutes === null)
+    isGood = await replay(seed ?? systemSeed(), defect, values.verbose, values.all);
+  else
+    isGood = await hunt(
+      seed ?? systemSeed(),
+      seeds ?? Number.POSITIVE_INFINITY,
+      minutes === null ? Number.POSITIVE_INFINITY : Date.now() + minutes * 60_000,
+      defect,
+    );
+  // A defect has to be found.
+  return defect === null ? isGood : !isGood;
+}
+
+process.on('unhandledRejection', (error) => {
+  console.error(error);
+  process.exit(2);
+});
+if (isMainThread) {
+  try {
+    process.exitCode = (await main()) ? 0 : 1;
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exitCode = 2;
+  }
+} else serve();

@@ -52,6 +52,10 @@ export class SimDisk {
   powerCut(): void {
     this.#replace(this.#files.powerCut(this.#random));
   }
+  /** Everything is on its way to the disk, which keeps its power; nobody waits for what had not come back. */
+  processEnded(): void {
+    this.#replace(this.#files.afterProcess());
+  }
   /** Another disk is put in, an empty one. */
   wipe(): void {
     this.#replace(new SimulatedFileSystem({ seed: this.#random.uint32() }));

@@ -2,7 +2,8 @@
  * The network between simulated machines: each message takes its own time, may be lost or come twice, and overtakes
  * others. Links are cut in one direction or both, slowed, and made to lose more, one ordered pair of machines at a time.
  *
- * A sender learns of a cut link as with TCP: not at once. Messages to it vanish, and only after a while are refused.
+ * It looks as connections do: a message is lost with the connection that it was sent over, and both ends hear of that, but
+ * not at once. Until then messages over a cut link vanish, and only after a while are refused.
  */
 
 import type { Random } from '../../src/base/random.ts';
@@ -30,7 +31,7 @@ export const CALM: NetworkProfile = {
   stragglerUsMax: 0,
 };
 
-/** After a cut a sender takes so long to find that a connection is dead. */
+/** After a loss the ends take so long at most to find that a connection is dead. */
 const DEAD_CONNECTION_US = 2_000_000;
 /** Within one machine. */
 const LOCAL_DELAY_US = 20;
@@ -42,11 +43,18 @@ interface Link {
   lossChance: number;
 }
 
+/** What a process hears from the network. */
+export interface NetworkListener {
+  onMessage(from: NodeNumber, message: Uint8Array): void;
+  /** Connections with that node were lost, and with them what was under way. */
+  onDisconnected(node: NodeNumber): void;
+}
 /** What listens at an address. */
 interface Listener {
+  readonly self: NodeNumber;
   readonly address: string;
   readonly life: ProcessLife;
-  readonly onMessage: (from: NodeNumber, message: Uint8Array) => void;
+  readonly hears: NetworkListener;
 }
 
 export interface NetworkStats {
@@ -77,12 +85,13 @@ export class SimNetwork {
     self: NodeNumber,
     address: string,
     life: ProcessLife,
-    onMessage: (from: NodeNumber, message: Uint8Array) => void,
+    hears: NetworkListener,
   ): Network {
-    this.#listeners.set(address, { address, life, onMessage });
+    const listener: Listener = { self, address, life, hears };
+    this.#listeners.set(address, listener);
     const addresses = new Map<NodeNumber, string>([[self, address]]);
     const sendTo = (target: string, message: Uint8Array): boolean =>
-      life.isAlive && this.#send(self, address, target, message);
+      life.isAlive && this.#send(listener, target, message);
     return {
       send: (to, message) => {
         const target = addresses.get(to);
@@ -110,13 +119,15 @@ export class SimNetwork {
     link.slowness = slowness;
     link.lossChance = lossChance;
   }
-  /** All links as they were at first. */
+  /** All links as good as can be. */
   mendAll(): void {
     this.#links.clear();
+    this.profile = CALM;
   }
 
-  #send(self: NodeNumber, from: string, to: string, message: Uint8Array): boolean {
+  #send(sender: Listener, to: string, message: Uint8Array): boolean {
     const { profile, stats } = this;
+    const from = sender.address;
     const random = this.#random;
     const link = this.#links.get(`${from} ${to}`);
     const listener = this.#listeners.get(to);
@@ -130,16 +141,28 @@ export class SimNetwork {
     stats.sent++;
     stats.bytes += message.length;
     if (isGone || cutForUs >= 0 || random.chance(Math.max(profile.lossChance, link?.lossChance ?? 0))) {
-      stats.lost++;
+      this.#lose(sender, listener);
       return true;
     }
     const slowness = link?.slowness ?? 1;
-    this.#deliver(self, from, listener, message, this.#delayUs(from === to, slowness));
+    this.#deliver(sender, listener, message, this.#delayUs(from === to, slowness));
     if (random.chance(profile.duplicateChance)) {
       stats.duplicated++;
-      this.#deliver(self, from, listener, message.slice(), this.#delayUs(from === to, slowness));
+      this.#deliver(sender, listener, message.slice(), this.#delayUs(from === to, slowness));
     }
     return true;
+  }
+
+  #lose(sender: Listener, listener: Listener | undefined): void {
+    this.stats.lost++;
+    if (listener === undefined) return;
+    for (const [end, other] of [
+      [sender, listener],
+      [listener, sender],
+    ] as const)
+      this.#scheduler.after(this.#random.below(DEAD_CONNECTION_US), () =>
+        end.life.receive(() => end.hears.onDisconnected(other.self)),
+      );
   }
 
   #delayUs(isLocal: boolean, slowness: number): number {
@@ -151,16 +174,16 @@ export class SimNetwork {
     return Math.round(us * slowness);
   }
 
-  #deliver(self: NodeNumber, from: string, to: Listener, message: Uint8Array, delayUs: number): void {
+  #deliver(from: Listener, to: Listener, message: Uint8Array, delayUs: number): void {
     this.#scheduler.after(delayUs, () => {
       // What was under way when the link was cut is lost with it.
-      if (this.isCut(from, to.address) || !to.life.isAlive) {
-        this.stats.lost++;
+      if (this.isCut(from.address, to.address) || !to.life.isAlive) {
+        this.#lose(from, to);
         return;
       }
       to.life.receive(() => {
         this.stats.delivered++;
-        to.onMessage(self, message);
+        to.hears.onMessage(from.self, message);
       });
     });
   }

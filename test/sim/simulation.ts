@@ -217,6 +217,8 @@ class Simulation {
     const left = (): number => endUs - this.#scheduler.nowUs;
     const isAgreed = (): boolean => {
       this.#retireRemoved();
+      // Who was being shut down when everybody else was started.
+      for (const machine of this.#cluster.present) machine.start();
       const members = this.#members();
       const ring = members[0]?.program?.ring;
       if (ring === null || ring === undefined || ring.change !== null) return false;
