@@ -55,6 +55,8 @@ export class ClusterNode {
   #ringBytes: Uint8Array | null = null;
   #coordinated = false;
   #draining = false;
+  /** Hints go by the ring: they wait for the first one. */
+  #isReplaying = false;
   #stopped = false;
   #onOpen: (() => void) | null = null;
 
@@ -252,7 +254,6 @@ export class ClusterNode {
     if (isFirst && isNew && others.length > 0)
       world.timers.after(FIRST_SEED_MS, () => startTopology(this.#hearsOfRing() ? others : []));
     else startTopology(isFirst ? [] : others);
-    this.#hintReplay.start();
     this.repairs.start();
   }
 
@@ -305,6 +306,8 @@ export class ClusterNode {
       if (number !== world.self && this.membership.member(number) === undefined)
         world.network.setAddress(number, address);
     this.repairs.onRing(ring);
+    if (!this.#isReplaying) this.#hintReplay.start();
+    this.#isReplaying = true;
     if (ring.vnodes !== vnodes) {
       onNotReady(`the cluster has ${ring.vnodes} vnodes, and this data directory was made for ${vnodes}`);
       return;

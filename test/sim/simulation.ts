@@ -91,7 +91,8 @@ class Simulation {
     this.#network = new SimNetwork(this.#scheduler, new Random(random.uint32()), networkOf(random));
     this.#replicas = random.pick([3, 3, 3, 2, 5]);
     this.#machines = Math.max(this.#replicas, random.pick([3, 3, 4, 5]));
-    this.#vnodes = random.pick([1, 4, 16]);
+    // Enough for each machine to own some, or keys would have fewer replicas.
+    this.#vnodes = random.pick([8, 16, 32]);
     this.#isFounded = random.chance(0.8);
     const tuning = {
       vnodes: this.#vnodes,

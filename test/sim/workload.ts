@@ -59,6 +59,7 @@ export class Workload {
   readonly keys: string[] = [];
   #begun = 0;
   #values = 0;
+  #repeatable = 0;
   #active = 0;
   #isEnded = false;
 
@@ -169,7 +170,7 @@ export class Workload {
     const random = this.#random;
     const consistency = Consistency.SERIAL;
     const dice = random.below(100);
-    const once = random.chance(0.4) ? { once: `once-${this.#values}` } : {};
+    const once = random.chance(0.4) ? { once: `once-${++this.#repeatable}` } : {};
     if (dice < 40) return { kind: 'get', key, consistency };
     if (dice < 50) return { kind: 'delete', key, consistency, ...once };
     if (dice < 60) return { kind: 'put', key, consistency, value: this.#newValue(), ...once };
