@@ -27,7 +27,7 @@ import { RepairBacklog } from './repair-backlog.ts';
 import { errorOf, writeTo } from './repair-calls.ts';
 import { Leftovers } from './repair-leftovers.ts';
 import { newRepairStatistics, type RepairStatistics, runRepairSession } from './repair-session.ts';
-import { quorumOf, readReplicas, writeGroups } from './ring-lookup.ts';
+import { meetingQuorums, readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 import type { PullResult } from './topology-pulls.ts';
 
@@ -127,13 +127,13 @@ export class Repairs {
     this.#backlog?.add(vnode);
   }
 
-  /** Fills a vnode that this node gains from a quorum of those that hold it. */
+  /** Fills a vnode that this node gains from as many of those that hold it as every quorum meets. */
   async pull(vnode: number, sources: readonly NodeNumber[]): Promise<PullResult> {
     const { ring, local, replica } = this.#options;
     const now = ring();
     if (now === null) throw new UnavailableError('this node knows no ring yet');
     const statistics = newRepairStatistics();
-    const needed = quorumOf(readReplicas(now, vnode).length);
+    const needed = meetingQuorums(readReplicas(now, vnode).length);
     let complete = 0;
     const leftovers = new Leftovers(this.#options.world.clock.nowMs());
     for (const source of sources) {

@@ -24,6 +24,14 @@ export function quorumOf(nodes: number): number {
   return Math.floor(nodes / 2) + 1;
 }
 
+/**
+ * The fewest of `nodes` of which every quorum has one: as many as a quorum of an odd number, one less of an even number. What
+ * they all refuse no quorum takes, and what a quorum took one of them has.
+ */
+export function meetingQuorums(nodes: number): number {
+  return nodes - quorumOf(nodes) + 1;
+}
+
 /** Lists of one assignment of owners: of the present one, or of the one to come. */
 class Assignment {
   readonly #members: readonly RingMember[];
@@ -228,18 +236,19 @@ export function distinctWriteGroups(ring: RingMap): readonly (readonly NodeList[
 }
 
 /**
- * Whether, for each vnode, a quorum of its present replicas and (unless `presentOnly`) of those to come satisfies
- * `confirmed`. With `confirmed` = "holds this ring durably" that is the condition of decision 9 for proposing the next one.
+ * Whether, for each vnode, as many of its present replicas as every quorum meets and (unless `presentOnly`) a quorum of those
+ * to come satisfy `confirmed`. With `confirmed` = "holds this ring durably" that is the condition of decision 9 for proposing
+ * the next one.
  */
-export function quorumsEverywhere(
+export function confirmedEverywhere(
   ring: RingMap,
   presentOnly: boolean,
   confirmed: (node: NodeNumber) => boolean,
 ): boolean {
   return distinctWriteGroups(ring).every((groups) =>
-    (presentOnly ? groups.slice(0, 1) : groups).every((group) => {
+    (presentOnly ? groups.slice(0, 1) : groups).every((group, i) => {
       const count = group.reduce((sum, node) => sum + (confirmed(node) ? 1 : 0), 0);
-      return count >= quorumOf(group.length);
+      return count >= (i === 0 ? meetingQuorums(group.length) : quorumOf(group.length));
     }),
   );
 }

@@ -1,9 +1,10 @@
 /** Checks what an operator or a new node asks for, and makes the ring that begins (or undoes) the change. Pure. */
-import { BadRequestError } from '../base/errors.ts';
+import { BadRequestError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { NodeNumber } from './contract.ts';
 import { beginJoin, beginLeave, beginReplace, beginReweigh, undone } from './ring-change.ts';
 import { checkMember } from './ring-codec.ts';
+import { gainers } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import type { TopologyOperation } from './ring-messages.ts';
 
@@ -13,7 +14,10 @@ export interface PlannedChange {
   readonly warnings: readonly string[];
 }
 
-/** Throws BadRequestError, which says why, where the operation cannot be begun on `ring`. */
+/**
+ * Throws BadRequestError, which says why, where the operation cannot be begun on `ring`, and UnavailableError where it can but
+ * would wait for a node that is down.
+ */
 export function planChange(
   ring: RingMap,
   operation: TopologyOperation,
@@ -31,23 +35,23 @@ export function planChange(
       checkNew(ring, operation.member, 0);
       if (ring.members.length >= limits.ringMembersMax)
         throw new BadRequestError(`${ring.members.length} members; the limit is ${limits.ringMembersMax}`);
-      return planned(ring, beginJoin(ring, operation.member));
+      return planned(ring, beginJoin(ring, operation.member), isUp);
     case 'leave':
       memberOf(ring, operation.node);
       if (ring.members.length === 1)
         throw new BadRequestError(`node ${operation.node} is the last member: nothing would be left`);
-      return planned(ring, beginLeave(ring, operation.node));
+      return planned(ring, beginLeave(ring, operation.node), isUp);
     case 'replace':
       memberOf(ring, operation.node);
       checkNew(ring, operation.member, operation.node);
       if (isUp(operation.node))
         throw new BadRequestError(`node ${operation.node} is up: join the new node, then decommission it`);
-      return planned(ring, beginReplace(ring, operation.node, operation.member));
+      return planned(ring, beginReplace(ring, operation.node, operation.member), isUp);
     case 'drain':
-      return planned(ring, beginReweigh(ring, { ...memberOf(ring, operation.node), weight: 0 }));
+      return planned(ring, beginReweigh(ring, { ...memberOf(ring, operation.node), weight: 0 }), isUp);
     case 'reweigh':
       checkMember(operation.member);
-      return planned(ring, reweighed(ring, operation.member));
+      return planned(ring, reweighed(ring, operation.member), isUp);
   }
 }
 
@@ -82,7 +86,14 @@ function checkNew(ring: RingMap, member: RingMember, replaced: NodeNumber): void
   }
 }
 
-function planned(before: RingMap, ring: RingMap): PlannedChange {
+function planned(before: RingMap, ring: RingMap, isUp: (node: NodeNumber) => boolean): PlannedChange {
+  // Whoever asks to come in is up, but perhaps not heard of by gossip yet.
+  const isMember = (node: NodeNumber): boolean => before.members.some(({ number }) => number === node);
+  const down = gainers(ring).find((node) => isMember(node) && !isUp(node));
+  if (down !== undefined)
+    throw new UnavailableError(
+      `node ${down} would gain vnodes and is down: the change would wait for it; start it or replace it first`,
+    );
   const warnings: string[] = [];
   const owning = ring.change?.members.filter(({ weight }) => weight > 0) ?? [];
   if (owning.length < before.replicas)

@@ -1,9 +1,9 @@
 /**
  * Takes over the vnodes that this node gains by a change of the ring, a few at a time, durably. Peer worker.
  *
- * 1. Only members that hold the `copying` ring durably are sources, and at least a quorum of the present replicas must be.
- *    A write that was acknowledged under an older ring reached a quorum of them before they took the new ring, so one of
- *    the sources has it; a write under the new ring reaches the gaining node itself.
+ * 1. Only members that hold the `copying` ring durably are sources, and at least as many of the present replicas as every
+ *    quorum meets must be. A write that was acknowledged under an older ring reached a quorum of them before they took the new
+ *    ring, so one of the sources has it; a write under the new ring reaches the gaining node itself.
  * 2. A vnode counts as done when its pull is complete; the note of that survives a crash, so that a pull is repeated at
  *    worst, never left out. All that is noted belongs to one ring number.
  * 3. When all are done and noted, `finished` is called, and again after each restart.
@@ -11,11 +11,11 @@
 import { Encoder } from 'cbor-x';
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
-import { type Gain, gains, quorumOf } from './ring-lookup.ts';
+import { type Gain, gains, meetingQuorums } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 
 export interface PullResult {
-  /** All that a quorum of the sources holds of the vnode is durable here. */
+  /** All that a quorum of the present replicas took is durable here. */
   readonly complete: boolean;
   readonly records: number;
   readonly bytes: number;
@@ -108,7 +108,7 @@ export class TopologyPulls {
     for (let i = 0; i < this.#waiting.length && this.#inFlight < limits.pullsInFlightMax; ) {
       const one = this.#waiting[i] as Waiting;
       const sources = one.gain.sources.filter((node) => this.#isSource(node, this.#ring));
-      if (one.notBeforeMs > now || sources.length < quorumOf(one.gain.sources.length)) {
+      if (one.notBeforeMs > now || sources.length < meetingQuorums(one.gain.sources.length)) {
         i++;
         continue;
       }

@@ -16,7 +16,7 @@ import type { ClusterWorld, NodeNumber } from './contract.ts';
 import { RingAgreement } from './ring-agreement.ts';
 import { firstRing, nextPhase, ownerMoves, type RingShape } from './ring-change.ts';
 import { checkMember, encodeRing } from './ring-codec.ts';
-import { gainers, quorumsEverywhere } from './ring-lookup.ts';
+import { gainers, confirmedEverywhere } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { TopologyFact } from './topology-facts.ts';
@@ -291,7 +291,7 @@ export class Topology {
   }
 
   #isConfirmed(ring: RingMap, presentOnly: boolean): boolean {
-    return quorumsEverywhere(ring, presentOnly, (node) => this.#ringOf(node) >= ring.number);
+    return confirmedEverywhere(ring, presentOnly, (node) => this.#ringOf(node) >= ring.number);
   }
 
   #gainersOf(ring: RingMap): readonly NodeNumber[] {

@@ -6,7 +6,7 @@ import {
   comingReplicasOf,
   gainers,
   gains,
-  quorumsEverywhere,
+  confirmedEverywhere,
   readReplicas,
   replicasOf,
   standIns,
@@ -151,10 +151,10 @@ describe('during a change', () => {
       (...nodes: number[]): ((node: number) => boolean) =>
       (node) =>
         nodes.includes(node);
-    expect(quorumsEverywhere(ring, false, held(1, 2))).toBe(true);
-    expect(quorumsEverywhere(ring, false, held(1, 3))).toBe(false);
-    expect(quorumsEverywhere(ring, false, held(1, 4))).toBe(false);
-    expect(quorumsEverywhere(ring, false, held(1, 3, 4))).toBe(true);
-    expect(quorumsEverywhere(ring, true, held(1, 3))).toBe(true);
+    expect(confirmedEverywhere(ring, false, held(1, 2))).toBe(true);
+    expect(confirmedEverywhere(ring, false, held(1, 3))).toBe(false);
+    expect(confirmedEverywhere(ring, false, held(1, 4))).toBe(false);
+    expect(confirmedEverywhere(ring, false, held(1, 3, 4))).toBe(true);
+    expect(confirmedEverywhere(ring, true, held(1, 3))).toBe(true);
   });
 });

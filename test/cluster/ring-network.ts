@@ -5,7 +5,7 @@
 import { Random } from '../../src/base/random.ts';
 import type { RingShape } from '../../src/cluster/ring-change.ts';
 import { decodeRing } from '../../src/cluster/ring-codec.ts';
-import { comingReplicasOf, quorumsEverywhere, replicasOf } from '../../src/cluster/ring-lookup.ts';
+import { comingReplicasOf, confirmedEverywhere, replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap, RingMember } from '../../src/cluster/ring-map.ts';
 import { checkRingMessage } from '../../src/cluster/ring-message-check.ts';
 import type { RingMessage } from '../../src/cluster/ring-messages.ts';
@@ -85,6 +85,8 @@ export class RingNetwork {
   readonly violations: string[] = [];
   faults: Faults = { ...CALM };
   /** Nodes that are cut off: nothing reaches or leaves them. */
+  /** Up, but their facts reach nobody. */
+  readonly mute = new Set<number>();
   readonly cut = new Set<number>();
   /** Vnodes pulled durably: `node:ring:vnode`. */
   readonly pulled = new Set<string>();
@@ -162,7 +164,7 @@ export class RingNetwork {
       const saved = this.nodes.get(number)?.disk.load('ring');
       return saved !== null && saved !== undefined && decodeRing(saved).number >= before.number;
     };
-    if (!quorumsEverywhere(before, isUndo, confirmed))
+    if (!confirmedEverywhere(before, isUndo, confirmed))
       this.violations.push(`ring ${ring.number} came before ring ${before.number} was confirmed`);
     if (ring.change?.phase !== 'switching') return;
     for (let vnode = 0; vnode < before.vnodes; vnode++)
@@ -194,7 +196,8 @@ export class RingNetwork {
     const { generation, version } = node.facts;
     const values = new Map(node.facts.values);
     for (const other of this.nodes.values()) {
-      if (other === node || this.cut.has(other.member.number) || this.cut.has(node.member.number)) continue;
+      const isCut = this.cut.has(other.member.number) || this.cut.has(node.member.number);
+      if (other === node || isCut || this.mute.has(node.member.number)) continue;
       if (this.random.chance(this.faults.loss)) continue;
       this.after(this.random.between(1, this.faults.delayMsMax), () => {
         const known = other.seen.get(node.member.number);
@@ -272,7 +275,8 @@ export class RingNetwork {
               `vnode ${vnode} is pulled from node ${source}, which lacks ring ${ring.number}`,
             );
         }
-        if (sources.length <= old.length / 2)
+        // Fewer than every quorum of the old replicas meets.
+        if (sources.length < old.length - Math.floor(old.length / 2))
           this.violations.push(`vnode ${vnode} is pulled from ${sources.length}`);
         this.pulls++;
         this.pulled.add(`${node.member.number}:${ring.number}:${vnode}`);

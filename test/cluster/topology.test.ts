@@ -197,14 +197,24 @@ describe('the topology', () => {
     const vnode = Array.from({ length: 32 }, (_, i) => i).find(
       (i) => !replicasOf(ring, i).slice(0, 2).includes(1),
     );
-    // They restart, and nothing is heard of them.
+    // They restart: that they are there is known, but not yet what ring they hold.
     for (const node of replicasOf(ring, vnode as number).slice(0, 2)) {
-      network.cut.add(node);
-      network.node(1).seen.delete(node);
+      network.mute.add(node);
+      network.node(1).seen.set(node, { generation: 0, version: 0, values: new Map() });
     }
     await expect(request(network, 1, { op: 'drain', node: 1 })).rejects.toThrow('the next one must wait');
-    network.cut.clear();
+    network.mute.clear();
     expect(await request(network, 1, { op: 'drain', node: 1 })).toEqual([]);
+  });
+
+  it('begins no change that would wait for a node that is down, and says which', async () => {
+    const network = await clusterOf(4, 32);
+    network.cut.add(3);
+    network.node(1).seen.delete(3);
+    await expect(request(network, 1, { op: 'leave', node: 2 })).rejects.toThrow(
+      'node 3 would gain vnodes and is down: the change would wait for it; start it or replace it first',
+    );
+    expect(topologyOf(network, 1).ring?.change).toBeNull();
   });
 
   it('pulls only what is missing after a crash', async () => {

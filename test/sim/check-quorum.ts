@@ -36,7 +36,8 @@ const isAcknowledged = (operation: Operation): boolean =>
 const mayHaveHappened = (operation: Operation): boolean =>
   isWrite(operation) && operation.status !== Status.VERSION_MISMATCH;
 
-export function checkQuorum(history: History): Violation[] {
+/** `skewMs`: how far clocks of two machines were ever apart. */
+export function checkQuorum(history: History, skewMs: number): Violation[] {
   const keys = new Set(history.operations.filter(({ kind }) => kind !== 'scan').map(({ key }) => key));
   const found: Violation[] = [];
   for (const key of keys) {
@@ -48,7 +49,7 @@ export function checkQuorum(history: History): Violation[] {
       if (operation.kind === 'scan' && operation.status === Status.OK && key.startsWith(operation.key))
         looks.push({ operation, found: operation.page.get(key) ?? null });
     const report = (promise: string, what: string): void => void found.push({ promise, key, what });
-    new KeyCheck(operations, looks, report).run();
+    new KeyCheck(operations, looks, skewMs, report).run();
   }
   return found;
 }
@@ -56,6 +57,7 @@ export function checkQuorum(history: History): Violation[] {
 class KeyCheck {
   readonly #writes: readonly Operation[];
   readonly #looks: readonly Look[];
+  readonly #skewMs: number;
   readonly #report: (promise: string, what: string) => void;
   /** The write of each value; attempts of one write share it. */
   readonly #writers = new Map<string, Operation[]>();
@@ -65,10 +67,12 @@ class KeyCheck {
   constructor(
     operations: readonly Operation[],
     looks: readonly Look[],
+    skewMs: number,
     report: (promise: string, what: string) => void,
   ) {
     this.#writes = operations.filter(isWrite);
     this.#looks = looks;
+    this.#skewMs = skewMs;
     this.#report = report;
     for (const write of this.#writes) {
       if (write.value === null) continue;
@@ -146,7 +150,9 @@ class KeyCheck {
       if (write.status === Status.OK && write.version < version && !this.#wasCarriedTo(write, version))
         return false;
       if (write.kind === 'delete') return true;
-      return write.expiresMs > 0 && write.expiresMs <= Math.max(read.invokedMs, read.endedMs) + CLOCK_READ_MS;
+      // A replica whose clock is ahead may have made a tombstone of it.
+      const latestMs = Math.max(read.invokedMs, read.endedMs) + CLOCK_READ_MS + this.#skewMs;
+      return write.expiresMs > 0 && write.expiresMs <= latestMs;
     });
   }
   /** Paxos gives an unfinished record a new version: a value may have been seen under a later one than its write's. */

@@ -15,10 +15,16 @@ const defaults: Readonly<Limits> = { ...limits };
 export interface Knobs {
   readonly gcGraceMs: number;
   readonly skewMsMax: number;
+  /** How far two clocks are ever apart: with what they drift between two jumps. */
+  readonly apartMsMax: number;
   readonly purges: boolean;
+  /** What died so long ago may be gone from some replicas. */
+  readonly forgottenMs: number;
 }
 
 const NEVER_MS = 864_000_000;
+/** Clocks run 0.5% too fast or too slow at most, for a minute. */
+const DRIFT_MS_MAX = 300;
 
 export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   Object.assign(settable, defaults);
@@ -36,14 +42,18 @@ export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   settable.pullRetryMsMax = 5000;
   settable.joinRetryMsMax = 5000;
   const purges = mustPurge || random.chance(0.6);
-  if (!purges) return { gcGraceMs: NEVER_MS, skewMsMax: random.pick([0, 500, 100_000]), purges };
+  const skewMsMax = random.pick([0, 500, purges ? 900 : 100_000]);
+  const apartMsMax = 2 * (skewMsMax + DRIFT_MS_MAX);
+  if (!purges) return { gcGraceMs: NEVER_MS, skewMsMax, apartMsMax, purges, forgottenMs: NEVER_MS };
   // Above repairAliveMs, which a crash hides.
   settable.hintAgeMsMax = 8000;
   // Above what two clocks differ by, and the longest time that a message is under way.
   settable.repairHorizonMarginMs = 6000;
   // Above what two clocks differ by, and well below gc_grace.
   settable.repairCutoffMarginMs = 2500;
-  return { gcGraceMs: random.pick([6000, 12_000]), skewMsMax: random.pick([0, 500, 1000]), purges };
+  const gcGraceMs = random.pick([7000, 12_000]);
+  const forgottenMs = gcGraceMs - settable.repairCutoffMarginMs - apartMsMax;
+  return { gcGraceMs, skewMsMax, apartMsMax, purges, forgottenMs };
 }
 
 /** Everything as the store has it. */

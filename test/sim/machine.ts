@@ -136,8 +136,10 @@ export class Machine {
   }
 
   #end(): void {
-    this.#life?.end();
+    if (this.#life === null) return;
+    this.#life.end();
     this.#life = null;
+    this.#site.network.ended(this.address);
     this.program = null;
     this.state = 'down';
   }

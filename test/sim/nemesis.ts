@@ -168,7 +168,7 @@ export class Nemesis {
     const max = this.#options.skewMsMax;
     if (max === 0) return;
     if (this.#random.chance(0.3)) {
-      const rate = this.#random.pick([0.99, 1, 1.01]);
+      const rate = this.#random.pick([0.995, 1, 1.005]);
       clock.setRate(rate);
       this.#note(`the clock of ${name} runs at ${rate}`);
       return;

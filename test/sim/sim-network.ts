@@ -103,6 +103,16 @@ export class SimNetwork {
     };
   }
 
+  /** The process that listened there has ended, and its connections with it. */
+  ended(address: string): void {
+    const gone = this.#listeners.get(address);
+    if (gone === undefined) return;
+    for (const { life, hears } of this.#listeners.values())
+      this.#scheduler.after(this.#random.below(DEAD_CONNECTION_US), () =>
+        life.receive(() => hears.onDisconnected(gone.self)),
+      );
+  }
+
   /** Cuts one direction. */
   cut(from: string, to: string): void {
     const link = this.#link(from, to);

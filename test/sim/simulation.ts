@@ -157,9 +157,9 @@ class Simulation {
       const ring = members[0]?.program?.ring;
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
-        violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.gcGraceMs));
+        violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
-    violations.push(...this.#rings.violations, ...checkQuorum(this.#history));
+    violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
     violations.push(...checkSerial(this.#history, (key) => key.startsWith('serial-')));
     return this.#result(violations);
   }
