@@ -151,6 +151,7 @@ try {
       tablesMax: 64,
       tableTargetBytes: 256 * MiB,
       gcGraceMs: 864_000_000,
+      purgeBefore: Number.POSITIVE_INFINITY,
       origin: 1,
     },
     realFileSystem,

@@ -66,6 +66,8 @@ export const limits = {
   flushAttemptsMax: 6,
   /** Tables that one compaction writes at most. */
   compactionOutputsMax: 4096,
+  /** Before a table is written again for the sake of tombstones that a horizon kept the last time. */
+  garbageRetryMs: 6 * 3_600_000,
   /** Bytes from which the manifest is rewritten, or twice its state where that is more. */
   manifestRewriteBytes: MiB,
   /** Payload of one manifest frame: about 170,000 tables. */
@@ -196,6 +198,10 @@ export const limits = {
   treeSliceBytes: 1 * MiB,
   /** Bytes of records that one page of heads reads. */
   replicaPageReadBytesMax: 4 * MiB,
+
+  /** Horizons in one request to a shard, and the pause before those that it did not take are sent again. */
+  purgeHorizonsPerRequestMax: 512,
+  purgeHorizonRetryMs: 500,
 
   // hints
   /** Bytes of hints for one node, and for all together, on one stand-in; beyond it the vnode is marked for repair. */

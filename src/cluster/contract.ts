@@ -186,8 +186,9 @@ export interface Replica {
 /** The replica of this node. */
 export interface LocalReplica extends Replica {
   /**
-   * Dead records of a vnode with this version or a higher one are kept, whatever their age; 0 keeps all. Infinity, as it is
-   * until this is called: their age alone decides, as on a node that is alone.
+   * Dead records of a vnode with this version or a higher one are kept, whatever their age; 0 keeps all, as it is until this is
+   * called. Infinity: their age alone decides, as on a node that is alone. It need be said once: it holds over restarts
+   * of shards, though not of the node.
    */
   setPurgeBefore(vnode: number, version: number): void;
   /** Deleted records that came back from another replica and were refused. */

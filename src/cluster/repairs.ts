@@ -4,7 +4,8 @@
  *
  * 1. The horizon of a vnode is the start of its last repair in which this node compared itself with every other replica, under
  *    one ring, both ways, less limits.hintAgeMsMax and limits.repairHorizonMarginMs: what is older and was not exchanged
- *    then can come by no hint and no message any more. Only older tombstones may go (LocalReplica.setPurgeBefore).
+ *    then can come by no hint and no message any more. Only older tombstones may go (LocalReplica.setPurgeBefore). It is kept
+ *    in a document, behind what the replica is told: after a crash it is an earlier repair's, and never a later one's.
  * 2. While the ring changes, nothing may be purged at all.
  * 3. A node that gains a vnode which it had before may still hold what was deleted since, its tombstone long gone. What it
  *    alone holds, and no quorum of the owners, is therefore buried, unless it is younger than the change.
@@ -238,8 +239,7 @@ export class Repairs {
     for (const node of others.slice(0, -1))
       await this.#session(ring, vnode, hub, replica(node), false, statistics);
     const isUnderOneRing = ring.change === null && this.#options.ring()?.number === ring.number;
-    if (missing === 0 && isOwn && isUnderOneRing)
-      this.#raise(vnode, (startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000);
+    if (missing === 0 && isOwn && isUnderOneRing) this.#raise(vnode, this.#horizonOf(startMs));
     return missing;
   }
 
@@ -313,8 +313,14 @@ export class Repairs {
     const saved = this.#options.world.documents.load(DOCUMENT);
     if (saved === null || saved.length !== vnodes * FLOAT_BYTES) return;
     const view = new DataView(saved.buffer, saved.byteOffset, saved.length);
+    // What a clock gave that stood in the future then claims more than any repair can have reached by now.
+    const latest = this.#horizonOf(this.#options.world.clock.nowMs());
     for (let vnode = 0; vnode < vnodes; vnode++)
-      this.#horizons[vnode] = view.getFloat64(vnode * FLOAT_BYTES, true);
+      this.#horizons[vnode] = Math.min(latest, view.getFloat64(vnode * FLOAT_BYTES, true));
+  }
+  /** Of a repair that began then. */
+  #horizonOf(startMs: number): number {
+    return Math.max(0, startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
   }
 
   #raise(vnode: number, horizon: number): void {

@@ -3,7 +3,9 @@
  * nothing any more. Pure. The rules by which records go: the head of merge-rules.ts.
  *
  * Every plan from here makes progress, so the same table cannot come up for ever: it takes at least one expired
- * record's value or at least the oldest tombstone, whose hidden records are then in the job or nowhere.
+ * record's value or at least the oldest tombstone, whose hidden records are then in the job or nowhere. Except where the
+ * tombstones lie in vnodes with a lower horizon than the highest, which is what is known here: the compactor puts tables
+ * off that come out of such a plan as they went in.
  */
 
 import { recordsOf } from './compaction-levels.ts';
@@ -22,8 +24,13 @@ export interface GarbageState {
   readonly tables: readonly TableMeta[];
   readonly busy: ReadonlySet<number>;
   readonly nowMs: number;
+  readonly gcGraceMs: number;
+  /** As CompactionState.purgeBefore. */
+  readonly purgeBefore: number;
   readonly memoryVersionMin: number;
 }
+/** What decides whether something is garbage. */
+export type GarbageAge = Pick<GarbageState, 'nowMs' | 'gcGraceMs' | 'purgeBefore'>;
 export interface GarbagePlan {
   readonly inputs: readonly TableMeta[];
   readonly reason: string;
@@ -41,22 +48,24 @@ export function expiredEstimate(table: TableMeta, nowMs: number): number {
   return table.expiring * fractionBelow(table.expiresMsMin, table.expiresMsMax, nowMs);
 }
 
-/** Tombstones of a table that are likely to be older than gc_grace. */
-export function oldTombstonesEstimate(table: TableMeta, nowMs: number, gcGraceMs: number): number {
+/** Tombstones of a table that are likely to be older than gc_grace and below the horizon. */
+export function oldTombstonesEstimate(table: TableMeta, age: GarbageAge): number {
   if (table.tombstones === 0) return 0;
-  const newestOld = (nowMs - gcGraceMs) * 1000;
+  const { nowMs, gcGraceMs, purgeBefore } = age;
+  // Versions are whole numbers, and what has the horizon's own stays.
+  const newestOld = Math.min((nowMs - gcGraceMs) * 1000, purgeBefore - 1);
   return table.tombstones * fractionBelow(table.tombstoneVersionMin, table.versionMax, newestOld);
 }
 
 /** Whether a table by itself has enough garbage to look further. */
-export function hasGarbage(table: TableMeta, nowMs: number, gcGraceMs: number): boolean {
-  if (expiredEstimate(table, nowMs) / table.records >= EXPIRED_FRACTION_MIN) return true;
+export function hasGarbage(table: TableMeta, age: GarbageAge): boolean {
+  if (expiredEstimate(table, age.nowMs) / table.records >= EXPIRED_FRACTION_MIN) return true;
   // Each tombstone takes the record that it hides with it, where that is in the job.
-  return (2 * oldTombstonesEstimate(table, nowMs, gcGraceMs)) / table.records >= GARBAGE_FRACTION_MIN;
+  return (2 * oldTombstonesEstimate(table, age)) / table.records >= GARBAGE_FRACTION_MIN;
 }
 
 /** What to write again for the sake of a table that has garbage, or null where that would not make it go. */
-export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: number): GarbagePlan | null {
+export function garbagePlan(table: TableMeta, state: GarbageState): GarbagePlan | null {
   const { nowMs } = state;
   const expired = expiredEstimate(table, nowMs);
   if (expired / table.records >= EXPIRED_FRACTION_MIN)
@@ -64,7 +73,7 @@ export function garbagePlan(table: TableMeta, state: GarbageState, gcGraceMs: nu
       inputs: [table],
       reason: `about ${percent(expired, table.records)} of its records have expired`,
     };
-  const old = oldTombstonesEstimate(table, nowMs, gcGraceMs);
+  const old = oldTombstonesEstimate(table, state);
   const oldest = table.tombstoneVersionMin;
   if (state.memoryVersionMin <= oldest) return null;
   const hidden = state.tables.filter(

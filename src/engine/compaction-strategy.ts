@@ -14,7 +14,7 @@
  * It comes to an end. Take the number of records that may go or expire and, over all tokens with records, how
  * many tables cover them. A plan for a due bucket lowers the second and raises neither: its outputs do not
  * overlap and lie within what its inputs cover together, and two of those cover one token. A plan for garbage
- * lowers the first (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
+ * lowers the first, or is put off for long where a vnode's horizon kept it from that (compaction-garbage.ts). When nothing is due and nothing runs, small neighbours of level 0 are
  * put together, some at a time: tables become fewer, and nothing falls due by it.
  */
 
@@ -73,6 +73,10 @@ export interface CompactionState {
   readonly nowMs: number;
   /** Lowest version in any memtable, Infinity where all are empty. */
   readonly memoryVersionMin: number;
+  /** Tombstones of this version or a higher one stay, in every vnode: Infinity where age alone decides. */
+  readonly purgeBefore: number;
+  /** Numbers of tables that are not written again for their garbage now; for other reasons they may be. */
+  readonly putOff: ReadonlySet<number>;
   readonly freeBytes: number;
 }
 
@@ -80,6 +84,8 @@ export interface CompactionState {
 export interface CompactionPlan {
   readonly level: number;
   readonly reason: string;
+  /** It is done for what goes by it alone. */
+  readonly isForGarbage: boolean;
   /** Newest first. */
   readonly inputs: readonly TableMeta[];
   readonly bytes: number;
@@ -261,24 +267,31 @@ class PlanBuilder {
   }
 
   addGarbage(): void {
-    const { nowMs, memoryVersionMin } = this.#state;
+    const { nowMs, memoryVersionMin, purgeBefore, putOff } = this.#state;
     const { gcGraceMs } = this.#options;
-    const worth = this.#tables.filter((table) => hasGarbage(table, nowMs, gcGraceMs)).sort(byAge);
-    for (const table of worth) {
+    const state = {
+      tables: this.#tables,
+      busy: this.#taken,
+      nowMs,
+      memoryVersionMin,
+      gcGraceMs,
+      purgeBefore,
+    };
+    const worth = this.#tables.filter((table) => !putOff.has(table.number) && hasGarbage(table, state));
+    for (const table of worth.sort(byAge)) {
       if (this.#taken.has(table.number)) continue;
-      const state = { tables: this.#tables, busy: this.#taken, nowMs, memoryVersionMin };
-      const plan = garbagePlan(table, state, gcGraceMs);
-      if (plan !== null) this.add(LEVEL_NONE, `table ${table.number}: ${plan.reason}`, plan.inputs);
+      const plan = garbagePlan(table, state);
+      if (plan !== null) this.add(LEVEL_NONE, `table ${table.number}: ${plan.reason}`, plan.inputs, true);
     }
   }
 
   /** A plan for exactly these tables, if there is room for them. */
-  add(level: number, reason: string, inputs: readonly TableMeta[]): void {
+  add(level: number, reason: string, inputs: readonly TableMeta[], isForGarbage = false): void {
     const bytes = bytesOf(inputs);
     this.#count(bytes);
     if (this.#full) return;
     if (bytes > this.#room) this.#skip(reason, bytes);
-    else this.#plan(level, reason, inputs);
+    else this.#plan(level, reason, inputs, isForGarbage);
   }
 
   #count(bytes: number): void {
@@ -291,7 +304,7 @@ class PlanBuilder {
     this.skipped.push(`${reason}: at least ${bytes} bytes to write, and there is room for ${room}`);
   }
 
-  #plan(level: number, reason: string, inputs: readonly TableMeta[]): void {
+  #plan(level: number, reason: string, inputs: readonly TableMeta[], isForGarbage = false): void {
     const { ownership, tableTargetBytes } = this.#options;
     const bytes = bytesOf(inputs);
     const range = unionRange(inputs);
@@ -303,6 +316,7 @@ class PlanBuilder {
     this.plans.push({
       level,
       reason,
+      isForGarbage,
       inputs: newestFirst(inputs),
       bytes,
       // One for each part, one more wherever a part is cut for its size, and one for what is left.

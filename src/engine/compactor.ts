@@ -10,11 +10,13 @@
  *    A flush that ends between the choice of inputs and the job's start cannot escape: both happen in one turn.
  * 4. Compactions take their time while no other is due and the tables are far from tablesMax over one token.
  * 5. A table that is found damaged is never an input again, so a compaction does not fail for ever.
+ * 6. A table that keeps its garbage when it is written again is put off for limits.garbageRetryMs, so that this does not go on for ever.
  */
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, CorruptionError, OverloadedError, ResourceError, RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { JobUrgency } from '../ipc/job-urgency.ts';
+import { hasGarbage } from './compaction-garbage.ts';
 import {
   type CompactionChoice,
   type CompactionOptions,
@@ -56,6 +58,8 @@ export interface CompactorParts {
   readonly options: CompactionOptions;
   /** As EngineOptions.tablesMax. */
   readonly tablesMax: number;
+  /** The highest horizon of any vnode (purge-horizons.ts). */
+  readonly purgeBefore: () => number;
   readonly makeJob: (planned: PlannedJob) => CompactJob;
   readonly openTable: (meta: TableMeta) => TableReader;
   readonly removeTable: (number: number) => void;
@@ -80,6 +84,8 @@ export class Compactor {
   #skipped = '';
   /** compactAll holds the choice of compactions. */
   #held = false;
+  /** By table, until when it is not written again for its garbage, by the monotonic clock. */
+  readonly #putOff = new Map<number, number>();
   #count = 0;
   #bytesWritten = 0;
   #onQuiet: (() => void)[] = [];
@@ -110,15 +116,32 @@ export class Compactor {
   }
 
   #state(): CompactionState {
-    const { tables, clock, memtables, freeBytes } = this.#parts;
+    const { tables, clock, memtables, freeBytes, purgeBefore } = this.#parts;
     return {
       tables: tables.current.metas.values(),
       busy: new Set([...this.#busy, ...this.#damaged]),
       running: this.#running,
       nowMs: clock.nowMs(),
       memoryVersionMin: memtables.versionMin(),
+      purgeBefore: purgeBefore(),
+      putOff: this.#putOffNow(),
       freeBytes: freeBytes(),
     };
+  }
+
+  #putOffNow(): ReadonlySet<number> {
+    const { clock, tables } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    for (const [number, untilMs] of this.#putOff)
+      if (untilMs <= nowMs || !tables.current.metas.has(number)) this.#putOff.delete(number);
+    return new Set(this.#putOff.keys());
+  }
+  /** What a plan for garbage left as garbage lies in vnodes whose horizon is lower than the highest. */
+  #putOffGarbage({ tables }: JobResult, nowMs: number): void {
+    const { clock, options, purgeBefore } = this.#parts;
+    const age = { nowMs, gcGraceMs: options.gcGraceMs, purgeBefore: purgeBefore() };
+    for (const table of tables)
+      if (hasGarbage(table, age)) this.#putOff.set(table.number, clock.monotonicMs() + limits.garbageRetryMs);
   }
 
   /** Looks at the tables and starts what is due. */
@@ -159,6 +182,7 @@ export class Compactor {
         throw this.#stopped;
       }
       await this.#install(numbers, result);
+      if (plan.isForGarbage) this.#putOffGarbage(result, nowMs);
       this.#retryMs = limits.jobRetryMsMin;
     } catch (error) {
       this.#noteDamage(error, plan.inputs);

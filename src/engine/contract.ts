@@ -192,6 +192,11 @@ export interface EngineOptions {
   readonly tablesMax: number;
   readonly tableTargetBytes: number;
   readonly gcGraceMs: number;
+  /**
+   * Horizon of every vnode until setPurgeBefore is called: Infinity for a store that never had other replicas, where age alone
+   * decides; otherwise 0, so that nothing goes before it is known what all replicas have.
+   */
+  readonly purgeBefore: number;
   readonly origin: number;
 }
 
@@ -317,7 +322,7 @@ export interface ShardEngine {
   rawPage(request: RawPageRequest, visit: RawVisitor): boolean;
   /**
    * Tombstones of a vnode with this version or a higher one stay, whatever their age: not all replicas are known to have
-   * them. Infinity, as it is at the start, leaves gcGraceMs alone to decide.
+   * them. Infinity leaves gcGraceMs alone to decide. Not kept over a restart: EngineOptions.purgeBefore holds until it is called.
    */
   setPurgeBefore(vnode: number, version: number): void;
   purgeBefore(vnode: number): number;

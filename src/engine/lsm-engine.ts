@@ -95,7 +95,7 @@ export class LsmEngine implements ShardEngine {
     const { directory } = options;
     this.versionMax = Math.max(manifest.state.versionMax, recovery.versionMax);
     this.#stop = new StopFlag(options.stop);
-    this.#horizons = new PurgeHorizons(options.ownership.vnodes);
+    this.#horizons = new PurgeHorizons(options, base.defer, () => this.#compactor.poke());
     this.#log = new CommitLog({
       fs,
       directory,
@@ -145,6 +145,7 @@ export class LsmEngine implements ShardEngine {
           compactionsMax: options.compactionsMax,
           gcGraceMs: options.gcGraceMs,
         },
+        purgeBefore: () => this.#horizons.highest,
         makeJob: (planned) => this.#compactJob(planned),
         freeBytes: () => files.freeBytes(),
         onChange: () => this.#weighTables(),

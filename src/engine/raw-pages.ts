@@ -4,7 +4,7 @@
  * durable records only.
  */
 import { comparePlace, recordBytesAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
-import type { SeekTarget } from '../ipc/contract.ts';
+import type { RecordCursor, SeekTarget } from '../ipc/contract.ts';
 import type { Ownership, RawPageRequest, RawVisitor } from './contract.ts';
 import type { MemtableList } from './memtable-list.ts';
 import { MergeCursor } from './merge-cursor.ts';
@@ -20,8 +20,22 @@ export function rawPage(
   ownership: Ownership,
   visit: RawVisitor,
 ): boolean {
+  const tables = version.cursors(request.from);
+  try {
+    return readPage(request, [...tables, ...memtableCursors(memtables, request.from)], ownership, visit);
+  } finally {
+    for (const cursor of tables) cursor.release();
+  }
+}
+
+function readPage(
+  request: RawPageRequest,
+  cursors: readonly RecordCursor[],
+  ownership: Ownership,
+  visit: RawVisitor,
+): boolean {
   const { from, exclusive, lastHi, lastLo, recordsMax, bytesMax } = request;
-  const cursor = new MergeCursor([...version.cursors(from), ...memtableCursors(memtables, from)]);
+  const cursor = new MergeCursor(cursors);
   if (exclusive && cursor.valid && isAt(cursor, from)) cursor.next();
   let records = 0;
   let shown = 0;

@@ -5,7 +5,7 @@
  *
  * Order of the end: clients, shards (each ends its jobs), background threads, the lock of the data directory.
  */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -43,6 +43,8 @@ export class NodeThreads {
   #peers: readonly ClientPeer[] = [];
   #fail: (error: Error) => void = () => undefined;
   #lastReason = '';
+  /** Of the shards whenever they start. */
+  #purgeBefore = 0;
   #closing: Promise<void> | null = null;
 
   /** Opens and locks the data directory. Throws as DataDirectory.open does. */
@@ -73,10 +75,14 @@ export class NodeThreads {
     return reasons.filter((reason) => reason !== '').join('; ');
   }
 
-  /** Reshards where the number of shards has changed, and starts all shards. Rejects where one cannot be opened. */
-  async start(peers: readonly ClientPeer[]): Promise<void> {
+  /**
+   * Reshards where the number of shards has changed, and starts all shards. Rejects where one cannot be opened. With
+   * `tellsHorizons` one of the clients tells each shard, whenever it starts, what it may purge: nothing goes before.
+   */
+  async start(peers: readonly ClientPeer[], tellsHorizons: boolean): Promise<void> {
     const { config } = this;
     this.#peers = peers;
+    this.#purgeBefore = tellsHorizons || (await this.#wasInCluster()) ? 0 : Number.POSITIVE_INFINITY;
     if (this.#data !== null && this.#data.layout.shards !== config.shards) await this.#reshard(this.#data);
     this.#pool = new ThreadPool({
       module: workerUrl('shard'),
@@ -112,6 +118,14 @@ export class NodeThreads {
     this.#data?.close();
   }
 
+  async #wasInCluster(): Promise<boolean> {
+    const directory = this.#data?.path ?? null;
+    if (directory === null || !realFileSystem.exists(join(directory, 'cluster'))) return false;
+    // Loaded when it is needed: only directories of servers have documents of a cluster.
+    const { wasInCluster } = await import('./cluster-past.ts');
+    return wasInCluster(realFileSystem, directory, this.#log);
+  }
+
   async #reshard(data: DataDirectory): Promise<void> {
     // Loaded when it is needed: the main thread has no other use for an engine.
     const { reshardNode } = await import('./reshard-node.ts');
@@ -142,7 +156,7 @@ export class NodeThreads {
     return new ShardThread({
       directory: this.#data === null ? MEMORY_DIRECTORY : shardDirectory(this.#data.layout, shard),
       ownership: { vnodes, shards, shard },
-      settings: shardSettings(config, shards, nodeId),
+      settings: shardSettings(config, shards, nodeId, this.#purgeBefore),
       arenaBytes: arenaBytesOf(config),
       pool,
       jobs: this.#background,

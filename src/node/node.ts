@@ -48,7 +48,7 @@ export async function startNode(config: NodeConfig, log: Log): Promise<RunningNo
       onDeath: fail,
     });
     const peerPort = await peer.listen();
-    await threads.start([...fronts.peers, peer]);
+    await threads.start([...fronts.peers, peer], true);
     threads.onNotReady = tellFronts;
     for (const front of fronts.peers) peer.connect(front);
     await peer.open();

@@ -26,7 +26,7 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const client = new RingShardClient({ shards, vnodes, doorbell, clock: systemClock });
   const peer = new LocalPeer(client, doorbell);
   try {
-    await threads.start([peer]);
+    await threads.start([peer], false);
   } catch (error) {
     peer.close();
     client.close();

@@ -72,7 +72,7 @@ class PeerNode {
   readonly #transport: Transport;
   readonly #server: CoordinatorServer;
   readonly #world: ClusterWorld;
-  #local: RingReplica;
+  readonly #local: RingReplica;
   #node: ClusterNode | null = null;
   #answers: ClusterAnswers | null = null;
   #onCoordinating: () => void = () => undefined;
@@ -91,7 +91,7 @@ class PeerNode {
     const { shards, vnodes } = config;
     this.#client = new RingShardClient({ shards, vnodes, doorbell: data.doorbell, clock: systemClock });
     this.#hints = new HintLog(fs, parent, systemClock, log);
-    this.#local = new RingReplica(this.#client, this.#hints, systemClock);
+    this.#local = new RingReplica(this.#client, this.#hints, systemClock, systemTimers);
     const documents = new FileDocuments(fs, parent);
     const random = new Random(systemSeed());
     this.#transport = new Transport({
@@ -131,6 +131,7 @@ class PeerNode {
     switch (command.kind) {
       case 'attach':
         this.#client.attach(command.ends);
+        this.#local.attached(command.ends.shard);
         this.#tell({ kind: 'attached', shard: command.ends.shard });
         return;
       case 'detach':
@@ -161,6 +162,7 @@ class PeerNode {
     this.#node?.stop();
     this.#server.close();
     await this.#transport.close();
+    this.#local.close();
     this.#client.close();
     this.#hints.close();
   }

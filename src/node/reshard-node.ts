@@ -17,7 +17,8 @@ export async function reshardNode(config: NodeConfig, data: DataDirectory, log: 
     fs: realFileSystem,
     jobs: new LocalJobRunner(realFileSystem, tools),
     clock: systemClock,
-    engine: shardSettings(config, data.layout.shards, data.nodeId),
+    // Tombstones stay: this is to move records, and nobody has said yet which may go.
+    engine: shardSettings(config, data.layout.shards, data.nodeId, 0),
     memtableBytes: arenaBytesOf(config),
   });
   await reshard(realFileSystem, data, config.shards, settler, log);

@@ -35,8 +35,13 @@ export const tableOptionsOf = ({ blockBytes, compression }: NodeConfig): TableOp
   bloomBitsPerKey: limits.bloomBitsPerKey,
 });
 
-/** `origin`: the coordinator's number in versions, from the node's id. */
-export function shardSettings(config: NodeConfig, shards: number, nodeId: string): ShardSettings {
+/** `origin`: the coordinator's number in versions, from the node's id. `purgeBefore`: as in EngineOptions. */
+export function shardSettings(
+  config: NodeConfig,
+  shards: number,
+  nodeId: string,
+  purgeBefore: number,
+): ShardSettings {
   const { compactionBytesPerSecond, durability, syncIntervalMs, compactionDial, gcGraceMs } = config;
   return {
     fileSystem: { kind: config.inMemory ? 'memory' : 'real' },
@@ -51,6 +56,7 @@ export function shardSettings(config: NodeConfig, shards: number, nodeId: string
     tablesMax: limits.tablesOverlapMax,
     tableTargetBytes: limits.tableTargetMemtables * arenaBytesOf(config),
     gcGraceMs,
+    purgeBefore,
     origin: Number.parseInt(nodeId.slice(0, 8), 16),
   };
 }

@@ -43,6 +43,7 @@ export class ReplicaServer {
       engine,
       clock,
       vnodes,
+      gcGraceMs,
       firstTicket,
       appended: () => {
         parts.turn.appended = true;

@@ -9,6 +9,10 @@
  * 3. A record is appended only if it is newer, in the order of compareRecordAge, than all that the engine holds of its
  *    key and keyspace. So what a memtable holds is newer than what tables hold.
  * 4. What was promised is never taken from behind, by whatever way a record comes: as a write or as a copy.
+ * 5. A dead record may be gone once it is below its vnode's horizon and older than gc_grace. So a live one that comes as a copy
+ *    from there, and of which nothing is held, was deleted. That new writes are never that old, whatever their
+ *    coordinator's clock says, is seen to here: they are refused from half of gc_grace on, which leaves the other half to
+ *    bring them to the replicas that missed them.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -70,6 +74,8 @@ export interface ReplicaStoreOptions {
   readonly clock: Clock;
   /** Vnodes of the ring. */
   readonly vnodes: number;
+  /** As compactions have it. */
+  readonly gcGraceMs: number;
   /** There is something to commit at the end of the turn. */
   readonly appended: () => void;
   /** The first of the engine's tickets that are this store's; it uses limits.replicaLookupsMax of them. */
@@ -163,8 +169,9 @@ export class ReplicaStore {
     // The same ballot again: a message that came twice.
     const isRepeat = promised !== null && isBallot(promised, ballot) && accepted < ballot.version;
     const isPassed = promised !== null && !isBelowBallot(promised, ballot);
-    if (!isRepeat && (ballot.version <= accepted || isPassed)) {
-      finish({ ...prepareAnswer(PeerStatus.STALE_VERSION, ''), beat });
+    const oldest = this.#oldestWrite(request.tokenHi);
+    if (!isRepeat && (ballot.version <= accepted || isPassed || ballot.version < oldest)) {
+      finish({ ...prepareAnswer(PeerStatus.STALE_VERSION, ''), beat: Math.max(beat, oldest) });
       return;
     }
     const seq = isRepeat ? promised.seq : this.#appendPromise(request, fail);
@@ -233,7 +240,9 @@ export class ReplicaStore {
       finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords });
       return;
     }
-    this.#take(record, also, null, ends);
+    const oldest = keyspaceAt(view, 0) === KEYSPACE_USER ? this.#oldestWrite(tokenHiAt(view, 0)) : 0;
+    if (version < oldest) finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat: oldest });
+    else this.#take(record, also, null, ends);
   }
 
   #merge(
@@ -269,14 +278,21 @@ export class ReplicaStore {
     this.#take(record, isAlsoNewer ? also : null, null, ends);
   }
 
-  /**
-   * A live user record that all replicas had, or had deleted, when the vnode was last repaired, and that this one does
-   * not hold: it was deleted, and its tombstone is gone.
-   */
+  /** A live user record of which this replica holds nothing although it had it, or a tombstone: that is gone. */
   #isResurrection(view: DataView): boolean {
-    if (keyspaceAt(view, 0) !== KEYSPACE_USER || isDeadAt(view, 0, this.#options.clock.nowMs())) return false;
-    const before = this.#engine.purgeBefore(vnodeOf(tokenHiAt(view, 0), this.#options.vnodes));
-    return Number.isFinite(before) && versionAt(view, 0) < before;
+    const { clock, gcGraceMs } = this.#options;
+    if (keyspaceAt(view, 0) !== KEYSPACE_USER || isDeadAt(view, 0, clock.nowMs())) return false;
+    return versionAt(view, 0) < this.#horizon(tokenHiAt(view, 0), gcGraceMs);
+  }
+  /** The lowest version of a new write. */
+  #oldestWrite(tokenHi: number): number {
+    return this.#horizon(tokenHi, this.#options.gcGraceMs / 2);
+  }
+  /** The vnode's horizon, but no version younger than `ageMs`; 0 where there are no other replicas. */
+  #horizon(tokenHi: number, ageMs: number): number {
+    const { clock, vnodes } = this.#options;
+    const before = this.#engine.purgeBefore(vnodeOf(tokenHi, vnodes));
+    return Number.isFinite(before) ? Math.max(0, Math.min(before, (clock.nowMs() - ageMs) * 1000)) : 0;
   }
 
   #isAlive(promise: Held | null): promise is Held {

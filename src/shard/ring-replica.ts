@@ -21,6 +21,7 @@ import type {
   ReplicaTree,
   ReplicaTreeNodes,
   ReplicaWrite,
+  Timers,
   TreeAnswer,
   TreeNodesAnswer,
   WriteAnswer,
@@ -34,6 +35,7 @@ import {
   type ShardRequest,
   Sloppy,
 } from './contract.ts';
+import { type Horizon, PurgeDelivery } from './purge-delivery.ts';
 import { decodeReplicaReply, type PageQuery, type ReplicaReply } from './replica-protocol.ts';
 import type { RingShardClient } from './shard-client.ts';
 
@@ -46,14 +48,18 @@ export class RingReplica implements LocalReplica {
   readonly #client: RingShardClient;
   readonly #hints: HintStore;
   readonly #clock: Clock;
+  readonly #horizons: PurgeDelivery;
   readonly #waiting: (OnReply | null)[];
   readonly #resurrections: number[];
 
   /** Takes over the client's handler. */
-  constructor(client: RingShardClient, hints: HintStore, clock: Clock) {
+  constructor(client: RingShardClient, hints: HintStore, clock: Clock, timers: Timers) {
     this.#client = client;
     this.#hints = hints;
     this.#clock = clock;
+    this.#horizons = new PurgeDelivery(client.vnodes, client.shards, timers, (shard, horizons, done) =>
+      this.#sendHorizons(shard, horizons, done),
+    );
     this.#waiting = new Array<null>(client.slotsMax).fill(null);
     this.#resurrections = new Array<number>(client.shards).fill(0);
     client.setHandler({ onReply: (slot, reply) => this.#take(slot, reply) });
@@ -190,12 +196,27 @@ export class RingReplica implements LocalReplica {
       this.#askJson(Op.END_TREE, shard, { session }, this.#soonMs(), () => undefined);
   }
 
+  /** Delivered behind the call, sooner or later: until then a shard purges by the horizon before, or by none after a restart. */
   setPurgeBefore(vnode: number, version: number): void {
-    const shard = vnode % this.#client.shards;
+    this.#horizons.set(vnode, version);
+  }
+  /** The client was attached to a shard that has just been started, or started again. */
+  attached(shard: number): void {
+    this.#horizons.attached(shard);
+  }
+  /** The client is about to be closed. */
+  close(): void {
+    this.#horizons.close();
+  }
+  #sendHorizons(shard: number, horizons: readonly Horizon[], done: (taken: boolean) => void): void {
     // JSON has no Infinity.
-    const list = [{ vnode, version: Number.isFinite(version) ? version : null }];
+    const list = horizons.map(({ vnode, version }) => ({
+      vnode,
+      version: Number.isFinite(version) ? version : null,
+    }));
     this.#askJson(Op.SET_PURGE, shard, list, this.#soonMs(), (_, reply) => {
       if (reply !== null) this.#resurrections[shard] = reply.number;
+      done(reply !== null);
     });
   }
 

@@ -52,27 +52,15 @@ import { MemoryTrees } from './memory-trees.ts';
 import { encode, type Held, heldOf } from './records.ts';
 
 const NO_BYTES = new Uint8Array(0);
-const ok = (newer: Uint8Array | null): WriteAnswer => ({
-  status: Status.OK,
-  beat: 0,
-  barred: false,
-  newer,
-  message: '',
-});
+const plain: WriteAnswer = { status: Status.OK, beat: 0, barred: false, newer: null, message: '' };
+const ok = (newer: Uint8Array | null): WriteAnswer => ({ ...plain, newer });
 const stale = (beat: number, barred: boolean): WriteAnswer => ({
+  ...plain,
   status: PeerStatus.STALE_VERSION,
   beat,
   barred,
-  newer: null,
-  message: '',
 });
-const refused = (status: number, message: string): WriteAnswer => ({
-  status,
-  beat: 0,
-  barred: false,
-  newer: null,
-  message,
-});
+const refused = (status: number, message: string): WriteAnswer => ({ ...plain, status, message });
 
 export interface MemoryReplicaOptions {
   readonly clock: Clock;
@@ -143,10 +131,8 @@ export class MemoryReplica implements Replica {
       const kept = list.filter(({ view }) => {
         const space = keyspaceAt(view, 0);
         if (space !== KEYSPACE_USER && space !== KEYSPACE_OUTCOMES) return true;
-        const diedMs = this.#diedMs(view);
-        return (
-          diedMs >= this.#purgeBeforeMs(vnode) || versionAt(view, 0) / 1000 >= this.#purgeBeforeMs(vnode)
-        );
+        const beforeMs = this.#purgeBeforeMs(vnode);
+        return this.#diedMs(view) >= beforeMs || versionAt(view, 0) / 1000 >= beforeMs;
       });
       dropped += list.length - kept.length;
       this.#vnodes.set(vnode, kept);
@@ -157,12 +143,8 @@ export class MemoryReplica implements Replica {
   // ------------------------------------------------------------------------------------- the replica
 
   write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
-    this.#answer(
-      'write',
-      () => this.#write(request),
-      done,
-      (status) => refused(status, 'as the test wants'),
-    );
+    const run = (): WriteAnswer => this.#write(request);
+    this.#answer('write', run, done, (status) => refused(status, 'as the test wants'));
   }
 
   read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
@@ -188,7 +170,9 @@ export class MemoryReplica implements Replica {
       const held = this.#find(tokenHi, tokenLo, KEYSPACE_USER, key);
       const beat = Math.max(versionOf(promise), versionOf(held));
       const below = promise !== null && isBelow(ballot.version, ballot.origin, promise);
-      if (below || versionOf(held) >= ballot.version) return failed(PeerStatus.STALE_VERSION, beat);
+      const oldest = this.#oldestWrite(tokenHi);
+      if (below || versionOf(held) >= ballot.version || ballot.version < oldest)
+        return failed(PeerStatus.STALE_VERSION, Math.max(beat, oldest));
       const record = {
         tokenHi,
         tokenLo,
@@ -249,11 +233,8 @@ export class MemoryReplica implements Replica {
       if (hashes === null) return { status: Status.NOT_FOUND, hashes: NO_BYTES, message: 'no such session' };
       return { status: Status.OK, hashes, message: '' };
     };
-    this.#answer('treeNodes', run, done, (status) => ({
-      status,
-      hashes: NO_BYTES,
-      message: 'as the test wants',
-    }));
+    const message = 'as the test wants';
+    this.#answer('treeNodes', run, done, (status) => ({ status, hashes: NO_BYTES, message }));
   }
 
   endTree(session: number): void {
@@ -310,6 +291,9 @@ export class MemoryReplica implements Replica {
     const isPromised = promise !== null && originAt(promise.view, 0) === originAt(part.view, 0);
     const isBarred = version < versionOf(promise) || (version === versionOf(promise) && !isPromised);
     if (isBarred) return { answer: stale(beat, true), take: false };
+    const isUser = keyspaceAt(part.view, 0) === KEYSPACE_USER;
+    const oldest = isUser ? this.#oldestWrite(tokenHiAt(part.view, 0)) : 0;
+    if (version < oldest) return { answer: stale(oldest, false), take: false };
     return { answer: ok(null), take: true };
   }
 
@@ -322,7 +306,9 @@ export class MemoryReplica implements Replica {
       return { answer: stale(versionOf(promise), true), take: false };
     if (held === null && this.#isResurrection(part)) {
       this.resurrections++;
-      return { answer: ok(tombstoneOf(part)), take: false };
+      const tombstone = tombstoneOf(part);
+      this.#put(heldOf(tombstone));
+      return { answer: ok(tombstone), take: false };
     }
     return { answer: ok(null), take: true };
   }
@@ -334,6 +320,12 @@ export class MemoryReplica implements Replica {
   /** Whatever died before this time may be gone. */
   #purgeBeforeMs(vnode: number): number {
     return Math.min(this.horizonMs(vnode), this.#options.clock.nowMs() - this.#options.gcGraceMs);
+  }
+  /** New writes stay well above what may be gone. */
+  #oldestWrite(tokenHi: number): number {
+    const { clock, gcGraceMs, vnodes } = this.#options;
+    const horizonMs = this.horizonMs(vnodeOf(tokenHi, vnodes));
+    return Math.max(0, Math.min(horizonMs, clock.nowMs() - gcGraceMs / 2)) * 1000;
   }
   /** Milliseconds since 1970; infinite for what lives. */
   #diedMs(view: DataView): number {

@@ -197,6 +197,42 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     expect(cluster.horizon(1, 2)).toBe(0);
   });
 
+  it('remember horizons over a restart, and after a crash none that was not reached', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    const first = cluster.start(1);
+    first.request([3]);
+    expect(await cluster.until(() => !first.running, 10_000)).toBe(true);
+    const reached = cluster.horizon(1, 3);
+    expect(reached).toBeGreaterThan(0);
+    await cluster.advance(2000);
+    // From here on nothing is kept: the node dies first.
+    const documents = cluster.documents.get(1) as MemoryDocuments;
+    documents.save = () => undefined;
+    await cluster.advance(HOUR_MS);
+    first.request([3, 4]);
+    expect(await cluster.until(() => !first.running, 10_000)).toBe(true);
+    expect(cluster.horizon(1, 3)).toBeGreaterThan(reached);
+    first.stop();
+    cluster.purgeBefore.get(1)?.clear();
+    cluster.start(1);
+    expect([cluster.horizon(1, 3), cluster.horizon(1, 4), cluster.horizon(1, 5)]).toEqual([reached, 0, 0]);
+  });
+
+  it('take no horizon from before the restart that lies in the future', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    cluster.nowMs += 365 * DAY_MS;
+    const first = cluster.start(1);
+    first.request([3]);
+    expect(await cluster.until(() => !first.running, 10_000)).toBe(true);
+    await cluster.advance(2000);
+    first.stop();
+    cluster.nowMs -= 365 * DAY_MS;
+    cluster.purgeBefore.get(1)?.clear();
+    cluster.start(1);
+    const latest = (cluster.nowMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+    expect(cluster.horizon(1, 3)).toBe(latest);
+  });
+
   it('remember what waits over a restart', async () => {
     const cluster = new Cluster([1, 2, 3]);
     cluster.down.add(2);

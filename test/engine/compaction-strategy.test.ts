@@ -33,6 +33,8 @@ const stateOf = (tables: readonly TableMeta[], others: Partial<CompactionState> 
   running: 0,
   nowMs: NOW_MS,
   memoryVersionMin: Number.POSITIVE_INFINITY,
+  purgeBefore: Number.POSITIVE_INFINITY,
+  putOff: new Set(),
   freeBytes: Number.POSITIVE_INFINITY,
   ...others,
 });
@@ -331,9 +333,20 @@ describe('garbage', () => {
     );
   });
 
+  it('waits for the horizon, below which all replicas have the tombstones', () => {
+    expect(plansOf([table(1, tombs)], { purgeBefore: 0 })).toEqual([]);
+    expect(plansOf([table(1, tombs)], { purgeBefore: oldVersion - 10 })).toEqual([]);
+    expect(plansOf([table(1, tombs)], { purgeBefore: oldVersion + 1 })).toEqual([[1]]);
+  });
+
+  it('is left alone in tables that are put off', () => {
+    expect(plansOf([table(1, tombs)], { putOff: new Set([1]) })).toEqual([]);
+    expect(plansOf([table(1, tombs)], { putOff: new Set([2]) })).toEqual([[1]]);
+  });
+
   it('says why', () => {
-    const state = { tables: [], busy: new Set<number>(), nowMs: NOW_MS, memoryVersionMin: Infinity };
-    expect(garbagePlan(table(1, tombs), state, DAY_MS)?.reason).toBe(
+    const state = { ...stateOf([]), tables: [], gcGraceMs: DAY_MS };
+    expect(garbagePlan(table(1, tombs), state)?.reason).toBe(
       'about 83% of its records are tombstones older than gc_grace',
     );
   });

@@ -50,6 +50,7 @@ export interface Shape {
   readonly tablesMax: number;
   readonly tableTargetBytes: number;
   readonly gcGraceMs: number;
+  readonly purgeBefore: number;
   readonly readMode: ReadMode;
   readonly inlineUsMax: number;
 }
@@ -70,6 +71,7 @@ export const SHAPE: Shape = {
   tablesMax: 64,
   tableTargetBytes: 64 * 1024,
   gcGraceMs: 3_600_000,
+  purgeBefore: Number.POSITIVE_INFINITY,
   readMode: 'async',
   inlineUsMax: 0,
 };
@@ -92,6 +94,7 @@ export function randomShape(random: Random): Shape {
     tablesMax: random.pick([16, 64]),
     tableTargetBytes: random.pick([32, 128, 512]) * 1024,
     gcGraceMs: random.pick([0, 1000, 3_600_000]),
+    purgeBefore: random.pick([0, Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]),
     readMode: random.pick(['async', 'async', 'adaptive'] as const),
     inlineUsMax: random.pick([0, limits.walInlineUsMax]),
   };
@@ -180,6 +183,7 @@ export class EngineHarness implements EngineListener {
       tablesMax: s.tablesMax,
       tableTargetBytes: s.tableTargetBytes,
       gcGraceMs: s.gcGraceMs,
+      purgeBefore: s.purgeBefore,
       origin: 1,
     };
     const tools = { tables: new Sstables(this.clock), clock: this.clock, pause: this.#pause };

@@ -54,6 +54,8 @@ export class SimulatedLevels {
       running: 0,
       nowMs: this.nowMs,
       memoryVersionMin: Number.POSITIVE_INFINITY,
+      purgeBefore: Number.POSITIVE_INFINITY,
+      putOff: new Set(),
       freeBytes: this.freeBytes,
       ...others,
     };

@@ -37,6 +37,7 @@ const settings: ShardSettings = {
   tableTargetBytes: 16 * 1024,
   // Tombstones go as soon as nothing older can be there: what must not come back has nothing left against it.
   gcGraceMs: 0,
+  purgeBefore: Number.POSITIVE_INFINITY,
   origin: 1,
 };
 

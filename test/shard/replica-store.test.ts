@@ -19,6 +19,7 @@ import { FakeEngine } from './fake-engine.ts';
 const START_MS = 1_700_000_000_000;
 const DEADLINE_MS = START_MS + 3_600_000;
 const VNODES = 4;
+const GRACE_MS = 3_600_000;
 const FIRST_TICKET = 1000;
 const seed = systemSeed();
 
@@ -42,6 +43,7 @@ function newStore(): { readonly store: ReplicaStore; readonly engine: FakeEngine
     engine,
     clock,
     vnodes: VNODES,
+    gcGraceMs: GRACE_MS,
     appended,
     firstTicket: FIRST_TICKET,
   });
@@ -69,9 +71,14 @@ describe(`the rule of a replica (seed ${seed})`, () => {
       const reference = new MemoryReplica({
         clock: new ManualClock(START_MS),
         vnodes: VNODES,
-        gcGraceMs: 3_600_000,
+        gcGraceMs: GRACE_MS,
       });
       engine.pends = () => random.chance(0.3);
+      const horizon = random.pick([0, 0, 4, 8]);
+      for (let vnode = 0; vnode < VNODES; vnode++) {
+        engine.setPurgeBefore(vnode, horizon);
+        reference.raiseHorizon(vnode, horizon / 1000);
+      }
       for (let step = 0; step < 60; step++) {
         const key = random.pick(['a', 'b']);
         const version = random.between(1, 12);
@@ -168,6 +175,49 @@ describe(`the rule of a replica (seed ${seed})`, () => {
     engine.commit();
     engine.sync();
     expect(await young).toMatchObject({ status: Status.OK, newer: null });
+  });
+
+  it('buries no record that is younger than gc_grace, however high the horizon is: a clock may have been wrong', async () => {
+    const { store, engine } = newStore();
+    for (let vnode = 0; vnode < VNODES; vnode++) engine.setPurgeBefore(vnode, (START_MS + GRACE_MS) * 1000);
+    const cutoff = (START_MS - GRACE_MS) * 1000;
+    const merge = async (key: string, version: number): Promise<Uint8Array | null> => {
+      const answer = write(store, WriteMode.MERGE, { key, version, value: 'v' });
+      engine.commit();
+      engine.sync();
+      return (await answer).newer;
+    };
+    expect(await merge('a', cutoff)).toBeNull();
+    expect(await merge('b', cutoff - 1)).toEqual(
+      recordOf({ key: 'b', version: cutoff - 1, tombstone: true }),
+    );
+  });
+
+  it('takes no new write from far behind the horizon, where a replica that missed it would bury it', async () => {
+    const { store, engine } = newStore();
+    const horizon = (START_MS - GRACE_MS) * 1000;
+    for (let vnode = 0; vnode < VNODES; vnode++) engine.setPurgeBefore(vnode, horizon);
+    const answerOf = async <T>(answer: Promise<T>): Promise<T> => {
+      engine.commit();
+      engine.sync();
+      return await answer;
+    };
+    const fresh = (version: number): Promise<WriteAnswer> =>
+      answerOf(write(store, WriteMode.FRESH, { key: `k${version}`, version, value: 'v' }));
+    expect(await fresh(horizon - 1)).toMatchObject({ status: PeerStatus.STALE_VERSION, beat: horizon });
+    expect((await fresh(horizon)).status).toBe(Status.OK);
+    const ballot = (version: number): Promise<PrepareAnswer> =>
+      answerOf(prepare(store, `b${version}`, version, 1));
+    expect(await ballot(horizon - 1)).toMatchObject({ status: PeerStatus.STALE_VERSION, beat: horizon });
+    expect((await ballot(horizon)).status).toBe(Status.OK);
+    // A horizon that a clock from the future gave asks no more of a write than half of gc_grace.
+    const half = (START_MS - GRACE_MS / 2) * 1000;
+    for (let vnode = 0; vnode < VNODES; vnode++) engine.setPurgeBefore(vnode, START_MS * 2000);
+    expect((await fresh(half - 1)).beat).toBe(half);
+    expect((await fresh(half)).status).toBe(Status.OK);
+    // A node without other replicas has none of this.
+    for (let vnode = 0; vnode < VNODES; vnode++) engine.setPurgeBefore(vnode, Number.POSITIVE_INFINITY);
+    expect((await fresh(1)).status).toBe(Status.OK);
   });
 
   it('refuses what is no record, or has another token than its key', async () => {

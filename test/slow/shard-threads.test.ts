@@ -218,6 +218,7 @@ class FileShard {
       tablesMax: 64,
       tableTargetBytes: 16 << 20,
       gcGraceMs: 864_000_000,
+      purgeBefore: Number.POSITIVE_INFINITY,
       origin: 7,
     };
     const data: ShardThreadData = { engine, doorbell: this.#doorbell, control: control.port2, jobs: null };
