@@ -102,6 +102,7 @@ export class ClusterNode {
       view,
       versions: this.versions,
       markForRepair: (vnode: number) => this.repairs.mark(vnode),
+      whenMarksKept: (done: () => void) => this.repairs.whenMarksKept(done),
     };
     this.#coordinator = new Coordinator(common);
     this.#hintReplay = new HintReplay(common, this.#coordinator, hints);
@@ -252,7 +253,6 @@ export class ClusterNode {
     if (isFirst && isNew && others.length > 0)
       world.timers.after(FIRST_SEED_MS, () => startTopology(this.#hearsOfRing() ? others : []));
     else startTopology(isFirst ? [] : others);
-    this.#hintReplay.start();
     this.repairs.start();
   }
 
@@ -305,6 +305,7 @@ export class ClusterNode {
       if (number !== world.self && this.membership.member(number) === undefined)
         world.network.setAddress(number, address);
     this.repairs.onRing(ring);
+    if (!this.#stopped) this.#hintReplay.start();
     if (ring.vnodes !== vnodes) {
       onNotReady(`the cluster has ${ring.vnodes} vnodes, and this data directory was made for ${vnodes}`);
       return;
