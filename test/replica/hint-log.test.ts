@@ -2,8 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
-import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
-import { Crash } from '../../src/vfs/simulated-faults.ts';
 import { Hints, newDisk, TARGET } from './hint-harness.ts';
 
 const seed = systemSeed();
@@ -25,42 +23,6 @@ describe(`hints on disk (seed ${seed})`, () => {
     expect(await again.drain()).toEqual([]);
     expect(await again.drain(0xcd)).toEqual(['other']);
     expect(again.log.targets().size).toBe(0);
-  });
-
-  it('are all there after a power cut at any change, once they were acknowledged', async () => {
-    const random = new Random(seed);
-    const run = async (disk: SimulatedFileSystem): Promise<Map<string, number>> => {
-      let answers = new Map<string, number>();
-      try {
-        const hints = new Hints(disk);
-        answers = hints.answers;
-        for (let i = 0; i < 12; i++) {
-          hints.add(`hint ${i}`);
-          if (i % 3 === 2) await hints.settle();
-        }
-        await hints.settle();
-      } catch (error) {
-        if (!(error instanceof Crash)) throw error;
-      }
-      return answers;
-    };
-    const whole = newDisk();
-    await run(whole);
-    expect(whole.changes).toBeGreaterThan(8);
-    for (let crashAt = 0; crashAt < whole.changes; crashAt++)
-      for (let cut = 0; cut < 6; cut++) {
-        const disk = newDisk(random.uint32());
-        disk.crashAtChange(crashAt);
-        const answers = await run(disk);
-        const acknowledged = [...answers].filter(([, status]) => status === Status.OK).map(([name]) => name);
-        const after = new Hints(disk.powerCut(random));
-        const found = await after.drain();
-        expect(
-          acknowledged.filter((name) => !found.includes(name)),
-          `crash at ${crashAt}`,
-        ).toEqual([]);
-        expect(found.every((name) => /^hint \d+$/.test(name))).toBe(true);
-      }
   });
 
   it('never serve a flipped bit', async () => {
