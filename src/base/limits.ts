@@ -209,8 +209,22 @@ export const limits = {
   hintBytesTotalMax: 16 * GiB,
   /** What is older goes, and its vnodes are repaired. As long as Cassandra's max_hint_window. */
   hintAgeMsMax: 3 * 3_600_000,
-  /** A file of hints takes no more from here on; one file is handed out at a time. */
+  /**
+   * A file of hints takes no more from here on, and no more when its first hint is so old; one file is handed out at a time, and
+   * expires as a whole when its last hint does.
+   */
   hintSegmentBytes: 256 * KiB,
+  hintSegmentAgeMs: 5 * 60_000,
+  /** Bytes of hints of all nodes that wait for the disk. */
+  hintQueueBytesMax: 64 * MiB,
+  /** Nodes that one node keeps hints for. */
+  hintTargetsMax: 4096,
+  /** Files of hints that expire in one look. */
+  hintExpiriesMax: 16,
+  /** Files of hints that could not be removed: beyond it none is made. */
+  hintUndeletedMax: 1024,
+  /** Places in a damaged file of hints that are tried for where the next whole one begins. */
+  hintResyncsMax: 1024,
   /** Beside hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
   repairHorizonMarginMs: 3_600_000,
 
@@ -326,11 +340,13 @@ export const limits = {
   formerVersionsMax: 16,
   /** Pages of replicas that one page of a cluster scan may take before it answers with a cursor. */
   coordinatorScanPagesMax: 64,
+  /** What one node hands back to all others together. */
   hintReplayBytesPerSecond: 4 * MiB,
-  hintReplayBatchBytes: 256 * KiB,
   hintReplayTickMs: 1000,
   /** Writes of one batch of hints that are in flight at a time. */
   hintReplayInFlightMax: 16,
+  /** Writes of a part of the hints that may fail before its others wait for the next time. */
+  hintReplayFailuresMax: 16,
   hintReplayRetryMsMax: 30_000,
 
   // members
@@ -524,6 +540,15 @@ assert(
 assert(
   limits.keyBytesCeiling + limits.idempotencyKeyBytesMax < 65_536,
   'limits: an idempotency record has both keys in its key',
+);
+assert(
+  limits.hintQueueBytesMax >= 2 * limits.peerRecordBytesMax + KiB,
+  'limits: the longest hint must fit an empty queue',
+);
+assert(
+  limits.repairHorizonMarginMs >=
+    limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
+  'limits: no hint may be handed back that is older than the horizon of a repair',
 );
 // ring
 assert(limits.ringMembersMax < 65_536, 'limits: owners of a ring are 16-bit indexes');

@@ -55,8 +55,6 @@ export class ClusterNode {
   #ringBytes: Uint8Array | null = null;
   #coordinated = false;
   #draining = false;
-  /** Hints go by the ring: they wait for the first one. */
-  #isReplaying = false;
   #stopped = false;
   #onOpen: (() => void) | null = null;
 
@@ -104,6 +102,7 @@ export class ClusterNode {
       view,
       versions: this.versions,
       markForRepair: (vnode: number) => this.repairs.mark(vnode),
+      whenMarksKept: (done: () => void) => this.repairs.whenMarksKept(done),
     };
     this.#coordinator = new Coordinator(common);
     this.#hintReplay = new HintReplay(common, this.#coordinator, hints);
@@ -306,8 +305,7 @@ export class ClusterNode {
       if (number !== world.self && this.membership.member(number) === undefined)
         world.network.setAddress(number, address);
     this.repairs.onRing(ring);
-    if (!this.#isReplaying) this.#hintReplay.start();
-    this.#isReplaying = true;
+    if (!this.#stopped) this.#hintReplay.start();
     if (ring.vnodes !== vnodes) {
       onNotReady(`the cluster has ${ring.vnodes} vnodes, and this data directory was made for ${vnodes}`);
       return;

@@ -197,28 +197,44 @@ export interface LocalReplica extends Replica {
 
 // ------------------------------------------------------------------------------------------------ hints
 
-export interface HintBatch {
+/** A part of the hints for one node: what is delivered, or lost, and then discarded together. */
+export interface HintPart {
   readonly target: NodeNumber;
-  /** Names the batch for `discard`. */
+  /** Tells parts apart, in one life of the node. */
   readonly position: number;
+}
+export interface HintBatch extends HintPart {
   readonly writes: readonly { readonly record: Uint8Array; readonly also: Uint8Array | null }[];
+  /** Bytes beside them that cannot be read: hints for any vnode may be among them. */
+  readonly bytesDamaged: number;
+}
+/** Hints that are not handed out any more, because they are too old. */
+export interface HintLoss extends HintPart {
+  /** Those that could be read, and the high words of the tokens of what was written. */
+  readonly hints: number;
+  readonly tokens: readonly number[];
+  /** There were others, or none could be read: for any vnode of the target. */
+  readonly isDamaged: boolean;
 }
 
-/** Hints on this node's disk, oldest first for each target. Bounds: limits.hintBytesMax, limits.hintAgeMsMax. */
+/**
+ * Hints on this node's disk, oldest first for each target as far as they can be delivered. Bounds: limits.hintBytesMax,
+ * limits.hintAgeMsMax. A part goes only by `discard` and `drop`: what is lost of it is marked for repair before that, durably.
+ */
 export interface HintStore {
+  /** OK: durable. OVERLOADED, DISK_FULL, UNAVAILABLE, TIMEOUT, BAD_REQUEST: not kept. */
   add(target: NodeNumber, write: ReplicaWrite, done: (answer: WriteAnswer) => void): void;
   /** Targets with hints, and their bytes. */
   targets(): ReadonlyMap<NodeNumber, number>;
-  /** The oldest hints for a target that were not discarded; null where there are none. */
-  next(
-    target: NodeNumber,
-    bytesMax: number,
-    done: (batch: HintBatch | null, error: Error | null) => void,
-  ): void;
-  /** They were delivered: they never come back, also not after a crash (where they do, delivery is idempotent). */
-  discard(batch: HintBatch, done: (error: Error | null) => void): void;
-  /** Drops what is older than limits.hintAgeMsMax, or all of a target that was removed; tells what was lost. */
-  expire(nowMs: number): readonly { readonly target: NodeNumber; readonly hints: number }[];
+  /** The next part for a target, until it is discarded; null where there is none that can be handed out now. */
+  next(target: NodeNumber, done: (batch: HintBatch | null, error: Error | null) => void): void;
+  /** It could not be delivered: the other parts of its target come first. */
+  postpone(part: HintPart): void;
+  /** It never comes back, also not after a crash (where it does, delivery is idempotent, and expiry too). */
+  discard(part: HintPart): void;
+  /** Stops handing out what is older than limits.hintAgeMsMax; tells of each part once, and again after a restart. */
+  expire(nowMs: number): readonly HintLoss[];
+  /** Forgets all hints of a target, and refuses those on their way. */
   drop(target: NodeNumber): void;
 }
 

@@ -28,6 +28,8 @@ export interface CoordinatorOptions {
   readonly versions: HybridClock;
   /** Replicas of this vnode missed something that no hint holds. */
   readonly markForRepair: (vnode: number) => void;
+  /** `done` once all that was marked so far is still marked after a crash. */
+  readonly whenMarksKept: (done: () => void) => void;
 }
 
 const ignore = (): void => undefined;

@@ -1,12 +1,16 @@
 /**
- * Hands hints back: for each target that is up, batch after batch, oldest first, at a limited rate. Owned by the thread of
+ * Hands hints back: for each target that is up, part after part, oldest first, at a limited rate. Owned by the thread of
  * the coordinator.
  *
- * 1. A batch is discarded after each of its writes was taken by its target, was settled by SERIAL, or is held by a quorum
- *    of each group where the target is no replica of it any more. Until then it stays, and comes again as a whole:
- *    delivery is idempotent.
- * 2. One batch of one target at a time; the wait after a batch is what its bytes take at the rate.
- * 3. What expires undelivered marks the target's vnodes for repair.
+ * 1. A part is discarded after each of its writes was taken by its target, was settled by SERIAL, or is held by a quorum
+ *    of each group where the target is no replica of it any more, or the vnode moves. Until then it stays, and comes again as a
+ *    whole: delivery is idempotent.
+ * 2. What expires undelivered, cannot be read, is refused for good, or is held by fewer than all replicas then, marks its vnodes
+ *    for repair. Only when that is kept over a crash is the part discarded.
+ * 3. One part of one target at a time; what all targets get together is limited by limits.hintReplayBytesPerSecond.
+ * 4. Nothing holds the others up: a part that failed comes after those behind it, and a write that fails leaves the next
+ *    ones of its part to be tried.
+ * 5. A node that is no member of the ring any more never returns: its hints go to who has its vnodes now.
  */
 import { limits } from '../base/limits.ts';
 import { keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
@@ -25,6 +29,7 @@ import type { CoordinatorOptions } from './coordinator-core.ts';
 import { neededOf, unionOf } from './coordinator-groups.ts';
 import { viewOf } from './coordinator-records.ts';
 import { resurrectionIn } from './coordinator-repair.ts';
+import { nodeName } from './node-name.ts';
 import { writeGroups } from './ring-lookup.ts';
 
 export interface HintReplayMetrics {
@@ -33,21 +38,38 @@ export interface HintReplayMetrics {
   hintBatchesFailed: number;
   hintsExpired: number;
   hintsSettled: number;
-  /** Hints whose target had lost the vnode: delivered to its present replicas. */
+  /** Hints whose target had lost the vnode, or was about to: delivered to its present replicas. */
   hintsRedirected: number;
+  /** Hints that a replica refuses whenever they come. */
+  hintsRefused: number;
+  /** Bytes of files that could not be read as hints. */
+  hintBytesDamaged: number;
   resurrections: number;
 }
 
 type HintWrite = HintBatch['writes'][number];
 
-/** One target's batch on its way. */
+/** One target's part on its way. */
 interface Delivery {
   readonly batch: HintBatch;
   nextWrite: number;
   inFlight: number;
   bytes: number;
-  failed: boolean;
+  failures: number;
+  /** Something was marked for repair. */
+  hasMarked: boolean;
 }
+
+/** Bytes of hints that are left, by target. */
+export type HintsLeft = ReadonlyMap<NodeNumber, number>;
+interface Waiter {
+  readonly untilMs: number;
+  readonly done: (left: HintsLeft) => void;
+}
+
+/** The same answer would come again. */
+const isForGood = (status: number): boolean =>
+  status === Status.BAD_REQUEST || status === Status.KEY_TOO_LARGE || status === Status.VALUE_TOO_LARGE;
 
 export class HintReplay {
   readonly metrics: HintReplayMetrics = {
@@ -57,6 +79,8 @@ export class HintReplay {
     hintsExpired: 0,
     hintsSettled: 0,
     hintsRedirected: 0,
+    hintsRefused: 0,
+    hintBytesDamaged: 0,
     resurrections: 0,
   };
   readonly #options: CoordinatorOptions;
@@ -65,6 +89,11 @@ export class HintReplay {
   /** Monotonic milliseconds before which a target gets nothing more, and failures in a row. */
   readonly #pauses = new Map<NodeNumber, { untilMs: number; failures: number }>();
   readonly #busy = new Set<NodeNumber>();
+  /** Monotonic milliseconds at which what was sent so far is paid for, at the rate. */
+  #pacedUntilMs = 0;
+  /** Damaged parts whose vnodes are marked: they may come again before they can be discarded. */
+  readonly #damaged = new Set<number>();
+  #waiters: Waiter[] = [];
   #cancel: (() => void) | null = null;
 
   constructor(options: CoordinatorOptions, coordinator: Coordinator, store: HintStore) {
@@ -73,12 +102,20 @@ export class HintReplay {
     this.#store = store;
   }
 
+  /** The ring must be known by then. Idempotent. */
   start(): void {
     this.#cancel ??= this.#options.world.timers.after(limits.hintReplayTickMs, this.#tick);
   }
   stop(): void {
     this.#cancel?.();
     this.#cancel = null;
+    this.#tellWaiters(Number.POSITIVE_INFINITY);
+  }
+
+  /** `done` when no hints are left that can be delivered now, or after so long; with those that are left then. */
+  whenHandedOut(waitMs: number, done: (left: HintsLeft) => void): void {
+    this.#waiters.push({ untilMs: this.#options.world.clock.monotonicMs() + waitMs, done });
+    for (const target of this.#store.targets().keys()) this.#next(target);
   }
 
   readonly #tick = (): void => {
@@ -88,20 +125,48 @@ export class HintReplay {
     for (const target of this.#store.targets().keys()) this.#next(target);
     for (const target of this.#pauses.keys())
       if (!this.#store.targets().has(target) && !this.#busy.has(target)) this.#pauses.delete(target);
+    this.#tellWaiters(world.clock.monotonicMs());
   };
 
+  #tellWaiters(nowMs: number): void {
+    if (this.#waiters.length === 0) return;
+    const left = this.#store.targets();
+    const isDone = [...left.keys()].every((target) => !this.#isDeliverable(target));
+    const told = this.#waiters.filter(({ untilMs }) => isDone || untilMs <= nowMs);
+    this.#waiters = this.#waiters.filter((waiter) => !told.includes(waiter));
+    for (const { done } of told) done(left);
+  }
+
   #expire(): void {
-    const { world, view, markForRepair } = this.#options;
-    for (const { target, hints } of this.#store.expire(world.clock.nowMs())) {
+    const { world, whenMarksKept } = this.#options;
+    const losses = this.#store.expire(world.clock.nowMs());
+    if (losses.length === 0) return;
+    for (const { target, hints, tokens, isDamaged } of losses) {
       this.metrics.hintsExpired += hints;
-      world.log(
-        'warn',
-        `${hints} hints for node ${target.toString(16)} expired; its vnodes are marked for repair`,
-      );
-      const { ring } = view;
-      for (let vnode = 0; vnode < ring.vnodes; vnode++)
-        if (unionOf(writeGroups(ring, vnode)).includes(target)) markForRepair(vnode);
+      const what = isDamaged ? `${hints} hints, and some that cannot be read,` : `${hints} hints`;
+      world.log('warn', `${what} for node ${nodeName(target)} expired; their vnodes are marked for repair`);
+      if (isDamaged) this.#markAllOf(target);
+      for (const tokenHi of tokens) this.#mark(tokenHi);
     }
+    whenMarksKept(() => {
+      for (const loss of losses) {
+        this.#damaged.delete(loss.position);
+        this.#store.discard(loss);
+      }
+    });
+  }
+
+  #mark(tokenHi: number): void {
+    const { view, markForRepair } = this.#options;
+    markForRepair(vnodeOf(tokenHi, view.ring.vnodes));
+  }
+  /** All vnodes that hints for a node may be of: of one that left, nobody knows which it had. */
+  #markAllOf(target: NodeNumber): void {
+    const { view, markForRepair } = this.#options;
+    const { ring } = view;
+    const all = Array.from({ length: ring.vnodes }, (_, vnode) => vnode);
+    const held = all.filter((vnode) => unionOf(writeGroups(ring, vnode)).includes(target));
+    for (const vnode of this.#isMember(target) && held.length > 0 ? held : all) markForRepair(vnode);
   }
 
   #isMember(target: NodeNumber): boolean {
@@ -109,85 +174,130 @@ export class HintReplay {
     const is = ({ number }: { readonly number: NodeNumber }): boolean => number === target;
     return ring.members.some(is) || (ring.change?.members.some(is) ?? false);
   }
+  #isDeliverable(target: NodeNumber): boolean {
+    return this.#options.view.isUp(target) || !this.#isMember(target);
+  }
 
   #next(target: NodeNumber): void {
     if (this.#cancel === null || this.#busy.has(target)) return;
-    const { world, view } = this.#options;
+    const { world } = this.#options;
     if ((this.#pauses.get(target)?.untilMs ?? 0) > world.clock.monotonicMs()) return;
-    // A node that left for good is never up: its hints go to who has its vnodes now.
-    if (!view.isUp(target) && this.#isMember(target)) return;
+    if (!this.#isDeliverable(target)) return;
     this.#busy.add(target);
-    this.#store.next(target, limits.hintReplayBatchBytes, (batch, error) => {
+    this.#store.next(target, (batch, error) => {
       if (error !== null) {
-        world.log('error', `hints for node ${target.toString(16)} cannot be read: ${error.message}`);
+        world.log('error', `hints for node ${nodeName(target)} cannot be read: ${error.message}`);
         this.#ended(target, 0, true);
-      } else if (batch === null || batch.writes.length === 0) this.#ended(target, 0, false);
-      else this.#deliver({ batch, nextWrite: 0, inFlight: 0, bytes: 0, failed: false });
+      } else if (batch === null) this.#ended(target, 0, false);
+      else this.#begin(batch);
     });
+  }
+
+  #begin(batch: HintBatch): void {
+    const { target, position, bytesDamaged } = batch;
+    const hasMarked = bytesDamaged > 0;
+    if (hasMarked && !this.#damaged.has(position)) {
+      this.#damaged.add(position);
+      this.metrics.hintBytesDamaged += bytesDamaged;
+      this.#markAllOf(target);
+      this.#options.world.log(
+        'error',
+        `${bytesDamaged} bytes of hints for node ${nodeName(target)} are damaged; its vnodes are marked for repair`,
+      );
+    }
+    this.#deliver({ batch, nextWrite: 0, inFlight: 0, bytes: 0, failures: 0, hasMarked });
   }
 
   #deliver(delivery: Delivery): void {
     const { batch } = delivery;
-    while (
-      delivery.inFlight < limits.hintReplayInFlightMax &&
-      delivery.nextWrite < batch.writes.length &&
-      !delivery.failed
-    ) {
+    const isOver = (): boolean =>
+      delivery.nextWrite === batch.writes.length || delivery.failures >= limits.hintReplayFailuresMax;
+    while (delivery.inFlight < limits.hintReplayInFlightMax && !isOver()) {
       const write = batch.writes[delivery.nextWrite++] as HintWrite;
       delivery.inFlight++;
       delivery.bytes += write.record.length + (write.also?.length ?? 0);
-      this.#send(batch.target, write, (ok) => {
+      this.#send(delivery, write, (ok) => {
         delivery.inFlight--;
         if (ok) this.metrics.hintsReplayed++;
-        else delivery.failed = true;
+        else delivery.failures++;
         this.#deliver(delivery);
       });
     }
-    if (delivery.inFlight > 0 || (delivery.nextWrite < batch.writes.length && !delivery.failed)) return;
-    if (delivery.failed) {
-      this.metrics.hintBatchesFailed++;
-      this.#ended(batch.target, delivery.bytes, true);
-      return;
-    }
-    this.metrics.hintBytesReplayed += delivery.bytes;
-    this.#store.discard(batch, (error) => this.#ended(batch.target, delivery.bytes, error !== null));
+    if (delivery.inFlight === 0 && isOver()) this.#delivered(delivery);
   }
 
-  /** One hint to its target, or, where that is no replica of it any more, to those that are. */
-  #send(target: NodeNumber, { record, also }: HintWrite, done: (ok: boolean) => void): void {
+  #delivered({ batch, bytes, failures, hasMarked }: Delivery): void {
+    if (failures > 0) {
+      this.metrics.hintBatchesFailed++;
+      this.#store.postpone(batch);
+      this.#ended(batch.target, bytes, true);
+      return;
+    }
+    this.metrics.hintBytesReplayed += bytes;
+    const discard = (): void => {
+      this.#damaged.delete(batch.position);
+      this.#store.discard(batch);
+      this.#ended(batch.target, bytes, false);
+    };
+    if (hasMarked) this.#options.whenMarksKept(discard);
+    else discard();
+  }
+
+  /** One hint to its target, and to all replicas where that is none any more, or may soon be none. */
+  #send(delivery: Delivery, { record, also }: HintWrite, done: (ok: boolean) => void): void {
     const { world, view } = this.#options;
+    const { target } = delivery.batch;
     const vnode = vnodeOf(tokenHiAt(viewOf(record), 0), view.ring.vnodes);
     const groups = writeGroups(view.ring, vnode);
-    const deadlineMs = world.clock.nowMs() + limits.behindMs;
-    const write = { record, also, mode: WriteMode.MERGE, deadlineMs };
-    if (unionOf(groups).includes(target)) {
-      view.replica(target).write(write, (answer) => this.#onWritten(record, answer, done));
+    const nodes = unionOf(groups);
+    const write = {
+      record,
+      also,
+      mode: WriteMode.MERGE,
+      deadlineMs: world.clock.nowMs() + limits.behindMs,
+    };
+    const isReplica = nodes.includes(target);
+    if (isReplica && groups.length === 1) {
+      view.replica(target).write(write, (answer) => this.#onWritten(delivery, record, answer, done));
       return;
     }
     this.metrics.hintsRedirected++;
-    const nodes = unionOf(groups);
     const taken: NodeNumber[] = [];
     let waiting = nodes.length;
+    const end = (): void => {
+      if (taken.length < nodes.length) {
+        this.#options.markForRepair(vnode);
+        delivery.hasMarked = true;
+      }
+      const isHeld = groups.every((group) => {
+        const held = group.filter((one) => taken.includes(one)).length;
+        return held >= neededOf(Consistency.QUORUM, group.length);
+      });
+      done(isHeld && (!isReplica || taken.includes(target)));
+    };
     for (const node of nodes)
       view.replica(node).write(write, (answer) =>
-        this.#onWritten(record, answer, (ok) => {
+        this.#onWritten(delivery, record, answer, (ok) => {
           if (ok) taken.push(node);
-          if (--waiting > 0) return;
-          done(
-            groups.every((group) => {
-              const held = group.filter((one) => taken.includes(one)).length;
-              return held >= neededOf(Consistency.QUORUM, group.length);
-            }),
-          );
+          if (--waiting === 0) end();
         }),
       );
   }
 
-  #onWritten(record: Uint8Array, answer: WriteAnswer, done: (ok: boolean) => void): void {
+  #onWritten(delivery: Delivery, record: Uint8Array, answer: WriteAnswer, done: (ok: boolean) => void): void {
+    const view = viewOf(record);
     if (answer.status === PeerStatus.STALE_VERSION && answer.barred) {
-      const view = viewOf(record);
       this.metrics.hintsSettled++;
       this.#coordinator.settle(tokenHiAt(view, 0), tokenLoAt(view, 0), keyAt(view, record, 0), done);
+      return;
+    }
+    if (isForGood(answer.status)) {
+      this.metrics.hintsRefused++;
+      this.#mark(tokenHiAt(view, 0));
+      delivery.hasMarked = true;
+      const { target } = delivery.batch;
+      this.#options.world.log('error', `a hint for node ${nodeName(target)} is refused: ${answer.message}`);
+      done(true);
       return;
     }
     if (answer.status === Status.OK && resurrectionIn(record, answer.newer)) this.metrics.resurrections++;
@@ -196,16 +306,18 @@ export class HintReplay {
 
   #ended(target: NodeNumber, bytes: number, failed: boolean): void {
     this.#busy.delete(target);
-    const failures = failed ? (this.#pauses.get(target)?.failures ?? 0) + 1 : 0;
-    const retryMs = Math.min(
-      limits.hintReplayRetryMsMax,
-      limits.hintReplayTickMs * 2 ** Math.min(16, failures),
-    );
-    const rateMs = (bytes / limits.hintReplayBytesPerSecond) * 1000;
-    const waitMs = failed ? retryMs : rateMs;
     const { clock, timers } = this.#options.world;
-    this.#pauses.set(target, { untilMs: clock.monotonicMs() + waitMs, failures });
+    const nowMs = clock.monotonicMs();
+    const failures = failed ? (this.#pauses.get(target)?.failures ?? 0) + 1 : 0;
+    const retryMs = failed
+      ? Math.min(limits.hintReplayRetryMsMax, limits.hintReplayTickMs * 2 ** Math.min(16, failures))
+      : 0;
+    const rateMs = (bytes / limits.hintReplayBytesPerSecond) * 1000;
+    if (bytes > 0) this.#pacedUntilMs = Math.max(nowMs, this.#pacedUntilMs) + rateMs;
+    const waitMs = Math.max(retryMs, bytes > 0 ? this.#pacedUntilMs - nowMs : 0);
+    this.#pauses.set(target, { untilMs: nowMs + waitMs, failures });
     // More of the same target without waiting for the next tick.
-    if (!failed && bytes > 0) timers.after(Math.ceil(rateMs) + 1, () => this.#next(target));
+    if (!failed && bytes > 0) timers.after(Math.ceil(waitMs) + 1, () => this.#next(target));
+    this.#tellWaiters(nowMs);
   }
 }

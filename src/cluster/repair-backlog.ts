@@ -25,6 +25,8 @@ export class RepairBacklog {
   /** In the order in which they were asked for; at most one entry a vnode. */
   readonly #entries = new Map<number, Entry>();
   readonly #vnodes: number;
+  /** Told when the list is kept as it is now. */
+  #waiting: (() => void)[] = [];
   #changed = false;
   #saving = false;
   #savedMs = Number.NEGATIVE_INFINITY;
@@ -87,12 +89,19 @@ export class RepairBacklog {
     return null;
   }
 
+  /** `done` once all that waits now does so after a crash as well: with the next call of `save` that succeeds. */
+  whenKept(done: () => void): void {
+    this.#waiting.push(done);
+  }
+
   /** Called from time to time: keeps what changed, and that this node runs. */
   save(): void {
     const { clock, documents, log } = this.#world;
     const nowMs = clock.monotonicMs();
     const everyMs = this.#changed ? limits.repairSaveMs : limits.repairAliveMs;
-    if (this.#saving || nowMs - this.#savedMs < everyMs) return;
+    const isDue = this.#waiting.length > 0 || nowMs - this.#savedMs >= everyMs;
+    if (this.#saving || !isDue) return;
+    const waiting = this.#waiting.splice(0);
     this.#saving = true;
     this.#changed = false;
     this.#savedMs = nowMs;
@@ -106,7 +115,11 @@ export class RepairBacklog {
     }
     documents.save(DOCUMENT, bytes, (error) => {
       this.#saving = false;
-      if (error === null) return;
+      if (error === null) {
+        for (const done of waiting) done();
+        return;
+      }
+      this.#waiting.unshift(...waiting);
       this.#changed = true;
       log('warn', `what waits for repair cannot be kept: ${error.message}`);
     });

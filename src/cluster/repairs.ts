@@ -14,6 +14,7 @@
  * 5. One that this node holds no replica of, but has missed something for, it repairs between those that do.
  * 6. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
+import { defined } from '../base/assert.ts';
 import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -126,6 +127,11 @@ export class Repairs {
   /** Something was missed there: repaired soon. */
   mark(vnode: number): void {
     this.#backlog?.add(vnode);
+  }
+
+  /** `done` once what is marked by now is kept over a crash. The ring must be known. */
+  whenMarksKept(done: () => void): void {
+    defined(this.#backlog ?? undefined, 'marks without a ring').whenKept(done);
   }
 
   /** Fills a vnode that this node gains from as many of those that hold it as every quorum meets. */

@@ -1,355 +1,211 @@
 /**
- * Hints on disk: writes that were acknowledged, or are to be, for nodes that were away. Owned by the peer worker.
- * The format is that of hint-format.ts. Invariants:
+ * Hints on disk: writes that were acknowledged, or are to be, for nodes that were away. Owned by the peer worker. The files are
+ * those of hint-files.ts, written by hint-target.ts. Invariants:
  *
- * 1. `add` ends with OK only when the hint is synced, in a file whose name is. All that waits for one target is one write
- *    and one sync; the next group collects meanwhile.
- * 2. A file is deleted only when all its hints were delivered, expired, or belong to a node that was removed. Where a crash
- *    comes before that, they are delivered once more, which does no harm.
- * 3. A sync that failed is never tried again: its hints are refused, what may have come of them is left behind in a file
- *    that is read no further than it was synced, and the next ones go into a new file.
- * 4. Bytes that fail their checksum are never served: in the newest file they are a torn tail, elsewhere damage, which is
- *    reported; what lies behind them in that file is given up.
+ * 1. `add` ends with OK only when the hint is synced, in a file whose name is.
+ * 2. A file is listed from its first acknowledged hint on, and goes only by `discard` or `drop`. One that a group is being
+ *    written to is neither handed out nor expired: its hints are about to be acknowledged.
+ * 3. After a write or sync that failed its pages cannot be trusted: its hints are refused, the file is read no further than it
+ *    was synced, and the next ones go into a new file.
+ * 4. Bytes that fail their checksum are never served, and never passed in silence: the batch, or the loss, says that there
+ *    were such. The whole hints behind them are handed out.
+ * 5. What a file holds lies within limits.hintSegmentAgeMs, and it expires when its last hint does.
+ * 6. Bytes of listed files, of files that cannot be removed and of what waits are counted, and nothing else is.
  */
-import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { DiskFullError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { tokenHiAt } from '../base/record.ts';
 import { Status } from '../base/status.ts';
-import type { HintBatch, HintStore, NodeNumber, ReplicaWrite, WriteAnswer } from '../cluster/contract.ts';
-import type { File, FileSystem } from '../vfs/file-system.ts';
-import { decodeHint, encodeHint, type Hint } from './hint-format.ts';
-
-const FILE_NAME = /^([0-9]{10})\.hints$/;
-const TARGET_NAME = /^[0-9a-f]{8}$/;
-const NOTHING_WRITTEN = '; nothing was written';
-
-const fileName = (number: number): string => `${String(number).padStart(10, '0')}.hints`;
-const targetName = (target: NodeNumber): string => target.toString(16).padStart(8, '0');
-
-interface Segment {
-  readonly number: number;
-  readonly path: string;
-  /** Bytes that are synced, and hold whole frames. */
-  bytes: number;
-  hints: number;
-  oldestMs: number;
-}
-interface Waiting {
-  readonly hint: Hint;
-  readonly done: (answer: WriteAnswer) => void;
-}
-interface Target {
-  readonly node: NodeNumber;
-  readonly directory: string;
-  /** Oldest first; the last one takes hints while `file` is open. */
-  readonly segments: Segment[];
-  file: File | null;
-  waiting: Waiting[];
-  waitingBytes: number;
-  isWriting: boolean;
-  isDropped: boolean;
-}
-
-export type HintLogReport = (level: 'info' | 'warn' | 'error', message: string) => void;
+import type {
+  HintBatch,
+  HintLoss,
+  HintPart,
+  HintStore,
+  NodeNumber,
+  ReplicaWrite,
+  WriteAnswer,
+} from '../cluster/contract.ts';
+import type { FileSystem } from '../vfs/file-system.ts';
+import { type HintFile, HintFiles, type HintLogReport } from './hint-files.ts';
+import { type HintScan, hintBytes, hintFault } from './hint-format.ts';
+import { HintTarget, type HintTotals, nameOf, refuse } from './hint-target.ts';
 
 export class HintLog implements HintStore {
-  readonly #fs: FileSystem;
-  readonly #directory: string;
+  readonly #files: HintFiles;
   readonly #clock: Clock;
   readonly #report: HintLogReport;
-  readonly #targets = new Map<NodeNumber, Target>();
-  #bytes = 0;
-  #lastNumber = 0;
+  readonly #targets = new Map<NodeNumber, HintTarget>();
+  readonly #totals: HintTotals = { bytes: 0, queuedBytes: 0 };
+  #isClosed = false;
 
   /** Opens the hints under `parent`/hints, or makes the directory, durably. Throws IoError and DiskFullError. */
   constructor(fs: FileSystem, parent: string, clock: Clock, report: HintLogReport) {
-    this.#fs = fs;
-    this.#directory = join(parent, 'hints');
+    this.#files = new HintFiles(fs, parent, report);
     this.#clock = clock;
     this.#report = report;
-    if (fs.exists(this.#directory)) {
-      for (const name of fs.readdir(this.#directory)) if (TARGET_NAME.test(name)) this.#open(name);
-      return;
-    }
-    fs.mkdir(this.#directory);
-    fs.syncDirectory(parent);
+    for (const file of this.#files.found(clock.nowMs())) this.#targetOf(file.target).list(file);
   }
 
-  add(node: NodeNumber, { record, also }: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
-    const size = record.length + (also?.length ?? 0);
-    const target = this.#targets.get(node);
-    const held = target === undefined ? 0 : bytesOf(target) + target.waitingBytes;
-    if (held + size > limits.hintBytesMax || this.#bytes + size > limits.hintBytesTotalMax) {
-      const message = `hints for node ${targetName(node)} take ${held} bytes, those for all ${this.#bytes}; the limits are ${limits.hintBytesMax} and ${limits.hintBytesTotalMax}`;
-      queueMicrotask(() => done(answerOf(Status.OVERLOADED, message + NOTHING_WRITTEN)));
-      return;
-    }
-    const to = target ?? this.#newTarget(node);
-    to.waiting.push({ hint: { record, also, addedMs: this.#clock.nowMs() }, done });
-    to.waitingBytes += size;
-    // What the turn brings goes together.
-    if (!to.isWriting) {
-      to.isWriting = true;
-      queueMicrotask(() => this.#write(to));
-    }
+  add(node: NodeNumber, write: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
+    const fault = hintFault(write.record, write.also);
+    const [status, why] =
+      fault === '' ? this.#refusal(node, hintBytes(write.record, write.also)) : [Status.BAD_REQUEST, fault];
+    if (status === Status.OK) this.#targetOf(node).add(write, done);
+    else refuse(done, status, why);
   }
 
   targets(): ReadonlyMap<NodeNumber, number> {
     const found = new Map<NodeNumber, number>();
-    for (const target of this.#targets.values())
-      if (bytesOf(target) > 0) found.set(target.node, bytesOf(target));
+    for (const { node, files, bytes } of this.#targets.values()) if (files.length > 0) found.set(node, bytes);
     return found;
   }
+  /** Bytes that count against the bound for all targets. */
+  get bytesHeld(): number {
+    return this.#totals.bytes + this.#files.undeletedBytes + this.#totals.queuedBytes;
+  }
 
-  /** Reads the oldest file of a target, as a whole: limits.hintSegmentBytes and one hint at most. */
-  next(
-    node: NodeNumber,
-    _bytesMax: number,
-    done: (batch: HintBatch | null, error: Error | null) => void,
-  ): void {
-    const target = this.#targets.get(node);
+  /** Reads one file as a whole: twice limits.hintSegmentBytes and one hint at most. */
+  next(node: NodeNumber, done: (batch: HintBatch | null, error: Error | null) => void): void {
     let batch: HintBatch | null = null;
     let failure: Error | null = null;
+    const target = this.#targets.get(node);
+    const file = target === undefined ? null : this.#nextOf(target);
     try {
-      if (target !== undefined) batch = this.#read(target);
+      if (file !== null) batch = this.#read(file);
     } catch (error) {
       failure = error as Error;
+      // It may be readable later, and until it expires; the others need not wait for it.
+      if (file !== null) target?.postpone(file.number);
     }
     queueMicrotask(() => done(batch, failure));
   }
 
-  discard(batch: HintBatch, done: (error: Error | null) => void): void {
-    const target = this.#targets.get(batch.target);
-    let failure: Error | null = null;
-    try {
-      const at = target?.segments.findIndex(({ number }) => number === batch.position) ?? -1;
-      if (target !== undefined && at >= 0) this.#remove(target, at);
-    } catch (error) {
-      failure = error as Error;
-    }
-    queueMicrotask(() => done(failure));
+  postpone({ target, position }: HintPart): void {
+    this.#targets.get(target)?.postpone(position);
   }
 
-  expire(nowMs: number): readonly { readonly target: NodeNumber; readonly hints: number }[] {
-    const lost: { target: NodeNumber; hints: number }[] = [];
-    for (const target of this.#targets.values()) {
-      let hints = 0;
-      for (let oldest = target.segments[0]; oldest !== undefined; oldest = target.segments[0]) {
-        if (nowMs - oldest.oldestMs <= limits.hintAgeMsMax) break;
-        hints += oldest.hints;
-        this.#removeLoudly(target, 0);
+  discard({ target: node, position }: HintPart): void {
+    const target = this.#targets.get(node);
+    const file = target?.files.find(({ number }) => number === position);
+    if (file !== undefined) target?.remove(file);
+  }
+
+  /** Of limits.hintExpiriesMax files at a time. */
+  expire(nowMs: number): readonly HintLoss[] {
+    this.#files.retryRemoval();
+    const losses: HintLoss[] = [];
+    for (const target of this.#targets.values())
+      for (const file of target.files) {
+        if (losses.length === limits.hintExpiriesMax) return losses;
+        // A clock that goes back makes nothing last longer than from now on.
+        file.lastMs = Math.min(file.lastMs, nowMs);
+        if (file.isExpired || file.isBusy || !isTooOld(file, nowMs)) continue;
+        target.seal(file);
+        const loss = this.#lossOf(file, nowMs);
+        if (loss === null) continue;
+        file.isExpired = true;
+        losses.push(loss);
       }
-      if (hints > 0) lost.push({ target: target.node, hints });
-    }
-    return lost;
+    return losses;
   }
 
   drop(node: NodeNumber): void {
     const target = this.#targets.get(node);
-    if (target === undefined) return;
-    target.isDropped = true;
-    while (target.segments.length > 0) this.#removeLoudly(target, 0);
-    if (!target.isWriting) this.#targets.delete(node);
+    // Whatever comes for this node from now on has nothing to do with the old.
+    this.#targets.delete(node);
+    target?.drop();
   }
 
   close(): void {
-    for (const target of this.#targets.values()) this.#seal(target);
+    this.#isClosed = true;
+    for (const target of [...this.#targets.values()]) target.close();
   }
 
-  // ------------------------------------------------------------------------------------------------- writing
+  #refusal(node: NodeNumber, bytes: number): [status: number, why: string] {
+    const { hintBytesMax, hintBytesTotalMax, hintQueueBytesMax, hintTargetsMax } = limits;
+    const target = this.#targets.get(node);
+    const held = target === undefined ? 0 : target.bytes + target.queuedBytes;
+    const all = this.bytesHeld;
+    const queued = this.#totals.queuedBytes;
+    if (this.#isClosed) return [Status.UNAVAILABLE, 'the node is stopping'];
+    if (target === undefined && this.#targets.size >= hintTargetsMax)
+      return [Status.OVERLOADED, `hints are kept for ${hintTargetsMax} nodes, which is the limit`];
+    if (held + bytes > hintBytesMax || all + bytes > hintBytesTotalMax)
+      return [
+        Status.OVERLOADED,
+        `${nameOf(node)} take ${held} bytes, those for all ${all}; the limits are ${hintBytesMax} and ${hintBytesTotalMax}`,
+      ];
+    if (queued + bytes > hintQueueBytesMax)
+      return [
+        Status.OVERLOADED,
+        `${queued} bytes of hints wait for the disk; the limit is ${hintQueueBytesMax}`,
+      ];
+    return [Status.OK, ''];
+  }
 
-  #newTarget(node: NodeNumber): Target {
-    const directory = join(this.#directory, targetName(node));
-    const target: Target = {
-      node,
-      directory,
-      segments: [],
-      file: null,
-      waiting: [],
-      waitingBytes: 0,
-      isWriting: false,
-      isDropped: false,
-    };
+  /** The file to be handed out: it takes no more hints. */
+  #nextOf(target: HintTarget): HintFile | null {
+    const nowMs = this.#clock.nowMs();
+    for (const file of target.files) {
+      if (file.isExpired || isTooOld(file, nowMs)) continue;
+      target.seal(file);
+      if (!file.isBusy) return file;
+    }
+    return null;
+  }
+
+  #read(file: HintFile): HintBatch {
+    const { hints, bytesDamaged } = this.#scan(file);
+    return { target: file.target, position: file.number, writes: hints, bytesDamaged };
+  }
+
+  #scan(file: HintFile): HintScan {
+    const scan = this.#files.read(file);
+    const { bytesDamaged, damagedAt } = scan;
+    if (bytesDamaged > 0)
+      this.#report(
+        'error',
+        `${file.path}: damaged at byte ${damagedAt}: ${bytesDamaged} bytes are no whole hints`,
+      );
+    return scan;
+  }
+
+  /** null: it is not too old after all. The age of a file of an earlier life was that of a header nobody had checked. */
+  #lossOf(file: HintFile, nowMs: number): HintLoss | null {
+    const part = { target: file.target, position: file.number };
+    try {
+      const { hints, bytesDamaged } = this.#scan(file);
+      // A time that is still to come, of a clock that was ahead, tells nothing.
+      const past = (addedMs: number): number => (addedMs > nowMs ? 0 : addedMs);
+      const lastMs = hints.reduce((last, { addedMs }) => Math.max(last, past(addedMs)), 0);
+      if (nowMs - lastMs <= limits.hintAgeMsMax) {
+        file.lastMs = lastMs;
+        return null;
+      }
+      const tokens = hints.map(({ record }) => tokenHiAt(new DataView(record.buffer, record.byteOffset), 0));
+      return { ...part, hints: hints.length, tokens, isDamaged: bytesDamaged > 0 };
+    } catch (error) {
+      this.#report('error', `${file.path} expired and cannot be read: ${(error as Error).message}`);
+      return { ...part, hints: 0, tokens: [], isDamaged: true };
+    }
+  }
+
+  #targetOf(node: NodeNumber): HintTarget {
+    const known = this.#targets.get(node);
+    if (known !== undefined) return known;
+    const target = new HintTarget(node, {
+      disk: this.#files,
+      clock: this.#clock,
+      report: this.#report,
+      totals: this.#totals,
+      onEmpty: (empty) => {
+        // One that was dropped is in nobody's way any more.
+        if (this.#targets.get(node) === empty) this.#targets.delete(node);
+      },
+    });
     this.#targets.set(node, target);
     return target;
   }
-
-  /** One group: a write, a sync, the answers. */
-  #write(target: Target): void {
-    const group = target.waiting;
-    target.waiting = [];
-    target.waitingBytes = 0;
-    let segment: Segment;
-    let file: File;
-    let bytes: Uint8Array;
-    try {
-      [segment, file] = this.#segmentFor(target);
-      bytes = Buffer.concat(group.map(({ hint }) => encodeHint(hint, segment.number)));
-    } catch (error) {
-      this.#refuse(target, group, error as Error);
-      return;
-    }
-    const failed = (error: Error): void => {
-      // Nobody knows what of it is on the disk: this file ends where it was synced.
-      this.#seal(target);
-      this.#refuse(target, group, error);
-    };
-    file.write(bytes, 0, bytes.length, segment.bytes, (writeError) => {
-      if (writeError !== null) {
-        failed(writeError);
-        return;
-      }
-      file.sync((syncError) => {
-        if (syncError !== null) {
-          failed(syncError);
-          return;
-        }
-        segment.bytes += bytes.length;
-        this.#bytes += bytes.length;
-        segment.oldestMs = Math.min(segment.oldestMs, group[0]?.hint.addedMs ?? segment.oldestMs);
-        segment.hints += group.length;
-        if (segment.bytes >= limits.hintSegmentBytes) this.#seal(target);
-        for (const { done } of group) done(answerOf(Status.OK, ''));
-        this.#writeNext(target);
-      });
-    });
-  }
-
-  #refuse(target: Target, group: readonly Waiting[], error: Error): void {
-    const status = error instanceof DiskFullError ? Status.DISK_FULL : Status.UNAVAILABLE;
-    queueMicrotask(() => {
-      for (const { done } of group) done(answerOf(status, `${error.message}${NOTHING_WRITTEN}`));
-      this.#writeNext(target);
-    });
-  }
-
-  #writeNext(target: Target): void {
-    target.isWriting = target.waiting.length > 0;
-    if (target.isWriting) queueMicrotask(() => this.#write(target));
-    else if (target.isDropped) {
-      target.isDropped = false;
-      this.drop(target.node);
-    }
-  }
-
-  #segmentFor(target: Target): [Segment, File] {
-    const last = target.segments.at(-1);
-    if (target.file !== null && last !== undefined) return [last, target.file];
-    const fs = this.#fs;
-    if (!fs.exists(target.directory)) {
-      fs.mkdir(target.directory);
-      fs.syncDirectory(this.#directory);
-    }
-    const number = ++this.#lastNumber;
-    const path = join(target.directory, fileName(number));
-    const file = fs.open(path, 'create');
-    try {
-      fs.syncDirectory(target.directory);
-    } catch (error) {
-      file.close();
-      throw error;
-    }
-    const segment = { number, path, bytes: 0, hints: 0, oldestMs: Number.POSITIVE_INFINITY };
-    target.segments.push(segment);
-    target.file = file;
-    return [segment, file];
-  }
-
-  #seal(target: Target): void {
-    target.file?.close();
-    target.file = null;
-  }
-
-  // ------------------------------------------------------------------------------------------------- reading
-
-  #read(target: Target): HintBatch | null {
-    const [segment] = target.segments;
-    if (segment === undefined || segment.bytes === 0) return null;
-    // The file is handed out as a whole and then deleted: it takes no more hints.
-    if (target.segments.length === 1) {
-      if (target.isWriting) return null;
-      this.#seal(target);
-    }
-    const writes: Hint[] = [];
-    this.#scan(segment, (hint) => writes.push(hint));
-    return { target: target.node, position: segment.number, writes };
-  }
-
-  /** Visits whole frames up to what is synced; gives where they end. */
-  #scan(segment: Segment, visit: (hint: Hint) => void): number {
-    const file = this.#fs.open(segment.path, 'read');
-    try {
-      const bytes = new Uint8Array(segment.bytes);
-      const length = file.readSync(bytes, 0, bytes.length, 0);
-      let at = 0;
-      for (;;) {
-        const frame = decodeHint(bytes.subarray(0, length), at, segment.number);
-        if (frame === null) return at;
-        visit(frame.hint);
-        at = frame.end;
-      }
-    } finally {
-      file.close();
-    }
-  }
-
-  // ------------------------------------------------------------------------------------------ opening, removing
-
-  #open(name: string): void {
-    const node = Number.parseInt(name, 16);
-    const target = this.#newTarget(node);
-    const numbers = this.#fs
-      .readdir(target.directory)
-      .map((file) => Number(FILE_NAME.exec(file)?.[1] ?? 0))
-      .filter((number) => number > 0)
-      .sort((a, b) => a - b);
-    for (const number of numbers) {
-      this.#lastNumber = Math.max(this.#lastNumber, number);
-      this.#openSegment(target, number, number === numbers.at(-1));
-    }
-  }
-
-  #openSegment(target: Target, number: number, isNewest: boolean): void {
-    const path = join(target.directory, fileName(number));
-    const file = this.#fs.open(path, 'read');
-    const size = file.size();
-    file.close();
-    const segment = { number, path, bytes: size, hints: 0, oldestMs: Number.POSITIVE_INFINITY };
-    const end = this.#scan(segment, ({ addedMs }) => {
-      segment.hints++;
-      segment.oldestMs = Math.min(segment.oldestMs, addedMs);
-    });
-    if (end < size && !isNewest)
-      this.#report('error', `${path}: damaged at byte ${end}: ${size - end} bytes of hints are given up`);
-    segment.bytes = end;
-    this.#bytes += end;
-    target.segments.push(segment);
-    if (segment.hints === 0) this.#removeLoudly(target, target.segments.length - 1);
-  }
-
-  #remove(target: Target, at: number): void {
-    const [segment] = target.segments.splice(at, 1);
-    if (segment === undefined) return;
-    if (at === target.segments.length) this.#seal(target);
-    this.#bytes -= segment.bytes;
-    // Without a sync of the directory: a file that comes back after a crash is delivered once more.
-    this.#fs.unlink(segment.path);
-  }
-  #removeLoudly(target: Target, at: number): void {
-    try {
-      this.#remove(target, at);
-    } catch (error) {
-      this.#report('warn', `a file of hints stays behind: ${(error as Error).message}`);
-    }
-  }
 }
 
-const bytesOf = ({ segments }: Target): number => segments.reduce((sum, { bytes }) => sum + bytes, 0);
-const answerOf = (status: number, message: string): WriteAnswer => ({
-  status,
-  beat: 0,
-  barred: false,
-  newer: null,
-  message,
-});
+const isTooOld = ({ lastMs }: HintFile, nowMs: number): boolean => nowMs - lastMs > limits.hintAgeMsMax;

@@ -255,27 +255,32 @@ export class ReplicaStore {
   ): void {
     const { finish, fail } = ends;
     const age = held === null ? 1 : compareRecordAge(view, record, 0, held.view, held.bytes, 0);
-    if (held !== null && age <= 0) {
-      const newer = age < 0 ? held.bytes : null;
-      this.#waits.whenDurable(held.seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
+    // Judged by itself: the sender's outcomes may be older than those here although its record is newer (invariant 3),
+    // and newer although its record is known here, where a copy of the record came without them.
+    const newerAlso =
+      also !== null &&
+      (outcomes === null || compareRecordAge(viewOf(also), also, 0, outcomes.view, outcomes.bytes, 0) > 0)
+        ? also
+        : null;
+    const newer = held !== null && age < 0 ? held.bytes : null;
+    const news = age > 0 ? record : newerAlso;
+    if (news === null) {
+      this.#waits.whenDurable(held?.seq ?? 0, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
       return;
     }
-    if (promise !== null && isBelow(view, promise.view)) {
+    if (promise !== null && isBelow(viewOf(news), promise.view)) {
       const beat = versionAt(promise.view, 0);
       finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: true });
       return;
     }
     if (held === null && this.#isResurrection(view)) {
       this.resurrections++;
-      const newer = buried(record);
-      this.#take(newer, null, newer, ends);
+      const tombstone = buried(record);
+      this.#take(tombstone, null, tombstone, ends);
       return;
     }
-    // The sender's outcomes may be older than those here although its record is newer: see invariant 3.
-    const isAlsoNewer =
-      also !== null &&
-      (outcomes === null || compareRecordAge(viewOf(also), also, 0, outcomes.view, outcomes.bytes, 0) > 0);
-    this.#take(record, isAlsoNewer ? also : null, null, ends);
+    if (age > 0) this.#take(record, newerAlso, null, ends);
+    else this.#take(news, null, newer, ends);
   }
 
   /** A live user record of which this replica holds nothing although it had it, or a tombstone: that is gone. */

@@ -5,8 +5,6 @@ import { PeerStatus, Status } from '../../src/base/status.ts';
 import type {
   ClusterView,
   ClusterWorld,
-  HintBatch,
-  HintStore,
   NodeNumber,
   Replica,
   WriteAnswer,
@@ -14,6 +12,7 @@ import type {
 import { Coordinator } from '../../src/cluster/coordinator.ts';
 import { HintReplay } from '../../src/cluster/hint-replay.ts';
 import type { RingMap, RingMember } from '../../src/cluster/ring-map.ts';
+import { MemoryHints } from './memory-hints.ts';
 import { MemoryReplica } from './memory-replica.ts';
 
 /** 2026, in milliseconds. */
@@ -98,8 +97,10 @@ export class TestNode {
   /** Whom this node takes for down. */
   readonly down = new Set<NodeNumber>();
   readonly marked = new Set<number>();
-  /** What the store of hints says next that it dropped for age. */
-  readonly expired: { target: NodeNumber; hints: number }[] = [];
+  readonly hints: MemoryHints;
+  /** What was told once the marks are kept, and what of `marked` was kept then. */
+  readonly kept = new Set<number>();
+  marksKeptAfterMs = 2;
   readonly #documents = new Map<string, Uint8Array>();
   coordinator: Coordinator;
   hintReplay: HintReplay;
@@ -123,6 +124,7 @@ export class TestNode {
       later: (run) => schedule.after(0.05, run),
       fault: (operation) => this.fault(operation),
     });
+    this.hints = new MemoryHints(this.replica);
     [this.coordinator, this.hintReplay] = this.#boot();
   }
 
@@ -168,13 +170,15 @@ export class TestNode {
       view,
       versions,
       markForRepair: (vnode: number) => void this.marked.add(vnode),
+      whenMarksKept: (done: () => void) =>
+        void clusterWorld.timers.after(this.marksKeptAfterMs, () => {
+          for (const vnode of this.marked) this.kept.add(vnode);
+          done();
+        }),
     };
     const coordinator = new Coordinator(options);
-    const hintReplay = new HintReplay(
-      options,
-      coordinator,
-      new MemoryHints(this.replica, this.expired, (run) => void clusterWorld.timers.after(0.1, run)),
-    );
+    this.hints.restart((run) => void clusterWorld.timers.after(0.1, run));
+    const hintReplay = new HintReplay(options, coordinator, this.hints);
     hintReplay.start();
     return [coordinator, hintReplay];
   }
@@ -186,56 +190,6 @@ export class TestNode {
   restart(): void {
     this.running = true;
     [this.coordinator, this.hintReplay] = this.#boot();
-  }
-}
-
-/** Hints as the replica in memory keeps them. */
-class MemoryHints implements HintStore {
-  readonly #replica: MemoryReplica;
-  readonly #later: (run: () => void) => void;
-  readonly #taken = new Map<HintBatch, MemoryReplica['hints']>();
-  readonly #expired: { target: NodeNumber; hints: number }[];
-  constructor(
-    replica: MemoryReplica,
-    expired: { target: NodeNumber; hints: number }[],
-    later: (run: () => void) => void,
-  ) {
-    this.#replica = replica;
-    this.#expired = expired;
-    this.#later = later;
-  }
-  add(target: NodeNumber, write: Parameters<Replica['hint']>[1], done: (answer: WriteAnswer) => void): void {
-    this.#replica.hint(target, write, done);
-  }
-  targets(): ReadonlyMap<NodeNumber, number> {
-    const bytes = new Map<NodeNumber, number>();
-    for (const { target, write } of this.#replica.hints)
-      bytes.set(target, (bytes.get(target) ?? 0) + write.record.length);
-    return bytes;
-  }
-  next(
-    target: NodeNumber,
-    _bytesMax: number,
-    done: (batch: HintBatch | null, error: Error | null) => void,
-  ): void {
-    const hints = this.#replica.hints.filter((hint) => hint.target === target).slice(0, 8);
-    const batch = { target, position: 0, writes: hints.map(({ write }) => write) };
-    this.#taken.set(batch, hints);
-    this.#later(() => done(hints.length === 0 ? null : batch, null));
-  }
-  discard(batch: HintBatch, done: (error: Error | null) => void): void {
-    for (const hint of this.#taken.get(batch) ?? []) {
-      const at = this.#replica.hints.indexOf(hint);
-      if (at >= 0) this.#replica.hints.splice(at, 1);
-    }
-    this.#taken.delete(batch);
-    this.#later(() => done(null));
-  }
-  expire(): { target: NodeNumber; hints: number }[] {
-    return this.#expired.splice(0);
-  }
-  drop(): void {
-    this.#taken.clear();
   }
 }
 

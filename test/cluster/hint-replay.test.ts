@@ -1,13 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { KEYSPACE_OUTCOMES } from '../../src/base/record.ts';
+import { KEYSPACE_OUTCOMES, tokenHiAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
+import { vnodeOf } from '../../src/base/token.ts';
 import { Consistency } from '../../src/cluster/contract.ts';
 import { versionOf } from '../../src/cluster/coordinator-records.ts';
 import { writeGroups } from '../../src/cluster/ring-lookup.ts';
 import { Cluster, vnodeOfKey } from './coordinator-calls.ts';
-import { testRing } from './coordinator-world.ts';
+import { testRing, VNODES } from './coordinator-world.ts';
+import { viewOf } from './records.ts';
 
 const FIVE = [1, 2, 3, 4, 5];
+const vnodeOfRecord = (record: Uint8Array): number => vnodeOf(tokenHiAt(viewOf(record), 0), VNODES);
 const hintsLeft = (cluster: Cluster): number =>
   [...cluster.world.nodes.values()].reduce((sum, { replica }) => sum + replica.hints.length, 0);
 
@@ -84,15 +87,42 @@ describe('hints', () => {
       expect(cluster.held(node, 'k')).toMatch(/^a@/);
     expect([a, b].length).toBe(2);
   });
-  it('that expired mark the vnodes of their target for repair', () => {
+  it('that expired mark their own vnodes, and go when the marks are kept', () => {
     const ring = testRing(FIVE);
     const cluster = new Cluster(FIVE, ring);
-    cluster.world.node(1).expired.push({ target: 3, hints: 7 });
+    const node = cluster.world.node(1);
+    const keys = Array.from({ length: 40 }, (_, i) => `k${i}`);
+    cluster.down(3);
+    for (const key of keys) cluster.write(key, 'a');
+    cluster.world.run(50);
+    const hinted = new Set(node.replica.hints.map(({ write }) => vnodeOfRecord(write.record)));
+    const count = node.replica.hints.length;
+    expect(count).toBeGreaterThan(0);
+    node.marksKeptAfterMs = 3000;
+    node.hints.isTooOld = true;
     cluster.world.run(2500);
-    const vnodes = Array.from({ length: ring.vnodes }, (_, vnode) => vnode);
-    expect([...cluster.world.node(1).marked]).toEqual(
-      vnodes.filter((vnode) => (writeGroups(ring, vnode)[0] ?? []).includes(3)),
-    );
-    expect(cluster.world.node(1).hintReplay.metrics.hintsExpired).toBe(7);
+    expect([...node.marked].sort()).toEqual([...hinted].sort());
+    expect(node.hintReplay.metrics.hintsExpired).toBe(count);
+    expect(node.replica.hints).toHaveLength(count);
+    cluster.world.run(3000);
+    expect(node.replica.hints).toHaveLength(0);
+    expect([...node.kept].sort()).toEqual([...hinted].sort());
+  });
+  it('that expired are told again after a crash before the marks were kept', () => {
+    const cluster = new Cluster();
+    const node = cluster.world.node(1);
+    cluster.down(3);
+    cluster.write('k', 'a');
+    cluster.world.run(50);
+    node.marksKeptAfterMs = 60_000;
+    node.hints.isTooOld = true;
+    cluster.world.run(2500);
+    node.crash();
+    node.marked.clear();
+    node.marksKeptAfterMs = 2;
+    node.restart();
+    cluster.world.run(2500);
+    expect([...node.kept]).toEqual([vnodeOfKey('k')]);
+    expect(node.replica.hints).toHaveLength(0);
   });
 });

@@ -129,6 +129,51 @@ describe(`the rule of a replica (seed ${seed})`, () => {
     expect(await heldOutcomes()).toBe('o6');
   });
 
+  it('takes outcomes that come with a copy of a record that it holds, or that is older than what it holds', async () => {
+    const { store, engine } = newStore();
+    const merge = (version: number, outcomes: number): Promise<WriteAnswer> => {
+      const record = recordOf({ key: 'a', version, value: `v${version}` });
+      const also =
+        outcomes === 0
+          ? null
+          : recordOf({ key: 'a', version: outcomes, value: `o${outcomes}`, keyspace: KEYSPACE_OUTCOMES });
+      const answer = new Promise<WriteAnswer>((resolve) =>
+        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
+      );
+      engine.commit();
+      engine.sync();
+      return answer;
+    };
+    const held = async (keyspace: number): Promise<string> => {
+      const request = { ...placeOf('a'), keyspace, headOnly: false };
+      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
+      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
+    };
+    expect((await merge(4, 0)).status).toBe(Status.OK);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('');
+    expect((await merge(4, 4)).status).toBe(Status.OK);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
+    // Older ones change nothing, and what is held is not told again.
+    const { status, newer } = await merge(4, 3);
+    expect([status, newer]).toEqual([Status.OK, null]);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
+    expect((await merge(9, 0)).status).toBe(Status.OK);
+    const behind = await merge(7, 7);
+    expect(behind.status).toBe(Status.OK);
+    expect(behind.newer === null ? 0 : Buffer.from(behind.newer)).toEqual(
+      Buffer.from(recordOf({ key: 'a', version: 9, value: 'v9' })),
+    );
+    expect([await held(KEYSPACE_USER), await held(KEYSPACE_OUTCOMES)]).toEqual(['v9', 'o7']);
+    // What was promised is not passed by outcomes either.
+    const promised = prepare(store, 'a', 20, 2);
+    engine.commit();
+    engine.sync();
+    expect((await promised).status).toBe(Status.OK);
+    const barred = await merge(9, 9);
+    expect([barred.status, barred.beat, barred.barred]).toEqual([PeerStatus.STALE_VERSION, 20, true]);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o7');
+  });
+
   it('answers nothing before it is durable, and says so where it never will be', async () => {
     const { store, engine } = newStore();
     const answers: string[] = [];

@@ -1,0 +1,219 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
+import { Status } from '../../src/base/status.ts';
+import { DIRECTORY, Hints, namesOf, newDisk, TARGET, TARGET_DIRECTORY } from './hint-harness.ts';
+
+const OTHER = 0xcd;
+
+describe('hints of a node that are dropped', () => {
+  it('give back what was counted for them, also while some are on their way, which are refused', async () => {
+    const hints = new Hints(newDisk());
+    for (const ends of ['before the write', 'before the sync', 'with none on the way']) {
+      await hints.addAll('a', 'b');
+      hints.answers.clear();
+      hints.add('on its way');
+      hints.add('with it');
+      if (ends !== 'with none on the way') await Promise.resolve();
+      if (ends === 'before the sync') hints.disk.step();
+      hints.add('waits');
+      hints.log.drop(TARGET);
+      await hints.settle();
+      expect([...hints.answers.values()], ends).toEqual([3, 3, 3].map(() => Status.UNAVAILABLE));
+      expect(hints.log.targets().size).toBe(0);
+      expect(hints.filesOf(), ends).toEqual([]);
+    }
+    // All of the bound is free again.
+    const { hintBytesTotalMax } = limits;
+    expect(roomOf(hints)).toBe(hintBytesTotalMax);
+    await hints.addAll('later');
+    expect(await hints.drain()).toEqual(['later']);
+    expect(roomOf(hints)).toBe(hintBytesTotalMax);
+  });
+
+  it('are not those of another node, nor those that come after', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('old');
+    hints.add('of another', OTHER);
+    hints.add('on its way');
+    await Promise.resolve();
+    hints.log.drop(TARGET);
+    hints.add('new');
+    await hints.settle();
+    expect(hints.acknowledged).toEqual(['old', 'of another', 'new']);
+    expect(await hints.drain()).toEqual(['new']);
+    expect(await hints.drain(OTHER)).toEqual(['of another']);
+  });
+});
+
+/** What the log says that it has room for: a hint that is too long for it names what is held. */
+function roomOf(hints: Hints): number {
+  const held = hints.log.bytesHeld;
+  return limits.hintBytesTotalMax - held;
+}
+
+describe('the bounds', () => {
+  it('refuse a hint whose record is longer than any, or is none, and take the longest', async () => {
+    const hints = new Hints(newDisk());
+    const head = 40;
+    hints.add('too long', TARGET, limits.peerRecordBytesMax - head);
+    hints.add('k', TARGET, limits.peerRecordBytesMax - head - 1);
+    await hints.settle();
+    expect(hints.answers.get('too long')).toBe(Status.BAD_REQUEST);
+    expect(hints.messages.get('too long')).toContain(`the limit is ${limits.peerRecordBytesMax}`);
+    expect(hints.answers.get('k')).toBe(Status.OK);
+    expect(await new Hints(hints.disk).drain()).toEqual(['k']);
+    const answer = await new Promise<number>((resolve) =>
+      hints.log.add(
+        TARGET,
+        { record: new Uint8Array(50), also: null, mode: 2, deadlineMs: hints.clock.nowMs() + 1 },
+        ({ status }) => resolve(status),
+      ),
+    );
+    expect(answer).toBe(Status.BAD_REQUEST);
+  });
+
+  it('refuse what waits for a slow disk beyond the queue, and nothing else after it moved', async () => {
+    const hints = new Hints(newDisk());
+    const bytes = 8 * 1024 * 1024;
+    const fit = Math.floor(limits.hintQueueBytesMax / (bytes + 100));
+    for (let i = 0; i <= fit; i++) hints.add(`hint ${i}`, TARGET, bytes);
+    await Promise.resolve();
+    await Promise.resolve();
+    expect(hints.answers.get(`hint ${fit}`)).toBe(Status.OVERLOADED);
+    expect(hints.messages.get(`hint ${fit}`)).toContain(`the limit is ${limits.hintQueueBytesMax}`);
+    await hints.settle();
+    expect(hints.acknowledged).toHaveLength(fit);
+    // One file for each: it is full with the first.
+    expect(hints.filesOf()).toHaveLength(fit);
+    hints.add('later');
+    await hints.settle();
+    expect(hints.answers.get('later')).toBe(Status.OK);
+  });
+
+  it('refuse hints whose deadline passed while they waited', async () => {
+    const hints = new Hints(newDisk());
+    hints.add('first');
+    await Promise.resolve();
+    hints.add('late');
+    hints.clock.advanceMs(6000);
+    hints.add('in time');
+    await hints.settle();
+    expect([...hints.answers].sort()).toEqual([
+      ['first', Status.OK],
+      ['in time', Status.OK],
+      ['late', Status.TIMEOUT],
+    ]);
+  });
+
+  it('begin a new file when the first hint of the last is old, or the file is long', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('a');
+    hints.clock.advanceMs(limits.hintSegmentAgeMs);
+    await hints.addAll('b');
+    expect(hints.filesOf()).toHaveLength(1);
+    hints.clock.advanceMs(1);
+    await hints.addAll('c');
+    expect(hints.filesOf()).toHaveLength(2);
+    hints.add('long', TARGET, limits.hintSegmentBytes);
+    await hints.settle();
+    await hints.addAll('d');
+    expect(hints.filesOf()).toHaveLength(3);
+    expect(await hints.drain()).toEqual(['a', 'b', 'c', 'long', 'd']);
+  });
+
+  it('count files that cannot be removed, which are tried again and never handed out', async () => {
+    const hints = new Hints(newDisk());
+    const fault = hints.disk.inject({ operation: 'unlink', errno: 'EIO' });
+    await hints.addAll('one');
+    const held = hints.bytes();
+    expect(await hints.drain()).toEqual(['one']);
+    expect(hints.reports.join()).toContain('stays behind');
+    expect([hints.filesOf().length, hints.bytes(), hints.log.bytesHeld]).toEqual([1, 0, held]);
+    hints.log.expire(hints.clock.nowMs());
+    expect(hints.log.bytesHeld).toBe(held);
+    fault.stop();
+    hints.log.expire(hints.clock.nowMs());
+    expect([hints.filesOf().length, hints.log.bytesHeld]).toEqual([0, 0]);
+  });
+
+  it('hold for files that cannot be removed as well', async () => {
+    const hints = new Hints(newDisk());
+    hints.disk.inject({ operation: 'unlink', errno: 'EIO' });
+    const fault = hints.disk.inject({ operation: 'sync-directory', path: '000000ab', errno: 'EIO' });
+    for (let i = 0; i < limits.hintUndeletedMax; i++) await hints.addAll('refused');
+    expect(hints.messages.get('refused')).toContain('EIO');
+    expect(hints.filesOf()).toHaveLength(limits.hintUndeletedMax);
+    fault.stop();
+    await hints.addAll('refused too');
+    expect(hints.messages.get('refused too')).toContain(`the limit is ${limits.hintUndeletedMax}`);
+    expect(hints.filesOf()).toHaveLength(limits.hintUndeletedMax);
+  });
+});
+
+describe('a directory of hints', () => {
+  it('leaves alone what is not its own', async () => {
+    const disk = newDisk();
+    const foreign = [
+      `${DIRECTORY}/hints/lost+found/x`,
+      `${DIRECTORY}/hints/000000cd`,
+      `${DIRECTORY}/hints/00000000/0000000001.hints`,
+      `${TARGET_DIRECTORY}/notes.txt`,
+      `${TARGET_DIRECTORY}/0000000000.hints`,
+      `${TARGET_DIRECTORY}/12.hints`,
+      `${TARGET_DIRECTORY}/0000000009.hints/inside`,
+    ];
+    for (const path of foreign) disk.place(path, Buffer.from('foreign'));
+    const hints = new Hints(disk);
+    expect(hints.log.targets().size).toBe(0);
+    await hints.addAll('one');
+    expect(await new Hints(disk).drain()).toEqual(['one']);
+    for (const path of foreign) expect(Buffer.from(disk.bytesOf(path)).toString(), path).toBe('foreign');
+    // Another file is where a target's directory should be: its hints are refused.
+    hints.add('for the other', OTHER);
+    await hints.settle();
+    expect(hints.answers.get('for the other')).toBe(Status.UNAVAILABLE);
+  });
+
+  it('goes on behind the highest number that is there', async () => {
+    const disk = newDisk();
+    disk.place(`${TARGET_DIRECTORY}/9999999999.hints`, new Uint8Array(0));
+    const hints = new Hints(disk);
+    await hints.addAll('one');
+    expect(hints.filesOf()).toEqual([`${TARGET_DIRECTORY}/10000000000.hints`]);
+    expect(await new Hints(disk).drain()).toEqual(['one']);
+  });
+});
+
+describe('handing out', () => {
+  it('is not held up by hints that go on coming', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('first');
+    hints.add('second');
+    await Promise.resolve();
+    // Its file is being written to: from now on it takes no more.
+    expect(await hints.next()).toBeNull();
+    hints.add('third');
+    await hints.settle();
+    const batch = await hints.next();
+    expect(batch === null ? [] : namesOf(batch)).toEqual(['first', 'second']);
+    expect(hints.acknowledged).toEqual(['first', 'second', 'third']);
+    expect(await hints.drain()).toEqual(['first', 'second', 'third']);
+  });
+
+  it('takes the others first after a part that could not be delivered', async () => {
+    const hints = new Hints(newDisk());
+    for (const name of ['one', 'two', 'three']) {
+      await hints.addAll(name);
+      hints.clock.advanceMs(limits.hintSegmentAgeMs + 1);
+    }
+    const order: string[] = [];
+    for (let i = 0; i < 4; i++) {
+      const batch = await hints.next();
+      if (batch === null) break;
+      order.push(...namesOf(batch));
+      if (i === 1) hints.log.discard(batch);
+      else hints.log.postpone(batch);
+    }
+    expect(order).toEqual(['one', 'two', 'three', 'one']);
+  });
+});
