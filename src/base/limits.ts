@@ -372,6 +372,10 @@ export const limits = {
   /** How often a node that is alone asks its seeds, and one that is not. */
   seedAloneMs: 1000,
   seedIntervalMs: 30_000,
+  /** Members of the ring that were not heard of since the start, and are asked in one round. */
+  contactsAskedMax: 8,
+  /** How soon a changed address of another member is kept on disk. */
+  addressesSaveMs: 1000,
   /** Hash trees that a replica keeps at a time: the oldest makes room. */
   treeSessionsMax: 32,
   /** Indexes of tree nodes in one request. */

@@ -105,7 +105,7 @@ class PeerNode {
       random,
       log,
       onMessage: (from, message) => this.#node?.onMessage(from, message),
-      onConnected: () => undefined,
+      onConnected: (node) => this.#node?.onConnected(node),
       onDisconnected: (node, left) => {
         if (left === 0) this.#node?.onDisconnected(node);
       },
