@@ -62,10 +62,10 @@ export class ProcessCluster {
     const { self, nodes } = await statusOf(member.url);
     member.peer = nodes.find(({ nodeId }) => nodeId === self)?.address ?? '';
   }
-  /** The same node again, at the addresses that it had. */
+  /** The same node again, at the address where other nodes know it; clients find it at another. */
   async restartInPlace(member: ClusterMember): Promise<void> {
-    const portOf = (address: string): string => address.slice(address.lastIndexOf(':') + 1);
-    member.process = this.#serve(member.name, portOf(member.url), portOf(member.peer), []);
+    const port = member.peer.slice(member.peer.lastIndexOf(':') + 1);
+    member.process = this.#serve(member.name, '0', port, []);
     member.url = await urlOf(member.process);
   }
   async kill(...members: readonly ClusterMember[]): Promise<void> {
