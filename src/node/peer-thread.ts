@@ -28,6 +28,7 @@ import { FileDocuments } from './cluster-documents.ts';
 import type { NodeConfig } from './contract.ts';
 import { plainError } from './job-port.ts';
 import type { PeerCommand, PeerEvent, PeerThreadData } from './peer-protocol.ts';
+import { SeedWatch } from './seed-watch.ts';
 
 const MEMORY_DIRECTORY = '/';
 
@@ -75,6 +76,7 @@ class PeerNode {
   #local: RingReplica;
   #node: ClusterNode | null = null;
   #answers: ClusterAnswers | null = null;
+  #seedWatch: SeedWatch | null = null;
   #onCoordinating: () => void = () => undefined;
   #port = 0;
   #url = '';
@@ -158,6 +160,7 @@ class PeerNode {
   }
 
   async close(): Promise<void> {
+    this.#seedWatch?.stop();
     this.#node?.stop();
     this.#server.close();
     await this.#transport.close();
@@ -167,7 +170,8 @@ class PeerNode {
 
   #open(): void {
     const { config, nodeId } = this.#data;
-    const { peerHost, rack, seeds, clusterName, vnodes, replicas, repairIntervalMs } = config;
+    const { peerHost, rack, clusterName, vnodes, replicas, repairIntervalMs } = config;
+    const seeds = config.seeds === '' ? [] : config.seeds.split(',');
     const host = peerHost.includes(':') ? `[${peerHost}]` : peerHost;
     const member: RingMember = {
       number: this.#world.self,
@@ -185,7 +189,7 @@ class PeerNode {
       clusterName,
       vnodes,
       replicas,
-      seeds: seeds === '' ? [] : seeds.split(','),
+      seeds,
       replaces: config.replace === '' ? 0 : Number.parseInt(config.replace.slice(0, 8), 16),
       repairIntervalMs,
       versionMax: 0,
@@ -198,8 +202,17 @@ class PeerNode {
     });
     this.#node = node;
     this.#answers = new ClusterAnswers(node, member, () => systemClock.nowMs());
-    this.#tell({ kind: 'not-ready', reason: 'this node has not found its cluster yet' });
+    const watch = new SeedWatch({
+      timers: systemTimers,
+      seeds,
+      standings: () => this.#transport.seedStandings(),
+      onNotReady: (reason) => this.#tell({ kind: 'not-ready', reason }),
+      log: this.#world.log,
+    });
+    this.#seedWatch = watch;
+    watch.start();
     node.start((error) => {
+      watch.stop();
       if (error === null) this.#tell({ kind: 'opened' });
       else throw error;
     });
