@@ -14,7 +14,7 @@ import type { ClusterWorld, Timers } from '../cluster/contract.ts';
 import { nextGeneration } from '../cluster/membership-generation.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
 import { CoordinatorServer } from '../peer/coordinator-server.ts';
-import type { PeerTls } from '../peer/tls.ts';
+import { checkTls, type PeerTls } from '../peer/tls.ts';
 import { Transport } from '../peer/transport.ts';
 import { HintLog } from '../replica/hint-log.ts';
 import { statusOfError } from '../shard/error-status.ts';
@@ -252,11 +252,13 @@ function tlsOf({ peerTlsCert, peerTlsKey, peerTlsCa }: NodeConfig): PeerTls | nu
       });
     }
   };
-  return {
+  const tls = {
     cert: read('peer-tls-cert', peerTlsCert),
     key: read('peer-tls-key', peerTlsKey),
     ca: read('peer-tls-ca', peerTlsCa),
   };
+  checkTls(tls);
+  return tls;
 }
 
 function readText(fs: FileSystem, path: string): string {
