@@ -394,6 +394,16 @@ export const limits = {
   /** How often a node that is alone asks its seeds, and one that is not. */
   seedAloneMs: 1000,
   seedIntervalMs: 30_000,
+  /** A node that has not found its cluster so soon says over HTTP that it waits. */
+  openSoonMs: 1000,
+  /** How often it looks which seeds do not answer, and after so long, and as often again, it says so in its log. */
+  seedWatchMs: 1000,
+  seedSaidMs: 5000,
+  seedSaidAgainMs: 60_000,
+  /** Members of the ring that were not heard of since the start, and are asked in one round. */
+  contactsAskedMax: 8,
+  /** How soon a changed address of another member is kept on disk. */
+  addressesSaveMs: 1000,
   /** Hash trees that a replica keeps at a time: the oldest makes room. */
   treeSessionsMax: 32,
   /** Indexes of tree nodes in one request. */

@@ -158,6 +158,9 @@ export class ClusterNode {
   onMessage(from: NodeNumber, bytes: Uint8Array): void {
     this.#router?.receive(from, bytes);
   }
+  onConnected(node: NodeNumber): void {
+    this.membership.onConnected(node);
+  }
   onDisconnected(node: NodeNumber): void {
     this.#remote?.disconnected(node);
   }
@@ -301,9 +304,7 @@ export class ClusterNode {
     const { onClusterId, onNotReady, world, vnodes } = this.#options;
     this.#ringBytes = encodeRing(ring);
     onClusterId(ring.clusterId);
-    for (const { number, address } of [...ring.members, ...(ring.change?.members ?? [])])
-      if (number !== world.self && this.membership.member(number) === undefined)
-        world.network.setAddress(number, address);
+    this.membership.expect([...ring.members, ...(ring.change?.members ?? [])]);
     this.repairs.onRing(ring);
     if (!this.#stopped) this.#hintReplay.start();
     if (ring.vnodes !== vnodes) {

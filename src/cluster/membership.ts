@@ -12,6 +12,7 @@
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, MemberState, MembershipListener, NodeNumber } from './contract.ts';
+import { type Contact, Contacts } from './membership-contacts.ts';
 import { Generation } from './membership-generation.ts';
 import { LocalHealth } from './membership-health.ts';
 import { Claim, type ClaimCode, decodeGossip, type Gossip, type News } from './membership-messages.ts';
@@ -34,6 +35,7 @@ export class Membership {
   readonly #table = new MemberTable();
   readonly #peers: Peers;
   readonly #sender: GossipSender;
+  readonly #contacts: Contacts;
   readonly #health = new LocalHealth();
   readonly #generation: Generation;
   readonly #probes: Probes;
@@ -46,12 +48,13 @@ export class Membership {
   /** Facts set before the start, or while the generation is being raised. */
   readonly #facts: Map<string, string | number>;
 
-  /** Throws BadRequestError where the options do not fit the limits. */
+  /** Throws BadRequestError where the options do not fit the limits, and CorruptionError. */
   constructor(world: ClusterWorld, options: MembershipOptions, listener: MembershipListener) {
     checkOptions(options);
     this.#world = world;
     this.#peers = new Peers(world, this.#table);
     this.#sender = new GossipSender(world, this.#table, this.#peers);
+    this.#contacts = new Contacts(world, this.#table, this.#sender);
     this.#options = options;
     this.#listener = listener;
     this.#facts = new Map(options.facts);
@@ -147,6 +150,15 @@ export class Membership {
     this.#halt('stopped');
   }
 
+  /** Who belongs to the ring: they are looked for until they are heard of. */
+  expect(contacts: Iterable<Contact>): void {
+    this.#contacts.expect(contacts);
+  }
+  /** A connection with a node is there: it is asked at once where it is not known to be up. */
+  onConnected(node: NodeNumber): void {
+    if (this.#state === 'running' && !this.isUp(node)) this.#sender.sync(node);
+  }
+
   /** A message from another node. What is malformed is counted and dropped. */
   receive(from: NodeNumber, message: Uint8Array): void {
     if (this.#state !== 'running' || from === this.#world.self) return;
@@ -230,6 +242,7 @@ export class Membership {
       for (let i = 0; i < limits.probesPerRound; i++) this.#probes.probeNext();
     this.#syncWithSomebody();
     this.#askSeeds();
+    this.#contacts.ask();
     if (this.#rounds % EXPIRE_ROUNDS === 0)
       for (const { number } of this.#table.expire(clock.monotonicMs())) this.#sender.forget(number);
   }
@@ -291,8 +304,10 @@ export class Membership {
     if (isPassedOn) {
       this.#sender.passOn(news.number, base);
     }
-    if (changed.isNew && news.number !== this.#world.self && member.address !== '')
+    if (changed.isNew && news.number !== this.#world.self && member.address !== '') {
       this.#world.network.setAddress(news.number, member.address);
+      this.#contacts.note(news.number, member.address);
+    }
     if (changed.claim) this.#onClaim(member);
     else if (changed.accuser) this.#watch(member);
     if (changed.facts) this.#listener.onFacts(news.number);
@@ -370,6 +385,7 @@ export class Membership {
     this.#state = state;
     this.#cancelRound?.();
     this.#sender.stop();
+    this.#contacts.stop();
     this.#probes.cancel();
     this.#suspicions.cancel();
   }

@@ -2,8 +2,9 @@
 ;; another. Decompression: whatever the bytes are, input is read within [$from, $fromEnd) only, and nothing outside
 ;; of [$to, $toEnd) is read or written beside it. The two must not overlap.
 ;;
-;; src/engine/snappy-module.ts has the bytes that the WebAssembly Binary Toolkit makes of this file:
-;;   npx --package wabt@1.0.39 wat2wasm src/engine/snappy.wat --output=- | base64 --wrap=0
+;; src/engine/snappy-module.ts has the bytes that the WebAssembly Binary Toolkit makes of this file: after a change run
+;;   npm run build:snappy
+;; A test compares the two (test/engine/snappy-module.test.ts).
 ;;
 ;; Short runs are moved 8 bytes at a time and may write up to 15 bytes too many, which later runs overwrite: only where
 ;; $toEnd leaves room for that. Lengths are compared with what is left, never sums with an end, so nothing wraps around.

@@ -1,4 +1,5 @@
 /** A node that serves HTTP: the shards, and front-end threads as their clients. Owned by the main thread. */
+import { ClosedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Log, NodeConfig, RunningNode } from './contract.ts';
 import { FrontThreads } from './front-threads.ts';
@@ -8,10 +9,16 @@ import { newSettled } from './settled.ts';
 
 /**
  * Starts a node and resolves when it serves. Rejects with LockedError, ListenError (both before anything on disk is
- * changed), ConfigurationError, FormatVersionError, CorruptionError, DiskFullError and IoError; nothing is left running
- * then.
+ * changed), ConfigurationError, FormatVersionError, CorruptionError, DiskFullError and IoError, and with
+ * ClosedError where `interrupted` aborts before it serves; nothing is left running then.
+ *
+ * A node that waits for its seeds answers over HTTP meanwhile: /healthz that it runs, /readyz and all requests 503.
  */
-export async function startNode(config: NodeConfig, log: Log): Promise<RunningNode> {
+export async function startNode(
+  config: NodeConfig,
+  log: Log,
+  interrupted: AbortSignal | null = null,
+): Promise<RunningNode> {
   const threads = new NodeThreads(config, { shards: false, vnodes: false }, log);
   let fronts: FrontThreads | null = null;
   let peer: PeerThread | null = null;
@@ -50,16 +57,46 @@ export async function startNode(config: NodeConfig, log: Log): Promise<RunningNo
     const peerPort = await peer.listen();
     await threads.start([...fronts.peers, peer], true);
     threads.onNotReady = tellFronts;
+    const opened = peer.open();
     for (const front of fronts.peers) peer.connect(front);
-    await peer.open();
+    const ends = [endOf(interrupted), failure.promise.then((error) => Promise.reject(error))];
+    // Not before shards and coordinator: who reaches the port reaches them.
+    const listen = async (front: FrontThreads, coordinator: PeerThread): Promise<void> => {
+      await front.listen();
+      coordinator.setUrl(front.url);
+    };
+    const isWaiting =
+      effective.seeds !== '' && (await Promise.race([opened, ...ends, pause(limits.openSoonMs)])) === WAITS;
+    if (isWaiting) {
+      // The shards are not to be asked by a node that has no place in the ring; the coordinator refuses until then.
+      await fronts.coordinate();
+      tellFronts();
+      await listen(fronts, peer);
+      log('info', `${fronts.url} answers, and serves once this node has found its cluster`);
+    }
+    await Promise.race([opened, ...ends]);
     tellFronts();
-    // Not before: who reaches the port reaches every shard, and the cluster.
-    await fronts.listen();
+    if (!isWaiting) await listen(fronts, peer);
     const { port, url } = fronts;
-    peer.setUrl(url);
     return { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+const WAITS = 'waits';
+function pause(ms: number): Promise<typeof WAITS> {
+  return new Promise((resolve) => {
+    setTimeout(() => resolve(WAITS), ms);
+  });
+}
+
+/** Rejects when the start is interrupted. */
+function endOf(interrupted: AbortSignal | null): Promise<never> {
+  return new Promise((_, reject) => {
+    const end = (): void => reject(new ClosedError('the start was interrupted before the node served'));
+    if (interrupted?.aborted === true) end();
+    else interrupted?.addEventListener('abort', end, { once: true });
+  });
 }

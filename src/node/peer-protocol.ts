@@ -17,13 +17,14 @@ export interface PeerThreadData {
   readonly frontDoorbell: DoorbellMemory;
 }
 
-/** Beside ClientCommand (client-thread.ts). In this order: listen, front (each), open, url. */
+/** Beside ClientCommand (client-thread.ts). In this order: listen, open, front (each), url. */
 export type PeerCommand =
   /** Takes the port for other nodes; they are answered after `open`. */
   | { readonly kind: 'listen' }
-  | { readonly kind: 'front'; readonly ends: ShardServerEnds }
   /** Every shard is attached. */
   | { readonly kind: 'open' }
+  /** Requests of a front end, which find the coordinator. */
+  | { readonly kind: 'front'; readonly ends: ShardServerEnds }
   /** All front ends ask the coordinator now, and none has a request at a shard. */
   | { readonly kind: 'coordinating' }
   /** Where clients reach this node. */

@@ -14,7 +14,7 @@ import type { ClusterWorld, Timers } from '../cluster/contract.ts';
 import { nextGeneration } from '../cluster/membership-generation.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
 import { CoordinatorServer } from '../peer/coordinator-server.ts';
-import type { PeerTls } from '../peer/tls.ts';
+import { checkTls, type PeerTls } from '../peer/tls.ts';
 import { Transport } from '../peer/transport.ts';
 import { HintLog } from '../replica/hint-log.ts';
 import { statusOfError } from '../shard/error-status.ts';
@@ -28,6 +28,7 @@ import { FileDocuments } from './cluster-documents.ts';
 import type { NodeConfig } from './contract.ts';
 import { plainError } from './job-port.ts';
 import type { PeerCommand, PeerEvent, PeerThreadData } from './peer-protocol.ts';
+import { SeedWatch } from './seed-watch.ts';
 
 const MEMORY_DIRECTORY = '/';
 
@@ -75,6 +76,7 @@ class PeerNode {
   readonly #local: RingReplica;
   #node: ClusterNode | null = null;
   #answers: ClusterAnswers | null = null;
+  #seedWatch: SeedWatch | null = null;
   #onCoordinating: () => void = () => undefined;
   #port = 0;
   #url = '';
@@ -105,7 +107,7 @@ class PeerNode {
       random,
       log,
       onMessage: (from, message) => this.#node?.onMessage(from, message),
-      onConnected: () => undefined,
+      onConnected: (node) => this.#node?.onConnected(node),
       onDisconnected: (node, left) => {
         if (left === 0) this.#node?.onDisconnected(node);
       },
@@ -159,6 +161,7 @@ class PeerNode {
   }
 
   async close(): Promise<void> {
+    this.#seedWatch?.stop();
     this.#node?.stop();
     this.#server.close();
     await this.#transport.close();
@@ -169,7 +172,8 @@ class PeerNode {
 
   #open(): void {
     const { config, nodeId } = this.#data;
-    const { peerHost, rack, seeds, clusterName, vnodes, replicas, repairIntervalMs } = config;
+    const { peerHost, rack, clusterName, vnodes, replicas, repairIntervalMs } = config;
+    const seeds = config.seeds === '' ? [] : config.seeds.split(',');
     const host = peerHost.includes(':') ? `[${peerHost}]` : peerHost;
     const member: RingMember = {
       number: this.#world.self,
@@ -187,7 +191,7 @@ class PeerNode {
       clusterName,
       vnodes,
       replicas,
-      seeds: seeds === '' ? [] : seeds.split(','),
+      seeds,
       replaces: config.replace === '' ? 0 : Number.parseInt(config.replace.slice(0, 8), 16),
       repairIntervalMs,
       versionMax: 0,
@@ -200,8 +204,17 @@ class PeerNode {
     });
     this.#node = node;
     this.#answers = new ClusterAnswers(node, member, () => systemClock.nowMs());
-    this.#tell({ kind: 'not-ready', reason: 'this node has not found its cluster yet' });
+    const watch = new SeedWatch({
+      timers: systemTimers,
+      seeds,
+      standings: () => this.#transport.seedStandings(),
+      onNotReady: (reason) => this.#tell({ kind: 'not-ready', reason }),
+      log: this.#world.log,
+    });
+    this.#seedWatch = watch;
+    watch.start();
     node.start((error) => {
+      watch.stop();
       if (error === null) this.#tell({ kind: 'opened' });
       else throw error;
     });
@@ -241,11 +254,13 @@ function tlsOf({ peerTlsCert, peerTlsKey, peerTlsCa }: NodeConfig): PeerTls | nu
       });
     }
   };
-  return {
+  const tls = {
     cert: read('peer-tls-cert', peerTlsCert),
     key: read('peer-tls-key', peerTlsKey),
     ca: read('peer-tls-ca', peerTlsCa),
   };
+  checkTls(tls);
+  return tls;
 }
 
 function readText(fs: FileSystem, path: string): string {

@@ -27,7 +27,7 @@ import {
 } from './hello.ts';
 import type { PeerCounts } from './peer-counts.ts';
 import { reasonOf } from './sockets.ts';
-import { certificateFault } from './tls.ts';
+import { certificateFault, isTls, trustFault } from './tls.ts';
 
 /** What a connection asks of the transport. */
 export interface ConnectionOwner {
@@ -45,6 +45,7 @@ export interface ConnectionOwner {
   flushLater(connection: Connection): void;
 }
 
+const SPOKE_TLS = 'the other end speaks TLS, and this node does not';
 const heartbeat = (): Buffer => frameOf(FrameKind.HEARTBEAT, new Uint8Array(0));
 
 type State = 'greeting' | 'ready' | 'closing' | 'closed';
@@ -72,6 +73,8 @@ export class Connection {
   /** When it became what it is; for `closing`, when that began. */
   #since: number;
   #frameAt: number;
+  /** What came first was a record of TLS: where it is no frame, that tells more. */
+  #spokeTls = false;
   /** Bytes of an unfinished frame at the last period's start. */
   #bytesInPeriod = 0;
   #wroteAt: number;
@@ -89,7 +92,7 @@ export class Connection {
     this.#wroteAt = now;
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
-    socket.on('end', () => this.#fail('the other end closed it'));
+    socket.on('end', () => this.#fail(this.#spokeTls ? SPOKE_TLS : this.#closedByOther()));
     socket.on('error', (error) => this.#fail(reasonOf(error)));
     socket.on('close', () => this.#closed());
   }
@@ -126,6 +129,8 @@ export class Connection {
     if (!(this.#socket instanceof TLSSocket)) return '';
     // On the side of the dialler Node gives it once only.
     this.#certificate ??= this.#socket.getPeerX509Certificate();
+    const fault = trustFault(this.#socket, this.#certificate);
+    if (fault !== '') return fault;
     return certificateFault(this.#certificate, this.#owner.hello().clusterName, nodeId);
   }
 
@@ -185,16 +190,17 @@ export class Connection {
 
   #receive(chunk: Buffer): void {
     if (this.#state !== 'greeting' && this.#state !== 'ready') return;
+    if (this.#bytesInPeriod === 0 && this.#hello === null) this.#spokeTls = isTls(chunk);
     this.#bytesInPeriod += chunk.length;
     if (this.#counts !== null) this.#counts.bytesIn += chunk.length;
     try {
       this.#reader.push(chunk, this.#takeFrame);
     } catch (error) {
       // Anything else is a mistake of this program, and ends the thread.
-      if (error instanceof MessageError) this.refuse({ code: RefusalCode.MALFORMED, message: error.message });
-      else if (error instanceof CorruptionError)
-        this.refuse({ code: RefusalCode.MALFORMED, message: error.what });
-      else throw error;
+      const isBad = error instanceof MessageError || error instanceof CorruptionError;
+      if (!isBad) throw error;
+      const message = error instanceof CorruptionError ? error.what : error.message;
+      this.refuse({ code: RefusalCode.MALFORMED, message: this.#spokeTls ? SPOKE_TLS : message });
     }
   }
 
@@ -304,11 +310,17 @@ export class Connection {
 
   #closed(): void {
     if (this.#state === 'closed') return;
-    if (this.#state !== 'closing') this.#reason = 'the other end closed it';
+    if (this.#state !== 'closing') this.#reason = this.#closedByOther();
     this.#state = 'closed';
     if (this.#batch !== null) this.#pool.give(this.#batch);
     this.#batch = null;
     this.#owner.closed(this, this.#reason);
+  }
+
+  #closedByOther(): string {
+    const isPlain = !(this.#socket instanceof TLSSocket);
+    const maySpeakTls = isPlain && this.dialled && this.#state === 'greeting' && this.#greeted === null;
+    return `the other end closed it${maySpeakTls ? ' without a hello: it may speak TLS, and this node does not' : ''}`;
   }
 
   /** This thread was held up: silence until now says nothing about the other end. */

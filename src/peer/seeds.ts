@@ -41,6 +41,14 @@ export class Seeds {
     return seed;
   }
 
+  /** What is known of each, for people. */
+  *standings(): IterableIterator<readonly [address: string, standing: string]> {
+    for (const { address, connection, failure, isSelf } of this.#seeds.values())
+      if (isSelf) yield [address, 'this node itself'];
+      else if (connection?.state === 'ready') yield [address, 'connected, and it has told no ring yet'];
+      else yield [address, failure === '' ? 'no answer yet' : failure];
+  }
+
   /** The seed that a connection was made for. */
   of(connection: Connection): Seed | undefined {
     for (const seed of this.#seeds.values()) if (seed.connection === connection) return seed;

@@ -33,7 +33,8 @@ export function createPeerServer(
   const server = createTlsServer({
     ...secureOptions(tls),
     requestCert: true,
-    rejectUnauthorized: true,
+    // Refused by Connection, before anything is read: see tls.ts.
+    rejectUnauthorized: false,
     handshakeTimeout: limits.peerHandshakeMs,
   });
   // The TLS socket does not tell what it runs over; ports do.
@@ -61,17 +62,27 @@ export function dialPeer(address: string, tls: PeerTls | null, onOpen: () => voi
       host,
       port,
       ...secureOptions(tls),
-      rejectUnauthorized: true,
-      // See tls.ts: the name of the cluster is checked instead.
+      // See tls.ts: Connection refuses, and the name of the cluster is checked instead of the host's.
+      rejectUnauthorized: false,
       checkServerIdentity: () => undefined,
     },
     onOpen,
   );
 }
 
+/** What OpenSSL says, and what that means between nodes. */
+const EXPLAINED: Readonly<Record<string, string>> = {
+  'wrong version number': 'the other end does not speak TLS',
+  'http request': 'the other end speaks HTTP',
+  'unsupported protocol': 'the other end does not speak TLS 1.3',
+  'tlsv1 alert protocol version': 'the other end does not speak TLS 1.3',
+};
+
 /** What went wrong, without the codes and file names of OpenSSL. */
 export function reasonOf(error: Error): string {
-  return 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message;
+  const reason = 'reason' in error && typeof error.reason === 'string' ? error.reason : error.message;
+  const explained = EXPLAINED[reason];
+  return explained === undefined ? reason : `${explained} (${reason})`;
 }
 
 /** host:port of the other end, for people. */

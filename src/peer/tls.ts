@@ -5,9 +5,13 @@
  * A certificate carries the subject alternative name (URI) `ringkv://CLUSTER` or `ringkv://CLUSTER/NODE-ID`, CLUSTER in
  * percent-encoding. The first lets any node of the cluster use it, the second binds it to one node id. Without either the
  * connection is refused: one CA may serve several clusters, and none of their nodes gets into another.
+ *
+ * Both sides let the handshake of TLS end whatever certificate came, and refuse then (connection.ts): TLS itself would not tell the
+ * other side why. Nothing that such a peer says is read, and it is told nothing but that reason.
  */
-import type { X509Certificate } from 'node:crypto';
-import type { SecureContextOptions } from 'node:tls';
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
+import { ConfigurationError } from '../base/errors.ts';
 
 /** Contents of PEM files. */
 export interface PeerTls {
@@ -29,7 +33,54 @@ function uriNames(certificate: X509Certificate): string[] {
     .map((name) => name.slice('URI:'.length));
 }
 
-/** What is wrong with a peer's certificate, or ''. `nodeId` is '' while the hello has not come. */
+const TRUST_FAULTS: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED: 'has expired',
+  CERT_NOT_YET_VALID: 'is not valid yet',
+  INVALID_PURPOSE: 'lacks serverAuth or clientAuth among its extended key usages',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'is not signed by a CA of this node',
+  SELF_SIGNED_CERT_IN_CHAIN: 'is not signed by a CA of this node',
+  UNABLE_TO_GET_ISSUER_CERT: 'is not signed by a CA of this node',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'is not signed by a CA of this node',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'is not signed by a CA of this node',
+};
+
+/** Why the certificate that came over `socket` is not to be trusted, or ''. */
+export function trustFault(socket: TLSSocket, certificate: X509Certificate | undefined): string {
+  if (socket.authorized) return '';
+  if (certificate === undefined) return 'the peer showed no certificate';
+  // A string, whatever the types say.
+  const code = String(socket.authorizationError);
+  const { validFrom, validTo } = certificate;
+  return `the certificate of the peer ${TRUST_FAULTS[code] ?? 'cannot be verified'} (${code}; valid from ${validFrom} to ${validTo})`;
+}
+
+/** Whether these bytes, the first from the other end, are a record of TLS: a handshake or an alert. */
+export function isTls(bytes: Uint8Array): boolean {
+  return (bytes[0] === 0x15 || bytes[0] === 0x16) && bytes[1] === 0x03;
+}
+
+/** Throws ConfigurationError where a file holds not what it should, or where key and certificate do not belong together. */
+export function checkTls({ ca, cert, key }: PeerTls): void {
+  const certificate = parsed('peer-tls-cert', 'no certificate in PEM', () => new X509Certificate(cert));
+  parsed('peer-tls-ca', 'no certificate in PEM', () => new X509Certificate(ca));
+  const secret = parsed<KeyObject>('peer-tls-key', 'no private key in PEM without a passphrase', () =>
+    createPrivateKey(key),
+  );
+  if (!certificate.checkPrivateKey(secret))
+    throw new ConfigurationError(
+      `peer-tls-key is not the key of the certificate in peer-tls-cert (${certificate.subject.slice(0, 200)})`,
+    );
+}
+
+function parsed<T>(setting: string, what: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new ConfigurationError(`${setting}: the file holds ${what}`, { cause });
+  }
+}
+
+/** What is wrong with the names of a peer's certificate, or ''. `nodeId` is '' while the hello has not come. */
 export function certificateFault(
   certificate: X509Certificate | undefined,
   clusterName: string,

@@ -169,6 +169,11 @@ export class Transport implements Network {
     return this.#peers.get(node)?.current !== undefined;
   }
 
+  /** Of each address that `sendTo` was given, what has come of it: for people. */
+  seedStandings(): ReadonlyMap<string, string> {
+    return new Map(this.#seeds.standings());
+  }
+
   metrics(): PeerMetrics[] {
     return this.#peers.metrics();
   }

@@ -8,6 +8,7 @@ import type {
   NodeNumber,
 } from '../../src/cluster/contract.ts';
 import { Membership } from '../../src/cluster/membership.ts';
+import type { Contact } from '../../src/cluster/membership-contacts.ts';
 import { EventQueue } from './event-queue.ts';
 
 /** Small documents on a disk that survives restarts. */
@@ -44,6 +45,8 @@ export class GossipNode implements MembershipListener {
   readonly number: NodeNumber;
   readonly address: string;
   readonly addresses = new Map<NodeNumber, string>();
+  /** Processes with which there is a connection: messages pass in both directions, whoever dialled. */
+  readonly connections = new Map<NodeNumber, GossipNode>();
   readonly facts: NodeNumber[] = [];
   readonly #network: GossipNetwork;
   isRunning = true;
@@ -106,7 +109,8 @@ export class GossipNode implements MembershipListener {
       },
       network: {
         send: (to, message) => {
-          const address = this.addresses.get(to) ?? network.nodes.get(to)?.address;
+          const connected = this.connections.get(to);
+          const address = connected?.isRunning === true ? connected.address : this.addresses.get(to);
           return address !== undefined && network.send(this, address, message, to);
         },
         sendTo: (address, message) => network.send(this, address, message, 0),
@@ -123,6 +127,8 @@ export interface NodeStart {
   readonly seeds: readonly string[];
   readonly skewMs?: number;
   readonly facts?: ReadonlyMap<string, string | number>;
+  /** Members of the ring on its disk. */
+  readonly ring?: readonly Contact[];
   /** A disk of an earlier life; a new one by default. */
   readonly documents?: Documents;
 }
@@ -158,6 +164,7 @@ export class GossipNetwork {
     this.#listening.set(node.address, node);
     node.membership.start((error) => {
       if (error !== null) throw error;
+      node.membership.expect(start.ring ?? []);
     });
     return node;
   }
@@ -192,9 +199,19 @@ export class GossipNetwork {
       // The handshake of a connection tells whose it is.
       if (receiver === undefined || (to !== 0 && receiver.number !== to)) return;
       if (!this.passes(sender, receiver.number)) return;
+      this.#connect(from, receiver);
       receiver.run('message', () => receiver.membership.receive(sender, message));
     });
     return true;
+  }
+
+  /** Both ends hear of it, as from the transport. */
+  #connect(from: GossipNode, to: GossipNode): void {
+    if (!from.isRunning || from.connections.get(to.number) === to) return;
+    from.connections.set(to.number, to);
+    to.connections.set(from.number, from);
+    from.run('message', () => from.membership.onConnected(to.number));
+    to.run('message', () => to.membership.onConnected(from.number));
   }
 
   /** Lets time pass; promises settle between events. */

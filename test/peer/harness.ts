@@ -1,5 +1,6 @@
 /** Transports on loopback, and raw sockets beside them; all are closed at the end of a test. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { expect } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
 import { systemClock } from '../../src/base/clock.ts';
@@ -147,6 +148,22 @@ export async function rawTo(peer: TestPeer): Promise<RawPeer> {
   const socket = connect({ host: '127.0.0.1', port: peer.port });
   const raw = new RawPeer(socket);
   await new Promise<void>((resolve) => socket.once('connect', () => resolve()));
+  return raw;
+}
+
+/** The same over TLS, without a hello. `socket` of the result is open, or failed. */
+export async function rawTlsTo(peer: TestPeer, options: ConnectionOptions): Promise<RawPeer> {
+  const socket = connectTls({
+    host: '127.0.0.1',
+    port: peer.port,
+    checkServerIdentity: () => undefined,
+    ...options,
+  });
+  const raw = new RawPeer(socket);
+  await new Promise<void>((resolve) => {
+    socket.once('secureConnect', resolve);
+    socket.once('close', () => resolve());
+  });
   return raw;
 }
 

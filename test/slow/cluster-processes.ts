@@ -56,13 +56,21 @@ export class ProcessCluster {
     return member;
   }
   /** The same node again, at other addresses: the old ports may have gone to somebody else. */
-  async restart(member: ClusterMember): Promise<void> {
-    member.process = this.#serve(member.name, '0', '0', []);
+  async restart(member: ClusterMember, ...flags: string[]): Promise<void> {
+    member.process = this.#serve(member.name, '0', '0', flags);
+    member.url = await urlOf(member.process);
+    const { self, nodes } = await statusOf(member.url);
+    member.peer = nodes.find(({ nodeId }) => nodeId === self)?.address ?? '';
+  }
+  /** The same node again, at the address where other nodes know it; clients find it at another. */
+  async restartInPlace(member: ClusterMember): Promise<void> {
+    const port = member.peer.slice(member.peer.lastIndexOf(':') + 1);
+    member.process = this.#serve(member.name, '0', port, []);
     member.url = await urlOf(member.process);
   }
-  async kill(member: ClusterMember): Promise<void> {
-    member.process.kill('SIGKILL');
-    await member.process.ended;
+  async kill(...members: readonly ClusterMember[]): Promise<void> {
+    for (const { process } of members) process.kill('SIGKILL');
+    await Promise.all(members.map(({ process }) => process.ended));
   }
 
   /** Until every node that runs sees this many members, all up, and no change of the ring. */

@@ -1,0 +1,95 @@
+/** Certificates for tests, made as they are needed: a CA, and what it signs. */
+import 'reflect-metadata';
+import { webcrypto } from 'node:crypto';
+import {
+  BasicConstraintsExtension,
+  cryptoProvider,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  type Extension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
+import type { PeerTls } from '../../src/peer/tls.ts';
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+const DAY_MS = 86_400_000;
+// The library's types are those of a browser.
+cryptoProvider.set(webcrypto as never);
+
+type KeyPair = webcrypto.CryptoKeyPair;
+const newKeys = (): Promise<KeyPair> =>
+  webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']) as Promise<KeyPair>;
+
+export interface CertificateOptions {
+  /** Subject alternative names of type URI. */
+  readonly uris?: readonly string[];
+  /** By default from yesterday to tomorrow. */
+  readonly notBefore?: Date;
+  readonly notAfter?: Date;
+  /** By default both that TLS knows. */
+  readonly usages?: readonly ExtendedKeyUsage[];
+}
+export const fromNow = (days: number): Date => new Date(Date.now() + days * DAY_MS);
+export { ExtendedKeyUsage };
+
+let serial = 1;
+
+export class Authority {
+  readonly pem: string;
+  readonly #name: string;
+  readonly #keys: KeyPair;
+
+  private constructor(name: string, keys: KeyPair, pem: string) {
+    this.#name = name;
+    this.#keys = keys;
+    this.pem = pem;
+  }
+  static async make(name = 'CN=Test CA'): Promise<Authority> {
+    const keys = await newKeys();
+    const certificate = await X509CertificateGenerator.createSelfSigned({
+      serialNumber: `${serial++}`.padStart(2, '0'),
+      name,
+      notBefore: fromNow(-2),
+      notAfter: fromNow(2),
+      keys: keys as never,
+      signingAlgorithm: ALGORITHM,
+      extensions: [
+        new BasicConstraintsExtension(true, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
+      ],
+    });
+    return new Authority(name, keys, certificate.toString('pem'));
+  }
+
+  /** What a node is given: its certificate, its key, and this CA. By default good for every node of cluster `test`. */
+  async issue(options: CertificateOptions = {}): Promise<PeerTls> {
+    const { uris = ['ringkv://test'], notBefore = fromNow(-1), notAfter = fromNow(1) } = options;
+    const { usages = [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth] } = options;
+    const keys = await newKeys();
+    const extensions: Extension[] = [new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true)];
+    if (usages.length > 0) extensions.push(new ExtendedKeyUsageExtension([...usages]));
+    if (uris.length > 0)
+      extensions.push(new SubjectAlternativeNameExtension(uris.map((value) => ({ type: 'url', value }))));
+    const certificate = await X509CertificateGenerator.create({
+      serialNumber: `${serial++}`.padStart(2, '0'),
+      subject: 'CN=node',
+      issuer: this.#name,
+      notBefore,
+      notAfter,
+      publicKey: keys.publicKey as never,
+      signingKey: this.#keys.privateKey as never,
+      signingAlgorithm: ALGORITHM,
+      extensions,
+    });
+    const key = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);
+    return {
+      ca: this.pem,
+      cert: certificate.toString('pem'),
+      key: PemConverter.encode(key, 'PRIVATE KEY'),
+    };
+  }
+}
