@@ -60,6 +60,22 @@ describe('the topology', () => {
     expect(network.violations).toEqual([]);
   });
 
+  it('takes in the next of nodes that were started together soon after the one before', async () => {
+    const network = new RingNetwork(11, shapeOf(16));
+    network.add(memberOf(1));
+    for (let number = 2; number <= 6; number++) network.add(memberOf(number), SEEDS);
+    const ring = () => topologyOf(network, 1).ring;
+    expect(await network.run(60_000, () => settled(network, 2))).toBe(true);
+    for (let members = 2; members < 6; members++) {
+      const endedMs = network.nowMs;
+      expect(await network.run(60_000, () => ring()?.change !== null)).toBe(true);
+      // The pauses between requests have grown beyond this meanwhile.
+      expect(network.nowMs - endedMs).toBeLessThan(2 * limits.joinRetryMsMin);
+      expect(await network.run(60_000, () => settled(network, members + 1))).toBe(true);
+    }
+    expect(network.violations).toEqual([]);
+  });
+
   it('lets a member leave; it is removed then, also after a restart, and asks for nothing', async () => {
     const network = await clusterOf(4);
     expect(await request(network, 1, { op: 'leave', node: 3 })).toEqual([]);
