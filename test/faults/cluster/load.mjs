@@ -77,6 +77,7 @@ export class Load {
   /** null: no answer, so the outcome is unknown. */
   async #ask(node, kind, method, path, headers, body) {
     const startMs = performance.now();
+    const isCutOff = node === this.cutOff;
     try {
       const answer = await node.ask(method, path, headers, body);
       if (answer.status >= 500 && kind === 'serial' && answer.body.includes(CONTENDED)) this.contended++;
@@ -85,7 +86,7 @@ export class Load {
           startMs,
           endMs: performance.now(),
           node: node.name,
-          isCutOff: node === this.cutOff,
+          isCutOff,
           kind,
           text: `${kind} at ${node.name}: ${answer.status} ${answer.body}`,
         });
