@@ -260,6 +260,8 @@ export const limits = {
   ringBackoffMsMax: 4000,
   /** How often a node looks whether a change of the ring can go on, and asks for a ring that it lacks. */
   topologyTickMs: 1000,
+  /** News of a node's progress is acted upon so soon: once for all that comes meanwhile. */
+  topologyNewsMs: 100,
   /** The live member of rank i waits i times this long before it proposes the next step in the place of those before it. */
   topologyTakeoverMs: 5000,
   /** How long a request for a change waits until the ring before it is held by enough nodes. */
