@@ -50,8 +50,12 @@ export class OwnKey {
     if (sloppy) return;
     this.floor = operation.index;
     this.version = Math.max(this.version, version);
-    const isCertain = this.#operations.every(({ state: one }) => one !== 'unknown');
-    this.expected = isCertain && operation.text !== null ? version : 0;
+    this.expected = this.isCertain && operation.text !== null ? version : 0;
+  }
+
+  /** Whether all that was asked of it was answered, one way or the other. */
+  get isCertain() {
+    return this.#operations.every(({ state }) => state === 'acknowledged' || state === 'refused');
   }
 
   /** What a read may not have seen: '' where `text` (null: absent) is fine, with the floor as it was when it began. */
@@ -87,8 +91,8 @@ export class Register {
     this.#values.set(value, operation);
     return operation;
   }
-  get acknowledged() {
-    return [...this.#values.values()].filter(({ state }) => state === 'acknowledged').length;
+  get isCertain() {
+    return [...this.#values.values()].every(({ state }) => state === 'acknowledged' || state === 'refused');
   }
 
   /** Acknowledged values that are not on the chain back from `last` (null: absent), and refused ones that are. */

@@ -1,6 +1,15 @@
 /** Nodes of one cluster as processes of dist/, each with an address of its own that it keeps over restarts. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Pool } from 'undici';
@@ -12,7 +21,11 @@ const READY_MS_MAX = 60_000;
 const CONNECTIONS = 32;
 /** Above the server's own limit of a request: what takes longer hangs, and its outcome is unknown. */
 const REQUEST_MS_MAX = 8000;
-export const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
+/** '' where Debian's package faketime is not installed. */
+export const FAKETIME =
+  readdirSync('/usr/lib')
+    .map((name) => `/usr/lib/${name}/faketime/libfaketimeMT.so.1`)
+    .find((path) => existsSync(path)) ?? '';
 
 export class Node {
   nodeId = '';
@@ -49,6 +62,7 @@ export class Node {
     const [command, ...args] = [...inside, ...serve];
     const log = openSync(join(this.#cluster.directory, `${this.name}.log`), 'a');
     this.child = spawn(command, args, { stdio: ['ignore', 'pipe', log], env: this.#environment() });
+    closeSync(log);
     const { child } = this;
     let out = '';
     child.stdout.setEncoding('utf8').on('data', (text) => {
