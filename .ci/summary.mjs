@@ -1,9 +1,18 @@
-// Prints the closing line from vitest's JSON report; fails where a test failed or none ran.
+// Prints the closing line from vitest's JSON report and the results of the cluster's scenarios; fails where one failed or none ran.
 import { readFileSync } from 'node:fs';
 
-const report = JSON.parse(readFileSync(process.argv[2], 'utf8'));
-const skipped = report.numPendingTests + report.numTodoTests;
-const failed = report.numFailedTests + (report.success ? 0 : report.numFailedTests === 0 ? 1 : 0);
+const [tests, faults] = process.argv.slice(2).map((path) => {
+  const text = readFileSync(path, 'utf8');
+  // Whoever ended before it could report has failed.
+  return text === '' ? null : JSON.parse(text);
+});
+const failedTests =
+  tests === null ? 1 : tests.numFailedTests + (tests.success || tests.numFailedTests > 0 ? 0 : 1);
+const passedTests = tests?.numPassedTests ?? 0;
+const skipped = (tests?.numPendingTests ?? 0) + (tests?.numTodoTests ?? 0) + (faults?.skipped.length ?? 0);
+const failed = failedTests + (faults?.failed ?? 1);
+if (faults?.skipped.length > 0)
+  console.log(`scenarios skipped on this machine: ${faults.skipped.join(', ')}`);
 if (skipped > 0) console.log(`${skipped} skipped`);
-console.log(`${report.numPassedTests} passed, ${failed} failed`);
-process.exit(failed > 0 || report.numPassedTests === 0 ? 1 : 0);
+console.log(`${passedTests + (faults?.passed ?? 0)} passed, ${failed} failed`);
+process.exit(failed > 0 || passedTests === 0 ? 1 : 0);

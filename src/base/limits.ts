@@ -280,6 +280,8 @@ export const limits = {
   ringBackoffMsMax: 4000,
   /** How often a node looks whether a change of the ring can go on, and asks for a ring that it lacks. */
   topologyTickMs: 1000,
+  /** News of a node's progress is acted upon so soon: once for all that comes meanwhile. */
+  topologyNewsMs: 100,
   /** The live member of rank i waits i times this long before it proposes the next step in the place of those before it. */
   topologyTakeoverMs: 5000,
   /** How long a request for a change waits until the ring before it is held by enough nodes. */
@@ -323,6 +325,12 @@ export const limits = {
   hintAttemptsMax: 3,
   /** Before an attempt is repeated for which this node does not have the newer ring yet. */
   ringWaitMs: 20,
+  /**
+   * For so long after its start a request that too few replicas answered is tried again, after so much each time, where enough
+   * are up: a connection that broke is made anew meanwhile.
+   */
+  reconnectedMs: 1000,
+  reconnectWaitMs: 50,
   /** How long SERIAL waits for further promises where those of a quorum disagree, before it proposes anew. */
   serialWaitMs: 50,
   /** A round that has no quorum by then is given up for a new ballot; twice as long each time, up to the maximum. */
@@ -338,6 +346,12 @@ export const limits = {
   outcomesPerKeyMax: 256,
   /** Earlier versions by which a record that was proposed again still meets a condition. */
   formerVersionsMax: 16,
+  /**
+   * A replica that refused a SERIAL write for a later promise may be left behind by it: its key is settled so long after, when
+   * whoever promised is done. Keys that wait at a time; beyond it their vnodes are marked for repair.
+   */
+  settleLaterMs: 1000,
+  settlesWaitingMax: 1024,
   /** Pages of replicas that one page of a cluster scan may take before it answers with a cursor. */
   coordinatorScanPagesMax: 64,
   /** What one node hands back to all others together. */

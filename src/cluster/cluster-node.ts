@@ -156,6 +156,7 @@ export class ClusterNode {
 
   /** A message of another node. Throws MessageError where it is malformed. */
   onMessage(from: NodeNumber, bytes: Uint8Array): void {
+    this.membership.heardFrom(from);
     this.#router?.receive(from, bytes);
   }
   onConnected(node: NodeNumber): void {

@@ -9,14 +9,17 @@ import { AssertionError } from '../base/assert.ts';
 import type { HybridClock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
+import { vnodeOf } from '../base/token.ts';
 import {
   type ClientRead,
   type ClientReadAnswer,
   type ClusterView,
   type ClusterWorld,
   Consistency,
+  type ConsistencyCode,
   type NodeNumber,
 } from './contract.ts';
+import { enoughUp, type Groups } from './coordinator-groups.ts';
 import { type CoordinatorMetrics, newCoordinatorMetrics } from './coordinator-metrics.ts';
 import { PeerLatencies } from './peer-latencies.ts';
 import { VersionSource } from './version-source.ts';
@@ -36,7 +39,8 @@ const ignore = (): void => undefined;
 
 export abstract class Operation {
   protected readonly core: CoordinatorCore;
-  /** Monotonic milliseconds at which the operation ends, and at which it next wants `onTick`. */
+  /** Monotonic milliseconds at which the operation began, ends, and at which it next wants `onTick`. */
+  protected readonly startMs: number;
   readonly endMs: number;
   wakeMs: number;
   answered = false;
@@ -45,12 +49,24 @@ export abstract class Operation {
 
   constructor(core: CoordinatorCore, deadlineMs: number) {
     this.core = core;
-    this.endMs = core.nowMs() + Math.max(0, deadlineMs - core.world.clock.nowMs());
+    this.startMs = core.nowMs();
+    this.endMs = this.startMs + Math.max(0, deadlineMs - core.world.clock.nowMs());
     this.wakeMs = this.endMs;
   }
   /** The end by the wall clock as it stands now: what replicas are told. */
   get deadlineMs(): number {
     return this.core.world.clock.nowMs() + Math.max(0, this.endMs - this.core.nowMs());
+  }
+  /**
+   * Whether an attempt that too few replicas answered is worth another one: enough of them are up, so what broke is a
+   * connection, which is made anew within moments. Not where a replica refused: asking it again helps nobody.
+   */
+  protected mayReconnect(groups: Groups, consistency: ConsistencyCode): boolean {
+    const againMs = this.core.nowMs() + limits.reconnectWaitMs;
+    return (
+      againMs < Math.min(this.endMs, this.startMs + limits.reconnectedMs) &&
+      enoughUp(this.core.view, groups, consistency)
+    );
   }
   /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
   abstract onTick(nowMs: number): void;
@@ -72,6 +88,8 @@ export class CoordinatorCore {
     throw new AssertionError('a core without a coordinator');
   };
   #first: Operation | null = null;
+  /** Keys that wait for `settleLater`. */
+  readonly #settling = new Set<string>();
   #inFlight = 0;
   #ticking = false;
 
@@ -131,6 +149,25 @@ export class CoordinatorCore {
     const deadlineMs = this.world.clock.nowMs() + limits.behindMs;
     const request = { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs };
     this.settleSerial(request, ({ status }) => done(status === Status.OK || status === Status.NOT_FOUND));
+  }
+
+  /** Settles a key in a while, once, however often that is asked for meanwhile. What fails is left to a repair. */
+  settleLater(tokenHi: number, tokenLo: number, key: Uint8Array): void {
+    const name = Buffer.from(key).toString('latin1');
+    if (this.#settling.has(name)) return;
+    const mark = (): void => this.markForRepair(vnodeOf(tokenHi, this.view.ring.vnodes));
+    if (this.#settling.size >= limits.settlesWaitingMax) {
+      mark();
+      return;
+    }
+    this.#settling.add(name);
+    const kept = Uint8Array.from(key);
+    this.world.timers.after(limits.settleLaterMs, () => {
+      this.#settling.delete(name);
+      this.settle(tokenHi, tokenLo, kept, (ok) => {
+        if (!ok) mark();
+      });
+    });
   }
 
   #schedule(): void {

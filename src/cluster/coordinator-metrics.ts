@@ -9,6 +9,8 @@ export interface CoordinatorMetrics {
   retriesAboveBeat: number;
   /** Attempts repeated because a replica knew a newer ring, or this node got one on the way. */
   retriesOfRing: number;
+  /** Attempts repeated because too few of the replicas that are up answered: connections broke. */
+  retriesOfConnections: number;
   /** Versions to beat that lay too far ahead of this node's clock to be believed. */
   beatsRefused: number;
   /** Reads that asked a further replica because one was slow. */
@@ -54,6 +56,7 @@ export function newCoordinatorMetrics(): CoordinatorMetrics {
     serialWrites: 0,
     retriesAboveBeat: 0,
     retriesOfRing: 0,
+    retriesOfConnections: 0,
     beatsRefused: 0,
     readSpeculations: 0,
     readRefetches: 0,

@@ -23,7 +23,7 @@ import {
   type ReadAnswer,
 } from './contract.ts';
 import { type CoordinatorCore, Operation } from './coordinator-core.ts';
-import { replicasMessage } from './coordinator-errors.ts';
+import { isRefusal, replicasMessage } from './coordinator-errors.ts';
 import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
 import { compareHeads, isDead } from './coordinator-records.ts';
 import { type RepairResult, ReplicaRepair, repairBehind } from './coordinator-repair.ts';
@@ -65,6 +65,7 @@ export class PlainRead extends Operation {
   #restartAtMs = Number.POSITIVE_INFINITY;
   #reason = '';
   #timedOut = false;
+  #refused = false;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
     super(core, request.deadlineMs);
@@ -181,6 +182,7 @@ export class PlainRead extends Operation {
     } else {
       leg.state = 'failed';
       if (answer.status === Status.TIMEOUT) this.#timedOut = true;
+      if (isRefusal(answer.status)) this.#refused = true;
       if (answer.message !== '') this.#reason = answer.message;
     }
     if (this.answered) this.#lateAnswer(leg);
@@ -216,8 +218,13 @@ export class PlainRead extends Operation {
     else if (this.#reached(({ state }) => state === 'answered')) this.#decide();
     else if (this.#reached(({ state }) => state === 'answered' || state === 'repairing')) this.#setWake();
     else if (!this.#askEnough()) {
+      const { core } = this;
       if (this.#timedOut) this.#fail(Status.TIMEOUT, 'the deadline passed');
-      else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+      else if (!this.#refused && this.mayReconnect(this.#groups, this.#request.consistency)) {
+        core.metrics.retriesOfConnections++;
+        this.#restartAtMs = core.nowMs() + limits.reconnectWaitMs;
+        this.wakeMs = this.#restartAtMs;
+      } else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
     }
   }
   #reached(counts: (leg: Leg) => boolean): boolean {

@@ -299,7 +299,15 @@ export class PlainWrite extends Operation {
       else core.metrics.retriesOfRing++;
       this.#send();
     } else if (this.#legs.some(({ timedOut }) => timedOut)) this.#fail(Status.TIMEOUT, 'the deadline passed');
-    else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+    else if (!last && this.#brokeOff()) {
+      core.metrics.retriesOfConnections++;
+      this.#sendLater(limits.reconnectWaitMs);
+    } else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
+  }
+
+  #brokeOff(): boolean {
+    const refused = this.#legs.some(({ state }) => state === 'refused');
+    return !refused && this.mayReconnect(this.#groups, this.#request.consistency);
   }
 
   #acknowledge(sloppy: boolean): void {

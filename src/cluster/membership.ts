@@ -7,7 +7,9 @@
  * 2. Only this node changes its own facts and incarnation; it refutes every accusation of its generation but removal.
  * 3. Changes go to newsFanout members within newsDelayMs, ride on probes, and what was lost on the way is found by one
  *    exchange of checksums each gossipIntervalMs.
- * 4. `left` is remembered for limits.leftMemberMs: older news of such a node, still on its way, brings nothing back.
+ * 4. Hearsay takes nobody out of service that this node hears itself: who was cut off calls everyone down, and says so when it
+ *    is back, before they can refute it.
+ * 5. `left` is remembered for limits.leftMemberMs: older news of such a node, still on its way, brings nothing back.
  */
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
@@ -27,6 +29,8 @@ import { type Member, MemberTable } from './membership-table.ts';
 /** Changes by one message of DELTAS from which the same node is asked again at once. */
 const SYNC_AGAIN_CHANGES = 64;
 const EXPIRE_ROUNDS = 60;
+/** As long as a round ago, and less than the shortest suspicion: whoever is down in truth is not heard for longer by then. */
+const HEARD_ROUNDS = 2;
 
 export class Membership {
   readonly #world: ClusterWorld;
@@ -45,6 +49,8 @@ export class Membership {
   #roundDueMs = 0;
   #seedsAskedMs = Number.NEGATIVE_INFINITY;
   #cancelRound: (() => void) | null = null;
+  /** The round in which each other node was last heard. */
+  readonly #heard = new Map<NodeNumber, number>();
   /** Facts set before the start, or while the generation is being raised. */
   readonly #facts: Map<string, string | number>;
 
@@ -101,11 +107,16 @@ export class Membership {
   member(number: NodeNumber): MemberState | undefined {
     return this.#table.get(number);
   }
-  /** A suspected member counts as up: it may yet refute. */
+  /** A suspected member counts as up: it may yet refute. So does one that is called down and was heard lately (4). */
   isUp(number: NodeNumber): boolean {
     if (number === this.#world.self) return true;
     const claim = this.#table.get(number)?.claim;
+    if (claim === Claim.DOWN) return this.#rounds - (this.#heard.get(number) ?? -HEARD_ROUNDS) < HEARD_ROUNDS;
     return claim === Claim.UP || claim === Claim.SUSPECT;
+  }
+  /** A message of any kind came from `number` itself. */
+  heardFrom(number: NodeNumber): void {
+    if (this.#table.get(number) !== undefined) this.#heard.set(number, this.#rounds);
   }
   /** 1 where this node hears from others as it should; up to limits.healthMultiplierMax. */
   get healthMultiplier(): number {
@@ -162,6 +173,7 @@ export class Membership {
   /** A message from another node. What is malformed is counted and dropped. */
   receive(from: NodeNumber, message: Uint8Array): void {
     if (this.#state !== 'running' || from === this.#world.self) return;
+    this.heardFrom(from);
     this.#sender.statistics.messagesReceived++;
     this.#sender.statistics.bytesReceived += message.length;
     let gossip: Gossip;
@@ -244,7 +256,10 @@ export class Membership {
     this.#askSeeds();
     this.#contacts.ask();
     if (this.#rounds % EXPIRE_ROUNDS === 0)
-      for (const { number } of this.#table.expire(clock.monotonicMs())) this.#sender.forget(number);
+      for (const { number } of this.#table.expire(clock.monotonicMs())) {
+        this.#sender.forget(number);
+        this.#heard.delete(number);
+      }
   }
 
   /** With one that lives; now and then with one that is down, in proportion: so healed partitions find together. */

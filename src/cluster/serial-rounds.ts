@@ -38,7 +38,7 @@ export class SerialLeg {
   outcomes: Uint8Array | null = null;
   /** The replica said that it could not, and did nothing. */
   refusal = 0;
-  /** It is ahead of the ballot: it needs no hint. */
+  /** It is ahead of the ballot, by its record or only by a promise. */
   stale = false;
   readonly node: NodeNumber;
   readonly attempt: number;
@@ -208,7 +208,7 @@ export abstract class SerialRounds extends Operation {
     if (answer.status === Status.OK) leg.state = 'ok';
     else this.#note(leg, answer.status, answer.beat, answer.message);
     if (this.answered) {
-      if (leg.state === 'lost' && !leg.stale) this.#hint(leg);
+      if (leg.state === 'lost') this.#catchUp(leg);
       return;
     }
     if (!this.#hasQuorum()) {
@@ -217,7 +217,7 @@ export abstract class SerialRounds extends Operation {
     }
     this.onAccepted();
     for (const other of this.#legs)
-      if (other.state === 'down' || (other.state === 'lost' && !other.stale)) this.#hint(other);
+      if (other.state === 'down' || other.state === 'lost') this.#catchUp(other);
   }
 
   #note(leg: SerialLeg, status: number, beat: number, message: string): void {
@@ -298,10 +298,18 @@ export abstract class SerialRounds extends Operation {
     );
   }
 
-  /** After the answer: whoever missed the accepted record gets it later. */
-  #hint(leg: SerialLeg): void {
+  /**
+   * After the answer: whoever missed the accepted record gets it later. A hint would be barred by the promise that made a
+   * replica refuse; and whoever that was given to need not propose anything.
+   */
+  #catchUp(leg: SerialLeg): void {
     if (this.#record === null) return;
     const { core } = this;
+    if (leg.stale) {
+      const { tokenHi, tokenLo, key } = this.place;
+      core.settleLater(tokenHi, tokenLo, key);
+      return;
+    }
     new HintPlacement(
       core,
       this.#ring,

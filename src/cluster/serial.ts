@@ -11,7 +11,7 @@
  * 3. A record that is proposed again keeps its former versions in the outcomes, and meets conditions on them: nobody wrote
  *    in between.
  * 4. The operation finds its own earlier accept as r, or as r's former version: it is done, once r is held. Finds it a
- *    newer record instead, the outcome is unknown; with an idempotency key it is known: the write is in the chain
+ *    newer record instead, the outcome is unknown, unless that is what was there before, proposed again; with an idempotency key it is known: the write is in the chain
  *    exactly if the newest outcomes have it.
  * 5. An outcome is told only once a quorum of each group holds the record of outcomes that has it.
  */
@@ -237,10 +237,13 @@ export class SerialWrite extends SerialOperation {
     return isMine(ballotOf(record)) || former.some(isMine);
   }
   /** Whether an earlier proposal of this operation may have been accepted and replaced since, with nothing to tell by. */
-  #isOvertaken({ record, outcomes }: Found, idempotent: boolean): boolean {
+  #isOvertaken({ record, outcomes, former }: Found, idempotent: boolean): boolean {
     const [first] = this.#proposed;
     if (first === undefined) return false;
     if (idempotent) return outcomes.droppedVersion >= first;
+    // What was there before the first proposal, and was only proposed again since: whoever did that found nothing newer at a
+    // quorum, so no proposal of this operation was ever accepted by one, nor will be.
+    if (former.some(({ version }) => version < first)) return false;
     // One of the same version is another's: it is above the own by its origin, or beside it.
     return record !== null && versionOf(record) >= first;
   }

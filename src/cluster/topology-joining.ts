@@ -55,12 +55,19 @@ export class TopologyJoining {
     this.#cancelTimer?.();
     this.#cancelTimer = null;
   }
+  /**
+   * What was refused because of another change is asked for again soon after that has ended, not only after the pause: nodes
+   * that are started together join one after another. The random wait spreads them.
+   */
   onRing(ring: RingMap): void {
-    const first = this.#ring === null;
+    const before = this.#ring;
     this.#ring = ring;
-    if (!first || this.#cancelTimer === null) return;
-    this.stop();
-    this.#ask();
+    if (this.#cancelTimer === null) return;
+    if (before === null) this.#askAfter(0);
+    else if (ring.change === null && ring.number > before.number) {
+      this.#asks = 0;
+      this.#askAfter(this.#world.random.below(limits.joinRetryMsMin));
+    }
   }
 
   onAnswer(message: Extract<RingMessage, { kind: 'topology-answer' }>): void {
@@ -70,7 +77,7 @@ export class TopologyJoining {
   }
 
   #ask(): void {
-    const { random, timers } = this.#world;
+    const { random } = this.#world;
     const ring = this.#ring;
     this.#asks++;
     if (ring === null)
@@ -89,6 +96,12 @@ export class TopologyJoining {
       this.#ports.send(random.pick(members), { kind: 'ring-fetch', have: ring.number });
     }
     const most = Math.min(limits.joinRetryMsMax, limits.joinRetryMsMin * 2 ** Math.min(this.#asks, 8));
-    this.#cancelTimer = timers.after(random.between(Math.ceil(most / 2), most), () => this.#ask());
+    this.#askAfter(random.between(Math.ceil(most / 2), most));
+  }
+
+  #askAfter(ms: number): void {
+    this.#cancelTimer?.();
+    if (ms === 0) this.#ask();
+    else this.#cancelTimer = this.#world.timers.after(ms, () => this.#ask());
   }
 }

@@ -72,6 +72,7 @@ export class Topology {
   #readySinceMs = 0;
   #gainers: { readonly ring: RingMap; readonly nodes: readonly NodeNumber[] } | null = null;
   #cancelTick: () => void = () => undefined;
+  #cancelStep: (() => void) | null = null;
 
   constructor(world: TopologyWorld, ports: TopologyPorts) {
     this.#world = world;
@@ -112,6 +113,7 @@ export class Topology {
 
   stop(): void {
     this.#cancelTick();
+    this.#cancelStep?.();
     this.#joining?.stop();
     this.#agreement.stop();
   }
@@ -124,6 +126,12 @@ export class Topology {
   /** A node's facts changed. */
   onFacts(node: NodeNumber): void {
     this.#agreement.noteRing(node, this.#ringOf(node));
+    // A change waits for what others tell: its next step need not wait for the next tick as well.
+    if ((this.#agreement.ring?.change ?? null) === null || this.#cancelStep !== null) return;
+    this.#cancelStep = this.#world.timers.after(limits.topologyNewsMs, () => {
+      this.#cancelStep = null;
+      this.#step();
+    });
   }
 
   onMessage(from: NodeNumber, message: RingMessage): void {
@@ -260,6 +268,12 @@ export class Topology {
     const { ring } = this.#agreement;
     if (ring === null) return;
     this.#fetchNewer(ring);
+    this.#step();
+  }
+
+  #step(): void {
+    const { ring } = this.#agreement;
+    if (ring === null) return;
     this.#pulls.pump();
     this.#tellProgress();
     this.#drive(ring);

@@ -105,6 +105,23 @@ describe('a plain read', () => {
     cluster.world.node(1).fault = (operation) => (operation === 'read' ? Status.OVERLOADED : Status.OK);
     expect(cluster.read('k').value).toBe('a');
   });
+  it('is tried again while connections are made anew, and not where replicas refuse', () => {
+    const cluster = new Cluster();
+    const { schedule } = cluster.world;
+    cluster.write('k', 'a', { consistency: ALL });
+    const broken = (status: number, ms: number): void => {
+      const untilMs = schedule.nowMs + ms;
+      for (const node of [2, 3])
+        cluster.world.node(node).fault = (operation) =>
+          operation === 'read' && schedule.nowMs < untilMs ? status : Status.OK;
+    };
+    broken(Status.UNAVAILABLE, 300);
+    expect(cluster.read('k').value).toBe('a');
+    broken(Status.UNAVAILABLE, 4000);
+    expect(cluster.read('k').status).toBe(Status.UNAVAILABLE);
+    broken(Status.OVERLOADED, 300);
+    expect(cluster.read('k').status).toBe(Status.UNAVAILABLE);
+  });
   it('says how many replicas it needs where too few are up', () => {
     const cluster = new Cluster();
     cluster.down(2, 3);

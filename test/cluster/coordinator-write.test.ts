@@ -102,6 +102,25 @@ describe('a plain write', () => {
     expect(cluster.world.schedule.nowMs - before).toBeGreaterThanOrEqual(100);
     expect(cluster.world.schedule.nowMs - before).toBeLessThan(130);
   });
+  it('is tried again while connections are made anew, and not where replicas refuse', () => {
+    const cluster = new Cluster();
+    const { schedule } = cluster.world;
+    const broken = (status: number, ms: number): void => {
+      const untilMs = schedule.nowMs + ms;
+      for (const node of [2, 3])
+        cluster.world.node(node).fault = (operation) =>
+          operation === 'write' && schedule.nowMs < untilMs ? status : Status.OK;
+    };
+    broken(Status.UNAVAILABLE, 300);
+    const answer = cluster.write('k', 'a');
+    expect(answer.status).toBe(Status.OK);
+    cluster.world.run(50);
+    for (const node of [1, 2, 3]) expect(cluster.held(node, 'k')).toBe(`a@${answer.version}`);
+    broken(Status.UNAVAILABLE, 4000);
+    expect(cluster.write('k', 'b').status).toBe(Status.UNAVAILABLE);
+    broken(Status.OVERLOADED, 300);
+    expect(cluster.write('k', 'c').status).not.toBe(Status.OK);
+  });
   it('never counts a hint that another replica or this node as a replica keeps', () => {
     const cluster = new Cluster();
     cluster.down(2, 3);

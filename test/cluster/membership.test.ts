@@ -158,6 +158,28 @@ describe(`membership, seed ${seed},`, () => {
     expect(await network.until(() => network.isWhole, 30_000)).toBeGreaterThan(0);
   });
 
+  it('takes nobody for down that it hears itself, whatever a node says that was cut off', async () => {
+    const { network, nodes } = await newCluster(3, { lossChance: 0 });
+    const [lost, second, third] = [at(nodes, 0), at(nodes, 1), at(nodes, 2)];
+    network.passes = (from, to) => from !== lost.number && to !== lost.number;
+    const callsAllDown = (): boolean =>
+      [second, third].every(({ number }) => !lost.membership.isUp(number)) &&
+      [second, third].every(({ membership }) => !membership.isUp(lost.number));
+    expect(await network.until(callsAllDown, 60_000)).toBeGreaterThan(0);
+    network.passes = () => true;
+    const before = network.events.length;
+    let wrong = 0;
+    const isWhole = (): boolean => {
+      if (!second.membership.isUp(third.number) || !third.membership.isUp(second.number)) wrong++;
+      return network.isWhole;
+    };
+    expect(await network.until(isWhole, 30_000, 5)).toBeGreaterThan(0);
+    expect(wrong).toBe(0);
+    // The test would show nothing if what it said had not come.
+    const spread = network.events.slice(before);
+    expect(spread.some(({ node, liveness }) => node !== lost.number && liveness === 'down')).toBe(true);
+  });
+
   it('takes the last generation of a node that restarts, its clock an hour back', async () => {
     const { network, nodes } = await newCluster(5);
     const documents = new MemoryDocuments();

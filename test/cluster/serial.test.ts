@@ -5,10 +5,10 @@ import { hashToken, token } from '../../src/base/token.ts';
 import { type ClientWrite, type ClientWriteAnswer, Consistency } from '../../src/cluster/contract.ts';
 import { writeGroups } from '../../src/cluster/ring-lookup.ts';
 import { Condition } from '../../src/shard/contract.ts';
-import { Cluster, joiningRing, vnodeOfKey } from './coordinator-calls.ts';
+import { Cluster, joiningRing, tokenOf, vnodeOfKey } from './coordinator-calls.ts';
 import { testRing } from './coordinator-world.ts';
 
-const { SERIAL, QUORUM } = Consistency;
+const { ALL, SERIAL, QUORUM } = Consistency;
 const ifVersion = (version: number): Partial<ClientWrite> => ({ condition: Condition.VERSION, version });
 const named = (name: string, fingerprintHi = 1): Partial<ClientWrite> => ({
   idempotencyKey: Buffer.from(name),
@@ -208,6 +208,41 @@ describe('SERIAL', () => {
     expect(answers[0]?.status).toBe(Status.UNAVAILABLE);
     expect(answers[0]?.message).toContain('the outcome is unknown');
     expect(cluster.read('k', SERIAL, 3).value).toBe('other');
+  });
+  it('goes on where what came after its accept is what was there before, proposed again', () => {
+    const cluster = new Cluster();
+    const answers: ClientWriteAnswer[] = [];
+    const { version } = cluster.write('k', 'base', { consistency: SERIAL });
+    for (const node of [2, 3])
+      cluster.world.node(node).fault = (operation) => (operation === 'write' ? Status.OVERLOADED : Status.OK);
+    cluster.startWrite('k', 'mine', ifVersion(version), 1, (answer) => answers.push(answer));
+    cluster.world.run(60, () => cluster.held(1, 'k').startsWith('mine'));
+    for (const node of [2, 3]) cluster.world.node(node).fault = () => Status.OK;
+    cluster.cut(1, 2);
+    cluster.cut(1, 3);
+    expect(cluster.settle('k', 2)).toBe(true);
+    expect(cluster.held(2, 'k')).toMatch(/^base@/);
+    expect(cluster.held(2, 'k')).not.toBe(`base@${version}`);
+    cluster.world.cut.clear();
+    cluster.world.run(1500, () => answers.length > 0);
+    expect(answers[0]?.status).toBe(Status.OK);
+    expect(cluster.read('k', SERIAL, 3).value).toBe('mine');
+  });
+  it('leaves no replica behind for long that refused a write only for a later promise', () => {
+    const cluster = new Cluster();
+    cluster.write('k', 'old', { consistency: ALL });
+    const ballot = { version: cluster.nowVersion() + 1_000_000, origin: 9 };
+    const deadlineMs = cluster.world.node(3).clock.nowMs() + 1000;
+    const prepare = { ...tokenOf('k'), key: Buffer.from('k'), ballot, deadlineMs };
+    cluster.world.node(3).replica.prepare(prepare, () => undefined);
+    cluster.world.run(5);
+    cluster.write('k', 'new', { consistency: SERIAL });
+    expect(cluster.held(1, 'k')).toMatch(/^new@/);
+    expect(cluster.held(3, 'k')).toMatch(/^old@/);
+    cluster.world.run(3000, () => cluster.held(3, 'k').startsWith('new'));
+    cluster.world.run(50);
+    for (const node of [2, 3]) expect(cluster.held(node, 'k')).toBe(cluster.held(1, 'k'));
+    expect(cluster.held(3, 'k')).toMatch(/^new@/);
   });
   it('says that nothing was written where too few replicas are up, or none promises', () => {
     const cluster = new Cluster();

@@ -60,6 +60,26 @@ describe('the topology', () => {
     expect(network.violations).toEqual([]);
   });
 
+  it('takes in the next of nodes that were started together soon after the one before', async () => {
+    const network = new RingNetwork(11, shapeOf(16));
+    network.add(memberOf(1));
+    for (let number = 2; number <= 6; number++) network.add(memberOf(number), SEEDS);
+    const ring = () => topologyOf(network, 1).ring;
+    expect(await network.run(60_000, () => settled(network, 2))).toBe(true);
+    for (let members = 2; members < 6; members++) {
+      const endedMs = network.nowMs;
+      expect(await network.run(60_000, () => ring()?.change !== null)).toBe(true);
+      // The pauses between requests have grown beyond this meanwhile.
+      expect(network.nowMs - endedMs).toBeLessThan(2 * limits.joinRetryMsMin);
+      const begunMs = network.nowMs;
+      expect(await network.run(60_000, () => ring()?.change === null)).toBe(true);
+      // Two steps, each as soon as gossip told that it may be taken, not at the ticks after that.
+      expect(network.nowMs - begunMs).toBeLessThan(2 * limits.topologyTickMs);
+      expect(await network.run(60_000, () => settled(network, members + 1))).toBe(true);
+    }
+    expect(network.violations).toEqual([]);
+  });
+
   it('lets a member leave; it is removed then, also after a restart, and asks for nothing', async () => {
     const network = await clusterOf(4);
     expect(await request(network, 1, { op: 'leave', node: 3 })).toEqual([]);
@@ -147,10 +167,22 @@ describe('the topology', () => {
 
   it('goes on without the node that would propose next', async () => {
     const network = await clusterOf(5);
-    network.faults.pullFailure = 1;
+    // Node 1 has what it gains and would propose; node 4, which gains as well, has nothing yet.
+    network.cut.add(4);
     await request(network, 3, { op: 'leave', node: 5 });
+    const hasPulled = (): boolean =>
+      [1, 2, 3].every((at) => {
+        const { change } = topologyOf(network, at).status();
+        return change?.gainers.every(({ node, finished }) => node !== 1 || finished) ?? false;
+      });
+    expect(await network.run(60_000, hasPulled)).toBe(true);
+    expect(
+      topologyOf(network, 1)
+        .status()
+        .change?.gainers.some(({ node }) => node === 4),
+    ).toBe(true);
     network.cut.add(1);
-    network.faults.pullFailure = 0;
+    network.cut.delete(4);
     const others = (): boolean =>
       [2, 3, 4].every((number) => numbersOf(topologyOf(network, number).ring).length === 4);
     expect(await network.run(120_000, others)).toBe(true);

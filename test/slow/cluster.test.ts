@@ -1,85 +1,86 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { schemas } from '../front/openapi-document.ts';
 import { Workplace } from './cli-process.ts';
 import { eventually, getJson, missing, ProcessCluster, statusOf, Writer } from './cluster-processes.ts';
 
 const TIMEOUT_MS = 240_000;
-const place = (): { readonly at: Workplace; readonly cluster: ProcessCluster } => {
-  const at = new Workplace();
-  places.push(at);
-  return { at, cluster: new ProcessCluster(at) };
-};
-const places: Workplace[] = [];
-const writers: Writer[] = [];
-const newWriter = (urls: () => readonly string[], lines: number): Writer => {
-  const writer = new Writer(urls, lines);
-  writers.push(writer);
-  return writer;
-};
-afterEach(async () => {
-  for (const one of writers.splice(0)) await one.stop();
-  for (const one of places.splice(0)) await one.remove();
-});
+const DECOMMISSION = '/v1/cluster/decommission';
+const REPAIR = '/v1/cluster/repair';
+const change = (url: string, path: string): Promise<Response> =>
+  fetch(`${url}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{}',
+  });
+const seenAs = (cluster: ProcessCluster, nodeId: string, state: string): Promise<void> =>
+  eventually(`${nodeId} is ${state}`, async () =>
+    (await statusOf(cluster.members[0]?.url ?? '')).nodes.some(
+      (one) => one.nodeId === nodeId && one.state === state,
+    ),
+  );
 
 describe('a cluster of real processes', () => {
+  const at = new Workplace();
+  const cluster = new ProcessCluster(at);
+  let writer: Writer | null = null;
+  afterEach(async () => {
+    await writer?.stop();
+    await at.remove();
+  });
+
   it(
     'loses no acknowledged write while nodes join, one dies and comes back, and one leaves',
     async () => {
-      const { cluster } = place();
       const first = await cluster.start('n1');
-      const writer = newWriter(
+      writer = new Writer(
         () => cluster.members.filter(({ process }) => process.running).map(({ url }) => url),
         4,
       );
       await writer.more(100);
-      const second = await cluster.start('n2');
-      await cluster.settled(2);
-      const third = await cluster.start('n3');
+      const [second, third] = await Promise.all([cluster.start('n2'), cluster.start('n3')]);
       await cluster.settled(3);
-      await writer.more(200);
+      await writer.more(100);
 
       await cluster.kill(third);
       await writer.more(100);
-      await eventually('the dead node is called down', async () =>
-        (await statusOf(first.url)).nodes.some(
-          ({ nodeId, state }) => nodeId === third.nodeId && state === 'down',
-        ),
-      );
+      await seenAs(cluster, third.nodeId, 'down');
       const failedBefore = writer.failures.length;
-      await writer.more(200);
+      await writer.more(100);
       expect(writer.failures.slice(failedBefore)).toEqual([]);
-      await cluster.restart(third);
-      await cluster.settled(3);
-
-      const fourth = await cluster.start('n4');
+      const [fourth] = await Promise.all([cluster.start('n4'), cluster.restart(third)]);
       await cluster.settled(4);
-      await fetch(`${second.url}/v1/cluster/decommission`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: '{}',
-      });
+
+      await change(second.url, DECOMMISSION);
       cluster.members.splice(cluster.members.indexOf(second), 1);
       await cluster.settled(3);
       await writer.more(100);
       await writer.stop();
 
       expect(await missing(fourth.url, writer.acknowledged)).toEqual([]);
-      await fetch(`${first.url}/v1/cluster/repair`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: '{}',
-      });
+      await change(first.url, REPAIR);
       await cluster.identical([...writer.acknowledged.keys()].slice(-300));
     },
     TIMEOUT_MS,
   );
+});
+
+describe('a cluster of three real processes', () => {
+  const at = new Workplace();
+  const cluster = new ProcessCluster(at);
+  let writer: Writer | null = null;
+  beforeAll(async () => {
+    await cluster.start('n1');
+    await Promise.all([cluster.start('n2'), cluster.start('n3')]);
+    await cluster.settled(3);
+  }, TIMEOUT_MS);
+  afterAll(async () => {
+    await writer?.stop();
+    await at.remove();
+  });
 
   it(
     'lets one of several conditional writes win, and gives an idempotency key its first outcome at every node',
     async () => {
-      const { cluster } = place();
-      for (const name of ['n1', 'n2', 'n3']) await cluster.start(name);
-      await cluster.settled(3);
       const urls = cluster.members.map(({ url }) => url);
       const [one = ''] = urls;
       schemas.Cluster.parse(await statusOf(one));
@@ -126,30 +127,18 @@ describe('a cluster of real processes', () => {
   it(
     'fills a new node in the place of one whose disk is lost',
     async () => {
-      const { cluster } = place();
-      for (const name of ['n1', 'n2', 'n3']) await cluster.start(name);
-      await cluster.settled(3);
-      const writer = newWriter(() => cluster.members.slice(0, 2).map(({ url }) => url), 4);
-      await writer.more(300);
+      writer = new Writer(() => cluster.members.slice(0, 2).map(({ url }) => url), 4);
+      await writer.more(200);
       const lost = cluster.members[2];
       if (lost === undefined) throw new Error('three nodes were started');
       await cluster.kill(lost);
       cluster.members.splice(2, 1);
-      await eventually('the lost node is called down', async () =>
-        (await statusOf(cluster.members[0]?.url ?? '')).nodes.some(
-          ({ nodeId, state }) => nodeId === lost.nodeId && state === 'down',
-        ),
-      );
+      await seenAs(cluster, lost.nodeId, 'down');
       const fresh = await cluster.start('n4', '--replace', lost.nodeId);
       await cluster.settled(3);
       await writer.stop();
       expect(await missing(fresh.url, writer.acknowledged)).toEqual([]);
-      const [first] = cluster.members;
-      await fetch(`${first?.url}/v1/cluster/repair`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: '{}',
-      });
+      await change(cluster.members[0]?.url ?? '', REPAIR);
       await cluster.identical([...writer.acknowledged.keys()].slice(0, 200));
     },
     TIMEOUT_MS,
