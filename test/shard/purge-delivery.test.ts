@@ -133,6 +133,7 @@ const noHints: HintStore = {
   },
   targets: () => new Map(),
   next: () => undefined,
+  postpone: () => undefined,
   discard: () => undefined,
   expire: () => [],
   drop: () => undefined,

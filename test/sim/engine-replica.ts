@@ -87,6 +87,8 @@ export class EngineReplica implements LocalReplica, EngineListener {
         tablesMax: limits.tablesOverlapMax,
         tableTargetBytes: ARENA_BYTES,
         gcGraceMs,
+        // As of a node that is, or may come to be, in a cluster.
+        purgeBefore: defect === 'purge-early' ? Number.POSITIVE_INFINITY : 0,
         origin: self,
       },
       fs,
@@ -95,14 +97,13 @@ export class EngineReplica implements LocalReplica, EngineListener {
       this,
       { setTimer: (ms, fire) => void life.after(ms, fire), readMode: 'async', inlineUsMax: 0 },
     );
-    // Of a node that may be in a cluster: nothing goes until its repairs say so.
-    if (defect !== 'purge-early') for (let vnode = 0; vnode < vnodes; vnode++) opened.setPurgeBefore(vnode, 0);
     const engine = defect === 'ignore-promise' ? withoutPromises(opened) : opened;
     this.#engine = engine;
     this.#store = new ReplicaStore({
       engine,
       clock,
       vnodes,
+      gcGraceMs,
       firstTicket: 0,
       appended: () => {
         if (this.#isCommitDue) return;

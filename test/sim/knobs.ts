@@ -31,7 +31,6 @@ export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   settable.hintSegmentBytes = random.pick([300, 2000, defaults.hintSegmentBytes]);
   // A few hints, beyond which vnodes are marked for repair.
   if (random.chance(0.15)) settable.hintBytesMax = 1500;
-  settable.hintReplayBatchBytes = random.pick([200, 2000, defaults.hintReplayBatchBytes]);
   settable.treeSliceRecords = random.pick([1, 10, defaults.treeSliceRecords]);
   settable.repairPageRecordsMax = random.pick([2, 20, defaults.repairPageRecordsMax]);
   settable.readRepairPerMille = random.pick([0, 20, 500]);
@@ -47,8 +46,9 @@ export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   if (!purges) return { gcGraceMs: NEVER_MS, skewMsMax, apartMsMax, purges, forgottenMs: NEVER_MS };
   // Above repairAliveMs, which a crash hides.
   settable.hintAgeMsMax = 8000;
-  // Above what two clocks differ by, and the longest time that a message is under way.
-  settable.repairHorizonMarginMs = 6000;
+  settable.hintSegmentAgeMs = 500;
+  // Above hintSegmentAgeMs, what two clocks differ by, and the longest time that a message is under way.
+  settable.repairHorizonMarginMs = 7500;
   // Above what two clocks differ by, and well below gc_grace.
   settable.repairCutoffMarginMs = 2500;
   const gcGraceMs = random.pick([7000, 12_000]);
