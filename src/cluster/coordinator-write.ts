@@ -2,7 +2,9 @@
  * A plain write at ONE, QUORUM or ALL: one version, sent to all home replicas at once. Owned by the thread of the
  * coordinator.
  *
- * 1. Only answers to the present attempt count: W replicas hold one version, not W versions of one value.
+ * 1. Only answers to the present attempt count: W replicas hold one version, not W versions of one value. An attempt has a
+ *    new version only where one was refused for its version: what may have been read under one must not come back
+ *    under another, over what was acknowledged in between, because of a ring or a connection.
  * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
  * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
  *    suffice, only once, and the answer says so.
@@ -70,6 +72,7 @@ export class PlainWrite extends Operation {
   #groups: readonly (readonly NodeNumber[])[] = [];
   #legs: Leg[] = [];
   #attempt = 0;
+  /** 0: the next attempt needs a new one. */
   #version = 0;
   #record: Uint8Array = NO_BYTES;
   #beat = 0;
@@ -101,15 +104,17 @@ export class PlainWrite extends Operation {
     this.#ring = view.ring;
     this.#vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
     this.#groups = writeGroups(this.#ring, this.#vnode);
-    this.#version = core.versions.next();
     if (this.#version === 0) {
-      this.#sendLater(limits.coordinatorTickMs);
-      return;
+      this.#version = core.versions.next();
+      if (this.#version === 0) {
+        this.#sendLater(limits.coordinatorTickMs);
+        return;
+      }
+      this.#record = encodeWrite(this.#request, this.#version, core.self);
     }
     this.#attempt++;
     this.#waits = false;
     this.#silent = false;
-    this.#record = encodeWrite(this.#request, this.#version, core.self);
     this.#usedStandIns.length = 0;
     this.#legs = [];
     for (const node of unionOf(this.#groups)) {
@@ -284,14 +289,20 @@ export class PlainWrite extends Operation {
     // What is still out decides whether anything was written, and for a moment that is worth waiting for.
     if ((last || !(stale || ring)) && !this.#silent && this.#legs.some(({ state }) => state === 'pending'))
       return;
-    if (last && (stale || ring))
+    if (last && (stale || ring)) {
       this.#fail(Status.UNAVAILABLE, `no quorum for one version in ${this.#attempt} attempts`);
-    else if (stale && !core.observeBeat(this.#beat))
+      return;
+    }
+    if (stale && !core.observeBeat(this.#beat)) {
+      const limit = limits.peerClockDriftUsMax;
       this.#fail(
         Status.UNAVAILABLE,
-        `a replica holds version ${this.#beat}, more than ${limits.peerClockDriftUsMax} us ahead of this node's clock`,
+        `a replica holds version ${this.#beat}, more than ${limit} us ahead of this node's clock`,
       );
-    else if (ring && core.view.ring === this.#ring) {
+      return;
+    }
+    if (stale) this.#version = 0;
+    if (ring && core.view.ring === this.#ring) {
       core.metrics.retriesOfRing++;
       this.#sendLater(limits.ringWaitMs);
     } else if (stale || ring) {

@@ -16,7 +16,7 @@ import type { ClusterWorld, NodeNumber } from './contract.ts';
 import { RingAgreement } from './ring-agreement.ts';
 import { firstRing, nextPhase, ownerMoves, type RingShape } from './ring-change.ts';
 import { checkMember, encodeRing } from './ring-codec.ts';
-import { gainers, confirmedEverywhere } from './ring-lookup.ts';
+import { confirmedEverywhere, gainers } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { TopologyFact } from './topology-facts.ts';

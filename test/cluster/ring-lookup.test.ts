@@ -4,9 +4,9 @@ import { Random, systemSeed } from '../../src/base/random.ts';
 import { beginJoin, beginLeave, beginReplace, firstRing, nextPhase } from '../../src/cluster/ring-change.ts';
 import {
   comingReplicasOf,
+  confirmedEverywhere,
   gainers,
   gains,
-  confirmedEverywhere,
   readReplicas,
   replicasOf,
   standIns,

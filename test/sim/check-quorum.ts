@@ -162,14 +162,20 @@ class KeyCheck {
     );
   }
 
-  /** (a) A record that Paxos proposed again did not pass over an acknowledged one. */
+  /**
+   * (a) A record that Paxos proposed again did not pass over an acknowledged one. While a write is under way its coordinator may
+   * give it a higher version, over what is acknowledged meanwhile; once its time is over nobody may.
+   */
   #checkCarried({ operation, found }: Look): void {
     if (found === null) return;
     const first = this.#versions.get(found.value) ?? found.version;
+    const attempts = this.#writers.get(found.value) ?? [];
+    const overUs = Math.max(...attempts.map(({ endedUs, dueUs }) => Math.min(endedUs, dueUs)));
     const passed = this.#writes.find(
       (write) =>
         isAcknowledged(write) &&
         write.value !== found.value &&
+        write.invokedUs > overUs &&
         write.version > first &&
         write.version <= found.version,
     );

@@ -80,7 +80,8 @@ export function unrepairedReplica(replica: Replica, life: Timers): Replica {
   return changed(replica, {
     write: (request, done) => {
       const isRepair =
-        request.mode === WriteMode.MERGE && new Error('who asks?').stack?.includes('coordinator-repair') === true;
+        request.mode === WriteMode.MERGE &&
+        new Error('who asks?').stack?.includes('coordinator-repair') === true;
       if (isRepair) life.after(1, () => done(TAKEN));
       else replica.write(request, done);
     },

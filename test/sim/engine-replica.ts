@@ -166,7 +166,10 @@ export class EngineReplica implements LocalReplica, EngineListener {
   }
   prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void {
     const copied = { ...request, key: request.key.slice() };
-    this.#call((answer: (value: PrepareAnswer) => void) => present(this.#store).prepare(copied, answer), done);
+    this.#call(
+      (answer: (value: PrepareAnswer) => void) => present(this.#store).prepare(copied, answer),
+      done,
+    );
   }
   page(request: ReplicaPage, done: (answer: PageAnswer) => void): void {
     this.#call((answer: (value: PageAnswer) => void) => answer(readPage(this.engine, request)), done);
@@ -175,10 +178,16 @@ export class EngineReplica implements LocalReplica, EngineListener {
     this.#call((answer: (value: TreeAnswer) => void) => present(this.#trees).build(request, answer), done);
   }
   treeNodes(request: ReplicaTreeNodes, done: (answer: TreeNodesAnswer) => void): void {
-    this.#call((answer: (value: TreeNodesAnswer) => void) => answer(present(this.#trees).nodes(request)), done);
+    this.#call(
+      (answer: (value: TreeNodesAnswer) => void) => answer(present(this.#trees).nodes(request)),
+      done,
+    );
   }
   endTree(session: number): void {
-    this.#call(() => present(this.#trees).end(session), () => undefined);
+    this.#call(
+      () => present(this.#trees).end(session),
+      () => undefined,
+    );
   }
   hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     this.#hints.add(target, request, done);
@@ -216,4 +225,3 @@ function present<T>(part: T | null): T {
   if (part === null) throw new Error('the engine is not open');
   return part;
 }
-

@@ -34,6 +34,8 @@ export interface Operation {
   readonly value: string | null;
   readonly expiresMs: number;
   readonly invokedUs: number;
+  /** By then the coordinator has answered, or never will. */
+  readonly dueUs: number;
   /** Clock of the coordinator then. */
   readonly invokedMs: number;
   /** Infinity while there is no answer. */

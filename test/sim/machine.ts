@@ -59,7 +59,9 @@ export class Machine {
   }
   /** It answers clients. */
   get isServing(): boolean {
-    return this.program !== null && this.program.isOpen && this.program.standing !== 'removed' && !this.isStopped;
+    return (
+      this.program !== null && this.program.isOpen && this.program.standing !== 'removed' && !this.isStopped
+    );
   }
 
   start(): void {

@@ -152,7 +152,9 @@ export class Nemesis {
     if (links.length === 0) return;
     const slowness = this.#random.pick([10, 100, 1000]);
     const loss = this.#random.pick([0.05, 0.3, 0.8]);
-    this.#note(`${fault}: ${inside.map(({ name }) => name).join()} | ${outside.map(({ name }) => name).join()}`);
+    this.#note(
+      `${fault}: ${inside.map(({ name }) => name).join()} | ${outside.map(({ name }) => name).join()}`,
+    );
     for (const [from, to] of links)
       if (fault === 'partition' || fault === 'one-way') network.cut(from, to);
       else network.impair(from, to, fault === 'slow-link' ? slowness : 1, fault === 'lossy-link' ? loss : 0);
@@ -211,7 +213,10 @@ export class Nemesis {
     this.#hasWiped = true;
     const { number } = machine;
     this.#note(`${machine.name} loses its disk`);
-    machine.wipe({ seeds: this.#cluster.addresses.filter((address) => address !== machine.address), replaces: number });
+    machine.wipe({
+      seeds: this.#cluster.addresses.filter((address) => address !== machine.address),
+      replaces: number,
+    });
     this.#later(5, machine, () => machine.start());
   }
 

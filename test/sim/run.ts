@@ -23,7 +23,11 @@ async function judge(seed: number, defect: Defect | null): Promise<Report> {
   try {
     const { violations, stats } = await simulate({ seed, defect });
     const [first] = violations;
-    return { seed, stats, failure: first === undefined ? '' : `${first.promise} (${first.key}): ${first.what}` };
+    return {
+      seed,
+      stats,
+      failure: first === undefined ? '' : `${first.promise} (${first.key}): ${first.what}`,
+    };
   } catch (error) {
     return { seed, stats: null, failure: (error as Error).stack ?? String(error) };
   }

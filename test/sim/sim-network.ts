@@ -81,12 +81,7 @@ export class SimNetwork {
   }
 
   /** Opens the listener of a process, in place of an earlier one's; the network as that process sees it. */
-  attach(
-    self: NodeNumber,
-    address: string,
-    life: ProcessLife,
-    hears: NetworkListener,
-  ): Network {
+  attach(self: NodeNumber, address: string, life: ProcessLife, hears: NetworkListener): Network {
     const listener: Listener = { self, address, life, hears };
     this.#listeners.set(address, listener);
     const addresses = new Map<NodeNumber, string>([[self, address]]);

@@ -18,8 +18,8 @@ import type { Machine } from './machine.ts';
 import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
 import { NodeProgram } from './node-program.ts';
 import { Scheduler } from './scheduler.ts';
-import { placeDocument } from './sim-documents.ts';
 import { EPOCH_MS } from './sim-clock.ts';
+import { placeDocument } from './sim-documents.ts';
 import { CALM, type NetworkProfile, SimNetwork } from './sim-network.ts';
 import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
 
@@ -54,7 +54,11 @@ export interface SimulationResult {
   };
 }
 
-export async function simulate({ seed, defect = null, verbose = false }: SimulationOptions): Promise<SimulationResult> {
+export async function simulate({
+  seed,
+  defect = null,
+  verbose = false,
+}: SimulationOptions): Promise<SimulationResult> {
   const simulation = new Simulation(seed, defect, verbose);
   try {
     return await simulation.run();
@@ -176,7 +180,12 @@ class Simulation {
     }
     const { machines } = this.#cluster;
     if (this.#isFounded) {
-      const shape = { clusterName: 'sim', clusterId: '5'.repeat(32), vnodes: this.#vnodes, replicas: this.#replicas };
+      const shape = {
+        clusterName: 'sim',
+        clusterId: '5'.repeat(32),
+        vnodes: this.#vnodes,
+        replicas: this.#replicas,
+      };
       const members = machines.map(({ number, nodeId, address, rack }) => ({
         number,
         nodeId,
@@ -301,7 +310,10 @@ class Simulation {
         messages: this.#network.stats.sent,
         rings: ring?.number ?? 0,
         convergedMs: this.#convergedMs,
-        resurrections: this.#cluster.present.reduce((sum, { program }) => sum + (program?.resurrections ?? 0), 0),
+        resurrections: this.#cluster.present.reduce(
+          (sum, { program }) => sum + (program?.resurrections ?? 0),
+          0,
+        ),
       },
     };
   }

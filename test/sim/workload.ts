@@ -204,6 +204,7 @@ export class Workload {
       value: plan.value ?? null,
       expiresMs: plan.ttlMs === undefined ? 0 : nowMs + plan.ttlMs,
       invokedUs: scheduler.nowUs,
+      dueUs: scheduler.nowUs + this.#options.deadlineMs * 1000 + PATIENCE_US,
       invokedMs: nowMs,
       endedUs: Number.POSITIVE_INFINITY,
       endedMs: 0,
