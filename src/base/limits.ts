@@ -464,6 +464,8 @@ export const limits = {
   peerDefaultTimeoutMs: 5000,
   /** A peer is sent this node's ring at most so often in answer to stale requests; the others are refused without it. */
   peerRingAgainMs: 100,
+  /** A hash tree's answer that found no room in the queue to its caller is sent again after this. */
+  peerAnswerAgainMs: 200,
   /** Nodes of a tree in one request: the whole lowest level. */
   treeNodesMax: 4096,
   /** What one page between nodes may be asked to hold. */

@@ -191,9 +191,9 @@ export class ReplicaService {
         });
         break;
       case Kind.TREE:
-        replica.tree(message.request, (answer) => {
-          if (this.#end(work)) this.#send(work.caller, encodeTreeAnswer(generation, id, answer));
-        });
+        replica.tree(message.request, (answer) =>
+          this.#sendTree(work, encodeTreeAnswer(generation, id, answer)),
+        );
         break;
       case Kind.TREE_NODES:
         replica.treeNodes(message.request, (answer) => {
@@ -211,6 +211,14 @@ export class ReplicaService {
     if (this.#world.clock.monotonicMs() < work.expiresAt) return true;
     this.counts.unsent++;
     return false;
+  }
+
+  /** Its caller waits for up to half an hour: what finds no room now is sent later. */
+  #sendTree(work: Work, answer: Uint8Array): void {
+    const { clock, network, timers } = this.#world;
+    const isLate = clock.monotonicMs() + limits.peerAnswerAgainMs >= work.expiresAt;
+    if (isLate || network.send(work.caller.node, answer)) this.#end(work);
+    else timers.after(limits.peerAnswerAgainMs, () => this.#sendTree(work, answer));
   }
 
   #send(caller: Caller, message: Uint8Array): boolean {

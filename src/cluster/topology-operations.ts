@@ -4,7 +4,7 @@ import { limits } from '../base/limits.ts';
 import type { NodeNumber } from './contract.ts';
 import { beginJoin, beginLeave, beginReplace, beginReweigh, undone } from './ring-change.ts';
 import { checkMember } from './ring-codec.ts';
-import { gainers } from './ring-lookup.ts';
+import { confirmedEverywhere, gainers } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import type { TopologyOperation } from './ring-messages.ts';
 
@@ -93,6 +93,10 @@ function planned(before: RingMap, ring: RingMap, isUp: (node: NodeNumber) => boo
   if (down !== undefined)
     throw new UnavailableError(
       `node ${down} would gain vnodes and is down: the change would wait for it; start it or replace it first`,
+    );
+  if (!confirmedEverywhere(ring, false, (node) => !isMember(node) || isUp(node)))
+    throw new UnavailableError(
+      'too few replicas of some vnode are up: the change would wait for them; start or replace those that are down first',
     );
   const warnings: string[] = [];
   const owning = ring.change?.members.filter(({ weight }) => weight > 0) ?? [];

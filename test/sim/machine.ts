@@ -59,9 +59,7 @@ export class Machine {
   }
   /** It answers clients. */
   get isServing(): boolean {
-    return (
-      this.program !== null && this.program.isOpen && this.program.standing !== 'removed' && !this.isStopped
-    );
+    return this.program?.isOpen === true && this.program.standing !== 'removed' && !this.isStopped;
   }
 
   start(): void {

@@ -90,7 +90,9 @@ export class SimNetwork {
     return {
       send: (to, message) => {
         const target = addresses.get(to);
-        return target !== undefined && sendTo(target, message);
+        // Nobody is taken for whom he is not: connections begin with who they are.
+        const isOther = target !== undefined && (this.#listeners.get(target)?.self ?? to) !== to;
+        return target !== undefined && !isOther && sendTo(target, message);
       },
       sendTo,
       setAddress: (node, target) => void addresses.set(node, target),
@@ -141,6 +143,7 @@ export class SimNetwork {
     const cutForUs = link === undefined ? -1 : nowUs - link.cutSinceUs;
     if ((isGone || cutForUs > DEAD_CONNECTION_US) && random.chance(0.5)) {
       stats.refused++;
+      this.#break(sender, listener);
       return false;
     }
     stats.sent++;
@@ -160,6 +163,10 @@ export class SimNetwork {
 
   #lose(sender: Listener, listener: Listener | undefined): void {
     this.stats.lost++;
+    this.#break(sender, listener);
+  }
+  /** Both ends find that their connection is dead, each in its own time. */
+  #break(sender: Listener, listener: Listener | undefined): void {
     if (listener === undefined) return;
     for (const [end, other] of [
       [sender, listener],

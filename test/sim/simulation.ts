@@ -27,6 +27,7 @@ const SECOND_US = 1_000_000;
 /** By then a cluster that is left alone has started, and one whose faults have ended agrees about everything. */
 const STARTED_US = 120 * SECOND_US;
 const CONVERGED_US = 900 * SECOND_US;
+const PATIENCE_US = 60 * SECOND_US;
 const RING_LOOK_US = 20_000;
 const PROBE_TRIES_MAX = 20;
 const MACHINES_MAX = 6;
@@ -85,6 +86,7 @@ class Simulation {
   readonly #replicas: number;
   readonly #vnodes: number;
   #convergedMs = 0;
+  #changing = { ring: 0, sinceUs: 0 };
 
   constructor(seed: number, defect: Defect | null, verbose: boolean) {
     const random = new Random(seed);
@@ -231,7 +233,11 @@ class Simulation {
       for (const machine of this.#cluster.present) machine.start();
       const members = this.#members();
       const ring = members[0]?.program?.ring;
-      if (ring === null || ring === undefined || ring.change !== null) return false;
+      if (ring === null || ring === undefined) return false;
+      if (ring.change !== null) {
+        this.#undoStuck(ring.number);
+        return false;
+      }
       return (
         ring.members.length === members.length &&
         members.every(({ program }) => program?.isOpen === true && program.ring?.number === ring.number)
@@ -245,6 +251,20 @@ class Simulation {
     if (!(await this.#until(isQuiet, left()))) return false;
     for (const { program } of this.#members()) program?.repair();
     return await this.#until(isQuiet, left());
+  }
+
+  /** An operator takes back a change that waits for somebody who is gone. */
+  #undoStuck(ring: number): void {
+    const { nowUs } = this.#scheduler;
+    if (this.#changing.ring !== ring) this.#changing = { ring, sinceUs: nowUs };
+    if (nowUs - this.#changing.sinceUs < PATIENCE_US) return;
+    this.#changing = { ring, sinceUs: nowUs };
+    this.#history.note(nowUs, `ring ${ring} is undone`);
+    // Where it is too late for that it goes on.
+    this.#random
+      .pick(this.#members())
+      .program?.change({ op: 'undo' })
+      .catch(() => undefined);
   }
 
   #members(): Machine[] {
