@@ -32,6 +32,15 @@ const RING_LOOK_US = 20_000;
 const PROBE_TRIES_MAX = 20;
 const MACHINES_MAX = 6;
 
+/** Without these a defect does nothing. */
+const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
+  'skip-fsync': ['crash', 'blackout'],
+  'hint-counts-as-home': ['partition', 'crash'],
+  'drop-read-repair': ['partition', 'lossy-link'],
+  'purge-early': ['partition', 'crash', 'compact'],
+  'ignore-promise': ['lossy-link', 'slow-link'],
+};
+
 export interface SimulationOptions {
   readonly seed: number;
   readonly defect?: Defect | null;
@@ -129,7 +138,10 @@ class Simulation {
       restUsMean: random.pick([1, 5]) * SECOND_US,
       deadlineMs: random.pick([300, 1000, 5000]),
     });
-    this.#faults = FAULTS.filter((fault) => random.chance(fault === 'wipe' ? 0.2 : 0.4));
+    const wanted = defect === null ? [] : FAULTS_FOR[defect];
+    this.#faults = FAULTS.filter(
+      (fault) => random.chance(fault === 'wipe' ? 0.2 : 0.4) || wanted.includes(fault),
+    );
     this.#nemesis = new Nemesis(this.#cluster, new Random(random.uint32()), {
       faults: this.#faults,
       meanUs: random.pick([0.3, 1, 4]) * SECOND_US,
