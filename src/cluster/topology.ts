@@ -13,6 +13,7 @@
 import { BadRequestError, type RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
+import { nodeName } from './node-name.ts';
 import { RingAgreement } from './ring-agreement.ts';
 import { firstRing, nextPhase, ownerMoves, type RingShape } from './ring-change.ts';
 import { checkMember, encodeRing } from './ring-codec.ts';
@@ -150,7 +151,7 @@ export class Topology {
   async request(operation: TopologyOperation): Promise<readonly string[]> {
     const { ring } = this.#agreement;
     if (ring === null || this.#standing !== 'member')
-      throw new UnavailableError(`node ${this.#world.self} is no member: it is ${this.#standing}`);
+      throw new UnavailableError(`node ${nodeName(this.#world.self)} is no member: it is ${this.#standing}`);
     const plan = planChange(ring, operation, (node) => this.#ports.isUp(node));
     await this.#confirmed(ring, operation.op === 'undo');
     await this.#propose(plan.ring);
@@ -236,13 +237,16 @@ export class Topology {
       this.#joining?.stop();
     } else if (this.#wasMember) {
       if (this.#standing !== 'removed')
-        log('error', `node ${self} was removed from the cluster: ring ${ring.number}`);
+        log('error', `node ${nodeName(self)} was removed from the cluster: ring ${ring.number}`);
       this.#standing = 'removed';
       this.#joining?.stop();
     } else {
       if (isIn(before?.change?.members)) {
         this.#undone = true;
-        log('warn', `the change that brought node ${self} in was undone: it asks again when it is restarted`);
+        log(
+          'warn',
+          `the change that brought node ${nodeName(self)} in was undone: it asks again when it is restarted`,
+        );
       }
       this.#standing = 'waiting';
       if (this.#undone) this.#joining?.stop();

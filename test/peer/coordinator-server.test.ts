@@ -273,6 +273,27 @@ describe(`the coordinator of front ends, seed ${seed},`, () => {
     expect(got.every(([, status, length]) => status === Status.OK && length === value.length)).toBe(true);
   });
 
+  it('lets no reply overtake one that waits for room', async () => {
+    const world = new World();
+    const slow = world.slowClient(1 << 12);
+    const { reads } = world.coordination;
+    const count = 12;
+    for (let i = 0; i < count; i++) expect(slow.send(Op.GET, { key: 'key' })).toBe(true);
+    await until(() => reads.length === count);
+    // More than fits, all but the last; then there is room, and the last comes before anything else happens.
+    for (const { done } of reads.slice(0, -1)) done(found('v'.repeat(700)));
+    await new Promise((resolve) => setImmediate(resolve));
+    const got = slow.read();
+    expect(got.length).toBeGreaterThan(0);
+    expect(got.length).toBeLessThan(count - 1);
+    reads.at(-1)?.done(found('last'));
+    await until(() => {
+      got.push(...slow.read());
+      return got.length === count;
+    });
+    expect(got.map(([number]) => number)).toEqual(Array.from({ length: count }, (_, i) => i));
+  });
+
   it('takes a bounded number of requests of one client before the next has its turn', async () => {
     const world = new World();
     const clients = [world.slowClient(1 << 16), world.slowClient(1 << 16)];
