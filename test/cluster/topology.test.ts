@@ -76,7 +76,7 @@ describe('the topology', () => {
   it('replaces a dead node, and refuses to replace one that is up', async () => {
     const network = await clusterOf(3);
     await expect(request(network, 1, { op: 'replace', node: 2, member: memberOf(9) })).rejects.toThrow(
-      'node 2 is up',
+      'node 00000002 is up',
     );
     network.crash(2);
     network.add(memberOf(9), SEEDS, 2);
@@ -125,19 +125,22 @@ describe('the topology', () => {
     const network = await clusterOf(3);
     const refused = async (operation: TopologyOperation, reason: string): Promise<void> =>
       expect(request(network, 1, operation)).rejects.toThrow(reason);
-    await refused({ op: 'leave', node: 77 }, 'node 77 is no member of ring');
-    await refused({ op: 'drain', node: 77 }, 'node 77 is no member of ring');
+    await refused({ op: 'leave', node: 77 }, 'node 0000004d is no member of ring');
+    await refused({ op: 'drain', node: 77 }, 'node 0000004d is no member of ring');
     await refused({ op: 'join', member: memberOf(2) }, 'is a member of ring 7 already');
     const twin = { ...memberOf(2), nodeId: memberOf(2).nodeId.replace(/a$/, 'b') };
     await refused({ op: 'join', member: twin }, 'another id');
-    await refused({ op: 'join', member: memberOf(9, { address: memberOf(3).address }) }, 'is that of node 3');
+    await refused(
+      { op: 'join', member: memberOf(9, { address: memberOf(3).address }) },
+      'is that of node 00000003',
+    );
     await refused({ op: 'join', member: memberOf(9, { weight: 1000 }) }, 'weight in thousandths');
     await refused({ op: 'reweigh', member: memberOf(2) }, 'has this weight, rack and zone already');
     await refused({ op: 'undo' }, 'has no change in progress');
     expect(await request(network, 1, { op: 'leave', node: 3 })).toEqual([
       '2 of 3 replicas: the cluster will have too few members with a weight',
     ]);
-    await refused({ op: 'leave', node: 2 }, 'a change is in progress: leave of node 3');
+    await refused({ op: 'leave', node: 2 }, 'a change is in progress: leave of node 00000003');
     expect(await network.run(60_000, () => settled(network, 2))).toBe(true);
     await request(network, 1, { op: 'leave', node: 2 });
     expect(await network.run(60_000, () => settled(network, 1))).toBe(true);
