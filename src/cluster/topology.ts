@@ -154,8 +154,25 @@ export class Topology {
       throw new UnavailableError(`node ${nodeName(this.#world.self)} is no member: it is ${this.#standing}`);
     const plan = planChange(ring, operation, (node) => this.#ports.isUp(node));
     await this.#confirmed(ring, operation.op === 'undo');
+    this.#checkVoters(ring, operation.op === 'undo');
     await this.#propose(plan.ring);
     return plan.warnings;
+  }
+
+  /** A change that is begun without them could neither go on nor be undone. */
+  #checkVoters(ring: RingMap, isUndo: boolean): void {
+    const isUp = (node: NodeNumber): boolean => this.#ports.isUp(node);
+    const { length } = ring.members;
+    const up = ring.members.filter(({ number }) => isUp(number)).length;
+    const needed = Math.floor(length / 2) + 1;
+    if (up < needed)
+      throw new UnavailableError(
+        `a change of the ring needs the votes of ${needed} of its ${length} members, and ${up} are up`,
+      );
+    if (!isUndo && !quorumsEverywhere(ring, true, isUp))
+      throw new UnavailableError(
+        `a change of the ring needs a majority of the ${ring.replicas} replicas of every vnode, and of some vnodes too few are up`,
+      );
   }
 
   status(): TopologyStatus {

@@ -210,6 +210,42 @@ describe('the topology', () => {
     expect(await request(network, 1, { op: 'drain', node: 1 })).toEqual([]);
   });
 
+  it('says at once that votes are missing, where one of two members is down, and goes on when it is back', async () => {
+    const network = await clusterOf(2);
+    network.crash(2);
+    const joiner = network.add(memberOf(9), SEEDS);
+    for (const operation of [
+      { op: 'leave', node: 2 },
+      { op: 'replace', node: 2, member: memberOf(8) },
+      { op: 'drain', node: 2 },
+    ] as const)
+      await expect(request(network, 1, operation)).rejects.toThrow(
+        'a change of the ring needs the votes of 2 of its 2 members, and 1 are up',
+      );
+    expect(await network.run(60_000, () => joiner.topology?.status().refusal !== '')).toBe(true);
+    expect(joiner.topology?.status().refusal).toContain('needs the votes of 2 of its 2 members');
+    network.restart(2);
+    expect(await network.run(120_000, () => settled(network, 3))).toBe(true);
+    expect(network.violations).toEqual([]);
+  });
+
+  it('begins no change that could neither go on nor be undone, where both replicas of a vnode are needed', async () => {
+    const network = new RingNetwork(7, shapeOf(16, 2));
+    network.add(memberOf(1));
+    for (let number = 2; number <= 4; number++) network.add(memberOf(number), SEEDS);
+    expect(await network.run(120_000, () => settled(network, 4))).toBe(true);
+    network.crash(3);
+    await expect(request(network, 1, { op: 'replace', node: 3, member: memberOf(8) })).rejects.toThrow(
+      'a majority of the 2 replicas of every vnode',
+    );
+    expect(topologyOf(network, 1).ring?.change).toBe(null);
+    network.restart(3);
+    await network.run(30_000);
+    expect(await request(network, 1, { op: 'leave', node: 3 })).toEqual([]);
+    expect(await network.run(120_000, () => settled(network, 3))).toBe(true);
+    expect(network.violations).toEqual([]);
+  });
+
   it('pulls only what is missing after a crash', async () => {
     const network = await clusterOf(3, 64);
     const before = network.pulls;
