@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { limits } from '../base/limits.ts';
 import type { Client } from '../client/index.ts';
 import type { ClusterChange, ClusterStatus } from '../cluster/administration.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
@@ -188,7 +189,7 @@ function shareDone({ nodes, repair }: ClusterStatus): number {
   return all === 0 ? 0 : (sum(({ gained }) => gained) + repair.vnodesDone) / all;
 }
 
-const WEIGHT_MAX = 1000;
+const WEIGHT_MAX = limits.ringWeightMax;
 function weight(text: string): number {
   const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= 0 && value <= WEIGHT_MAX))
@@ -196,7 +197,7 @@ function weight(text: string): number {
   return value;
 }
 
-const VNODES_MAX = 65_536;
+const VNODES_MAX = limits.vnodesMax;
 function vnodeList(text: string): readonly number[] {
   const vnodes = new Set<number>();
   for (const part of text.split(',')) {

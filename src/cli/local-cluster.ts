@@ -5,8 +5,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Option } from 'commander';
+import { RingKvError } from '../base/errors.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 import { CommandError } from './failure.ts';
@@ -21,6 +23,7 @@ const PEER_PORT_OFFSET = 1000;
 const READY_MS_MAX = 60_000;
 /** After SIGTERM, before SIGKILL. */
 const STOP_MS_MAX = 30_000;
+const COMPLETE_POLL_MS = 500;
 
 interface ClusterFlags {
   readonly nodes: number;
@@ -75,10 +78,12 @@ class LocalCluster {
   async run(): Promise<ExitCodeValue> {
     const { interrupted, stdout } = this.#context;
     let lines: Interface | null = null;
+    let watch: Promise<void> = Promise.resolve();
     try {
       for (const node of this.#nodes) await this.#start(node);
       await stdout.line(`ready ${this.#nodes.map(({ url }) => url).join(' ')}`);
       await this.#say('type: status, kill N, start N, pause N, resume N, quit');
+      watch = this.#tellWhenComplete();
       lines = createInterface({ input: this.#context.stdin });
       await new Promise<void>((done) => {
         interrupted.addEventListener('abort', () => done(), { once: true });
@@ -93,8 +98,47 @@ class LocalCluster {
     } finally {
       lines?.close();
       await this.#end();
+      await watch;
     }
     return ExitCode.OK;
+  }
+
+  /**
+   * A node serves as soon as it knows the ring; its vnodes come behind. Says once when every node is a member, up, and holds its
+   * part: from then on any one of them may be killed.
+   */
+  async #tellWhenComplete(): Promise<void> {
+    const { stdout } = this.#context;
+    while (!this.#ending) {
+      const ring = await this.#completeRing();
+      if (ring !== 0) {
+        await stdout.line(
+          `complete: each of the ${this.#nodes.length} nodes holds its part of the data (ring ${ring})`,
+        );
+        return;
+      }
+      await sleep(COMPLETE_POLL_MS, undefined, { ref: false });
+    }
+  }
+  /** The number of the ring that all nodes hold, with no change under way; 0 where it is not so, or no node answers. */
+  async #completeRing(): Promise<number> {
+    const url = this.#nodes.find(({ process }) => process !== null)?.url;
+    if (url === undefined) return 0;
+    try {
+      const client = await this.#context.connect({ nodes: [url], connections: 1 });
+      try {
+        const { ring, change, nodes } = await client.clusterStatus();
+        const members = nodes.filter(({ member }) => member);
+        const hold = members.every((node) => node.state === 'up' && node.ring === ring);
+        return change === null && hold && members.length === this.#nodes.length ? ring : 0;
+      } finally {
+        await client.close();
+      }
+    } catch (error) {
+      // It may have been killed just now.
+      if (!(error instanceof RingKvError)) throw error;
+      return 0;
+    }
   }
 
   async #obey(line: string): Promise<void> {

@@ -22,6 +22,7 @@ import type {
   NodeStatus,
   RingStatus,
 } from './administration.ts';
+import { checkChange } from './change-check.ts';
 import type { ClusterNode } from './cluster-node.ts';
 import { NodeFact } from './cluster-node-options.ts';
 import type { MemberState, NodeNumber, Replica } from './contract.ts';
@@ -163,15 +164,12 @@ export class ClusterAnswers {
     });
   }
 
-  async #change(change: ClusterChange): Promise<unknown> {
+  async #change(request: ClusterChange): Promise<unknown> {
     const node = this.#node;
+    const change = checkChange({ ...request }, this.#ring().vnodes);
     switch (change.do) {
-      case 'repair': {
-        const { vnodes = null } = change;
-        if (vnodes !== null && !(Array.isArray(vnodes) && vnodes.every((one) => Number.isInteger(one))))
-          throw new BadRequestError('vnodes is no array of whole numbers');
-        return { vnodes: node.repairs.request(vnodes) };
-      }
+      case 'repair':
+        return { vnodes: node.repairs.request(change.vnodes ?? null) };
       case 'drain':
         node.drain();
         return { warnings: [] };
@@ -194,8 +192,6 @@ export class ClusterAnswers {
       }
       case 'join':
         throw new BadRequestError('a node joins when it is started with --seeds');
-      default:
-        throw new BadRequestError(`unknown change ${JSON.stringify((change as { do: unknown }).do)}`);
     }
   }
 

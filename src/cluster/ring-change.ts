@@ -9,6 +9,7 @@
 import { defined } from '../base/assert.ts';
 import { BadRequestError } from '../base/errors.ts';
 import type { NodeNumber } from './contract.ts';
+import { nodeName } from './node-name.ts';
 import { targetCounts, weightUnits } from './ring-balance.ts';
 import type { RingChange, RingMap, RingMember } from './ring-map.ts';
 import { NOBODY, Placement } from './ring-placement.ts';
@@ -126,11 +127,11 @@ function settle(
 
 function checkWeights(members: readonly RingMember[], node: NodeNumber): void {
   if (!members.some(({ weight }) => weightUnits(weight) > 0))
-    throw new BadRequestError(`node ${node} is the last with vnodes: there would be no owner left`);
+    throw new BadRequestError(`node ${nodeName(node)} is the last with vnodes: there would be no owner left`);
 }
 function indexOf(ring: RingMap, node: NodeNumber): number {
   const found = ring.members.findIndex(({ number }) => number === node);
-  if (found < 0) throw new BadRequestError(`node ${node} is no member of ring ${ring.number}`);
+  if (found < 0) throw new BadRequestError(`node ${nodeName(node)} is no member of ring ${ring.number}`);
   return found;
 }
 function changeOf(ring: RingMap): RingChange {

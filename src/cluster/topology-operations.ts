@@ -2,6 +2,7 @@
 import { BadRequestError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { NodeNumber } from './contract.ts';
+import { nodeName } from './node-name.ts';
 import { beginJoin, beginLeave, beginReplace, beginReweigh, undone } from './ring-change.ts';
 import { checkMember } from './ring-codec.ts';
 import { confirmedEverywhere, gainers } from './ring-lookup.ts';
@@ -27,7 +28,7 @@ export function planChange(
   if (ring.change !== null) {
     const { kind, node, phase } = ring.change;
     throw new BadRequestError(
-      `a change is in progress: ${kind} of node ${node} is ${phase} (ring ${ring.number})`,
+      `a change is in progress: ${kind} of node ${nodeName(node)} is ${phase} (ring ${ring.number})`,
     );
   }
   switch (operation.op) {
@@ -39,13 +40,17 @@ export function planChange(
     case 'leave':
       memberOf(ring, operation.node);
       if (ring.members.length === 1)
-        throw new BadRequestError(`node ${operation.node} is the last member: nothing would be left`);
+        throw new BadRequestError(
+          `node ${nodeName(operation.node)} is the last member: nothing would be left`,
+        );
       return planned(ring, beginLeave(ring, operation.node), isUp);
     case 'replace':
       memberOf(ring, operation.node);
       checkNew(ring, operation.member, operation.node);
       if (isUp(operation.node))
-        throw new BadRequestError(`node ${operation.node} is up: join the new node, then decommission it`);
+        throw new BadRequestError(
+          `node ${nodeName(operation.node)} is up: join the new node, then decommission it`,
+        );
       return planned(ring, beginReplace(ring, operation.node, operation.member), isUp);
     case 'drain':
       return planned(ring, beginReweigh(ring, { ...memberOf(ring, operation.node), weight: 0 }), isUp);
@@ -58,16 +63,17 @@ export function planChange(
 function reweighed(ring: RingMap, member: RingMember): RingMap {
   const present = memberOf(ring, member.number);
   if (present.nodeId !== member.nodeId)
-    throw new BadRequestError(`node ${member.number} is ${present.nodeId}, not ${member.nodeId}`);
+    throw new BadRequestError(`node ${nodeName(member.number)} is ${present.nodeId}, not ${member.nodeId}`);
   const names: readonly (keyof RingMember)[] = ['address', 'url', 'rack', 'zone', 'weight'];
   if (names.every((name) => present[name] === member[name]))
-    throw new BadRequestError(`node ${member.number} has this weight, rack and zone already`);
+    throw new BadRequestError(`node ${nodeName(member.number)} has this weight, rack and zone already`);
   return beginReweigh(ring, member);
 }
 
 function memberOf(ring: RingMap, node: NodeNumber): RingMember {
   const found = ring.members.find(({ number }) => number === node);
-  if (found === undefined) throw new BadRequestError(`node ${node} is no member of ring ${ring.number}`);
+  if (found === undefined)
+    throw new BadRequestError(`node ${nodeName(node)} is no member of ring ${ring.number}`);
   return found;
 }
 
@@ -76,13 +82,15 @@ function checkNew(ring: RingMap, member: RingMember, replaced: NodeNumber): void
   checkMember(member);
   for (const { number, nodeId, address } of ring.members) {
     if (nodeId === member.nodeId)
-      throw new BadRequestError(`node ${number} (${nodeId}) is a member of ring ${ring.number} already`);
+      throw new BadRequestError(
+        `node ${nodeName(number)} (${nodeId}) is a member of ring ${ring.number} already`,
+      );
     if (number === member.number)
       throw new BadRequestError(
-        `node ${number} is ${nodeId}; a node ${member.nodeId} of the same number needs another id`,
+        `node ${nodeName(number)} is ${nodeId}; a node ${member.nodeId} of the same number needs another id`,
       );
     if (address === member.address && number !== replaced)
-      throw new BadRequestError(`address ${address} is that of node ${number}`);
+      throw new BadRequestError(`address ${address} is that of node ${nodeName(number)}`);
   }
 }
 
@@ -92,7 +100,7 @@ function planned(before: RingMap, ring: RingMap, isUp: (node: NodeNumber) => boo
   const down = gainers(ring).find((node) => isMember(node) && !isUp(node));
   if (down !== undefined)
     throw new UnavailableError(
-      `node ${down} would gain vnodes and is down: the change would wait for it; start it or replace it first`,
+      `node ${nodeName(down)} would gain vnodes and is down: the change would wait for it; start it or replace it first`,
     );
   if (!confirmedEverywhere(ring, false, (node) => !isMember(node) || isUp(node)))
     throw new UnavailableError(

@@ -13,6 +13,7 @@
 import { BadRequestError, type RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
+import { nodeName } from './node-name.ts';
 import { RingAgreement } from './ring-agreement.ts';
 import { firstRing, nextPhase, ownerMoves, type RingShape } from './ring-change.ts';
 import { checkMember, encodeRing } from './ring-codec.ts';
@@ -158,11 +159,28 @@ export class Topology {
   async request(operation: TopologyOperation): Promise<readonly string[]> {
     const { ring } = this.#agreement;
     if (ring === null || this.#standing !== 'member')
-      throw new UnavailableError(`node ${this.#world.self} is no member: it is ${this.#standing}`);
+      throw new UnavailableError(`node ${nodeName(this.#world.self)} is no member: it is ${this.#standing}`);
     const plan = planChange(ring, operation, (node) => this.#ports.isUp(node));
     await this.#confirmed(ring, operation.op === 'undo');
+    this.#checkVoters(ring, operation.op === 'undo');
     await this.#propose(plan.ring);
     return plan.warnings;
+  }
+
+  /** A change that is begun without them could neither go on nor be undone. */
+  #checkVoters(ring: RingMap, isUndo: boolean): void {
+    const isUp = (node: NodeNumber): boolean => this.#ports.isUp(node);
+    const { length } = ring.members;
+    const up = ring.members.filter(({ number }) => isUp(number)).length;
+    const needed = Math.floor(length / 2) + 1;
+    if (up < needed)
+      throw new UnavailableError(
+        `a change of the ring needs the votes of ${needed} of its ${length} members, and ${up} are up`,
+      );
+    if (!isUndo && !confirmedEverywhere(ring, true, isUp))
+      throw new UnavailableError(
+        `too few of the ${ring.replicas} replicas of some vnode are up: start or replace those that are down first`,
+      );
   }
 
   status(): TopologyStatus {
@@ -244,13 +262,16 @@ export class Topology {
       this.#joining?.stop();
     } else if (this.#wasMember) {
       if (this.#standing !== 'removed')
-        log('error', `node ${self} was removed from the cluster: ring ${ring.number}`);
+        log('error', `node ${nodeName(self)} was removed from the cluster: ring ${ring.number}`);
       this.#standing = 'removed';
       this.#joining?.stop();
     } else {
       if (isIn(before?.change?.members)) {
         this.#undone = true;
-        log('warn', `the change that brought node ${self} in was undone: it asks again when it is restarted`);
+        log(
+          'warn',
+          `the change that brought node ${nodeName(self)} in was undone: it asks again when it is restarted`,
+        );
       }
       this.#standing = 'waiting';
       if (this.#undone) this.#joining?.stop();

@@ -23,18 +23,35 @@ const FORMAT = 1;
 const HEADER_BYTES = 16 + CHECKSUM_BYTES;
 const NAME = /^[a-z][a-z0-9-]{0,63}$/;
 const TEMPORARY = '.tmp';
+/** Documents of src/cluster/ring-agreement.ts and topology.ts. */
+const RING = 'ring';
+const MEMBER = 'ring-member';
 
 export class FileDocuments implements Documents {
   readonly #fs: FileSystem;
   readonly #directory: string;
 
-  /** Makes the directory, durably, where it is not there. */
+  /**
+   * Makes the directory, durably, where it is not there, and checks every document that is: a node with a damaged one must not
+   * begin to take part. Throws CorruptionError, which names the file, FormatVersionError and IoError.
+   */
   constructor(fs: FileSystem, parent: string) {
     this.#fs = fs;
     this.#directory = join(parent, 'cluster');
-    if (fs.exists(this.#directory)) return;
+    if (fs.exists(this.#directory)) {
+      this.#check();
+      return;
+    }
     fs.mkdir(this.#directory);
     fs.syncDirectory(parent);
+  }
+
+  #check(): void {
+    const names = this.#fs.readdir(this.#directory).filter((name) => NAME.test(name));
+    for (const name of names) this.load(name);
+    // Of the two the ring is saved first: a member without it would make a cluster of its own.
+    if (names.includes(MEMBER) && !names.includes(RING))
+      throw new CorruptionError(this.#pathOf(RING), 0, `it is missing, and ${this.#pathOf(MEMBER)} is there`);
   }
 
   /** Throws CorruptionError, FormatVersionError and IoError. */
@@ -103,6 +120,7 @@ function contentOf(path: string, bytes: Uint8Array): Uint8Array {
   const format = view.getUint32(4, true);
   if (format !== FORMAT)
     throw new FormatVersionError(`${path} has format version ${format}; this RingKV reads ${FORMAT}`);
+  if (view.getUint32(12, true) !== 0) throw new CorruptionError(path, 12, 'reserved bytes that are not 0');
   const length = view.getUint32(8, true);
   if (length !== bytes.length - HEADER_BYTES)
     throw new CorruptionError(path, 8, `says ${length} bytes and holds ${bytes.length - HEADER_BYTES}`);

@@ -102,7 +102,7 @@ class PeerNode {
       node: self,
       nodeId,
       generation: nextGeneration({ documents, clock: systemClock }),
-      tls: tlsOf(config),
+      tls: tlsOf(config, nodeId),
       clock: systemClock,
       random,
       log,
@@ -243,7 +243,8 @@ class PeerNode {
   }
 }
 
-function tlsOf({ peerTlsCert, peerTlsKey, peerTlsCa }: NodeConfig): PeerTls | null {
+function tlsOf(config: NodeConfig, nodeId: string): PeerTls | null {
+  const { peerTlsCert, peerTlsKey, peerTlsCa, clusterName } = config;
   if (peerTlsCert === '') return null;
   const read = (setting: string, path: string): string => {
     try {
@@ -259,7 +260,7 @@ function tlsOf({ peerTlsCert, peerTlsKey, peerTlsCa }: NodeConfig): PeerTls | nu
     key: read('peer-tls-key', peerTlsKey),
     ca: read('peer-tls-ca', peerTlsCa),
   };
-  checkTls(tls);
+  checkTls(tls, clusterName, nodeId);
   return tls;
 }
 

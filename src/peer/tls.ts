@@ -59,8 +59,11 @@ export function isTls(bytes: Uint8Array): boolean {
   return (bytes[0] === 0x15 || bytes[0] === 0x16) && bytes[1] === 0x03;
 }
 
-/** Throws ConfigurationError where a file holds not what it should, or where key and certificate do not belong together. */
-export function checkTls({ ca, cert, key }: PeerTls): void {
+/**
+ * Throws ConfigurationError where a file holds not what it should, where key and certificate do not belong together, or where other
+ * nodes would refuse the certificate for its names.
+ */
+export function checkTls({ ca, cert, key }: PeerTls, clusterName: string, nodeId: string): void {
   const certificate = parsed('peer-tls-cert', 'no certificate in PEM', () => new X509Certificate(cert));
   parsed('peer-tls-ca', 'no certificate in PEM', () => new X509Certificate(ca));
   const secret = parsed<KeyObject>('peer-tls-key', 'no private key in PEM without a passphrase', () =>
@@ -70,6 +73,9 @@ export function checkTls({ ca, cert, key }: PeerTls): void {
     throw new ConfigurationError(
       `peer-tls-key is not the key of the certificate in peer-tls-cert (${certificate.subject.slice(0, 200)})`,
     );
+  const fault = certificateFault(certificate, clusterName, nodeId);
+  if (fault !== '')
+    throw new ConfigurationError(`peer-tls-cert: other nodes would refuse this node: ${fault}`);
 }
 
 function parsed<T>(setting: string, what: string, parse: () => T): T {

@@ -151,7 +151,9 @@ describe('a change of the ring', () => {
     const drained = nextPhase(nextPhase(beginReweigh(ring, memberOf(2, { weight: 0 }))));
     expect(ownedBy(drained.members, drained.owners)[1]).toBe(0);
     const alone = firstRing(shapeOf(64), [memberOf(1)]);
-    expect(() => beginReweigh(alone, memberOf(1, { weight: 0 }))).toThrow('node 1 is the last with vnodes');
+    expect(() => beginReweigh(alone, memberOf(1, { weight: 0 }))).toThrow(
+      'node 00000001 is the last with vnodes',
+    );
   });
 
   it.each([

@@ -96,7 +96,7 @@ describe('the topology', () => {
   it('replaces a dead node, and refuses to replace one that is up', async () => {
     const network = await clusterOf(3);
     await expect(request(network, 1, { op: 'replace', node: 2, member: memberOf(9) })).rejects.toThrow(
-      'node 2 is up',
+      'node 00000002 is up',
     );
     network.crash(2);
     network.add(memberOf(9), SEEDS, 2);
@@ -145,19 +145,22 @@ describe('the topology', () => {
     const network = await clusterOf(3);
     const refused = async (operation: TopologyOperation, reason: string): Promise<void> =>
       expect(request(network, 1, operation)).rejects.toThrow(reason);
-    await refused({ op: 'leave', node: 77 }, 'node 77 is no member of ring');
-    await refused({ op: 'drain', node: 77 }, 'node 77 is no member of ring');
+    await refused({ op: 'leave', node: 77 }, 'node 0000004d is no member of ring');
+    await refused({ op: 'drain', node: 77 }, 'node 0000004d is no member of ring');
     await refused({ op: 'join', member: memberOf(2) }, 'is a member of ring 7 already');
     const twin = { ...memberOf(2), nodeId: memberOf(2).nodeId.replace(/a$/, 'b') };
     await refused({ op: 'join', member: twin }, 'another id');
-    await refused({ op: 'join', member: memberOf(9, { address: memberOf(3).address }) }, 'is that of node 3');
+    await refused(
+      { op: 'join', member: memberOf(9, { address: memberOf(3).address }) },
+      'is that of node 00000003',
+    );
     await refused({ op: 'join', member: memberOf(9, { weight: 1000 }) }, 'weight in thousandths');
     await refused({ op: 'reweigh', member: memberOf(2) }, 'has this weight, rack and zone already');
     await refused({ op: 'undo' }, 'has no change in progress');
     expect(await request(network, 1, { op: 'leave', node: 3 })).toEqual([
       '2 of 3 replicas: the cluster will have too few members with a weight',
     ]);
-    await refused({ op: 'leave', node: 2 }, 'a change is in progress: leave of node 3');
+    await refused({ op: 'leave', node: 2 }, 'a change is in progress: leave of node 00000003');
     expect(await network.run(60_000, () => settled(network, 2))).toBe(true);
     await request(network, 1, { op: 'leave', node: 2 });
     expect(await network.run(60_000, () => settled(network, 1))).toBe(true);
@@ -168,8 +171,8 @@ describe('the topology', () => {
   it('goes on without the node that would propose next', async () => {
     const network = await clusterOf(5);
     // Node 1 has what it gains and would propose; node 4, which gains as well, has nothing yet.
-    network.cut.add(4);
     await request(network, 3, { op: 'leave', node: 5 });
+    network.cut.add(4);
     const hasPulled = (): boolean =>
       [1, 2, 3].every((at) => {
         const { change } = topologyOf(network, at).status();
@@ -244,9 +247,46 @@ describe('the topology', () => {
     network.cut.add(3);
     network.node(1).seen.delete(3);
     await expect(request(network, 1, { op: 'leave', node: 2 })).rejects.toThrow(
-      'node 3 would gain vnodes and is down: the change would wait for it; start it or replace it first',
+      'node 00000003 would gain vnodes and is down: the change would wait for it; start it or replace it first',
     );
     expect(topologyOf(network, 1).ring?.change).toBeNull();
+  });
+
+  it('says at once that votes are missing, where one of two members is down, and goes on when it is back', async () => {
+    const network = await clusterOf(2);
+    network.crash(2);
+    const joiner = network.add(memberOf(9), SEEDS);
+    for (const operation of [
+      { op: 'leave', node: 2 },
+      { op: 'replace', node: 2, member: memberOf(8) },
+      { op: 'drain', node: 2 },
+    ] as const)
+      await expect(request(network, 1, operation)).rejects.toThrow(
+        'a change of the ring needs the votes of 2 of its 2 members, and 1 are up',
+      );
+    expect(await network.run(60_000, () => joiner.topology?.status().refusal !== '')).toBe(true);
+    expect(joiner.topology?.status().refusal).toContain('needs the votes of 2 of its 2 members');
+    network.restart(2);
+    expect(await network.run(120_000, () => settled(network, 3))).toBe(true);
+    expect(network.violations).toEqual([]);
+  });
+
+  it('replaces a lost node though each key has but two replicas', async () => {
+    const network = new RingNetwork(7, shapeOf(16, 2));
+    network.add(memberOf(1));
+    for (let number = 2; number <= 4; number++) network.add(memberOf(number), SEEDS);
+    expect(await network.run(120_000, () => settled(network, 4))).toBe(true);
+    network.crash(3);
+    // Whatever else would wait for it.
+    await expect(request(network, 1, { op: 'leave', node: 2 })).rejects.toThrow(/is down|are up/);
+    network.add(memberOf(8), SEEDS, 3);
+    const isReplaced = (): boolean =>
+      [1, 2, 4, 8].every((number) => {
+        const ring = network.node(number).topology?.ring;
+        return ring?.change === null && numbersOf(ring).join() === '1,2,4,8';
+      });
+    expect(await network.run(120_000, isReplaced)).toBe(true);
+    expect(network.violations).toEqual([]);
   });
 
   it('pulls only what is missing after a crash', async () => {

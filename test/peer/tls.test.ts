@@ -222,7 +222,7 @@ describe('a node with TLS', () => {
 
 describe('files of TLS', () => {
   it('that belong together are taken', () => {
-    expect(() => checkTls(good)).not.toThrow();
+    expect(() => checkTls(good, 'test', idOf(1))).not.toThrow();
   });
 
   it.each([
@@ -232,12 +232,21 @@ describe('files of TLS', () => {
     ['peer-tls-key', (): PeerTls => ({ ...good, key: good.cert })],
     ['peer-tls-key', (): PeerTls => ({ ...good, key: good.key.slice(0, 60) })],
   ])('name %s where it holds something else', (setting, files) => {
-    expect(() => checkTls(files())).toThrow(ConfigurationError);
-    expect(() => checkTls(files())).toThrow(new RegExp(`${setting}: the file holds no`));
+    expect(() => checkTls(files(), 'test', idOf(1))).toThrow(ConfigurationError);
+    expect(() => checkTls(files(), 'test', idOf(1))).toThrow(new RegExp(`${setting}: the file holds no`));
   });
 
   it('say so where the key is that of another certificate', async () => {
     const { key } = await ca.issue();
-    expect(() => checkTls({ ...good, key })).toThrow(/peer-tls-key is not the key of .*peer-tls-cert/);
+    expect(() => checkTls({ ...good, key }, 'test', idOf(1))).toThrow(
+      /peer-tls-key is not the key of .*peer-tls-cert/,
+    );
+  });
+
+  it('say so where the certificate is of another cluster or of another node', async () => {
+    expect(() => checkTls(good, 'prod', idOf(1))).toThrow(/no name ringkv:\/\/prod \(URI\)/);
+    const own = await ca.issue({ uris: [`ringkv://test/${idOf(2)}`] });
+    expect(() => checkTls(own, 'test', idOf(1))).toThrow(/is for ringkv:\/\/test\/00000002/);
+    expect(() => checkTls(own, 'test', idOf(2))).not.toThrow();
   });
 });

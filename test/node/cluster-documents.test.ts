@@ -1,0 +1,202 @@
+import { describe, expect, it } from 'vitest';
+import { CorruptionError, FormatVersionError } from '../../src/base/errors.ts';
+import { limits } from '../../src/base/limits.ts';
+import { Random, systemSeed } from '../../src/base/random.ts';
+import { FileDocuments } from '../../src/node/cluster-documents.ts';
+import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import type { Operation } from '../../src/vfs/simulated-faults.ts';
+
+const seed = systemSeed();
+const PARENT = '/data';
+const CALLS_MAX = 500;
+const pathOf = (name: string): string => `${PARENT}/cluster/${name}`;
+const text = (bytes: Uint8Array | null): string | null =>
+  bytes === null ? null : Buffer.from(bytes).toString();
+
+function newDisk(random: Random): SimulatedFileSystem {
+  const fs = new SimulatedFileSystem({ seed: random.uint32() });
+  fs.mkdir(PARENT);
+  fs.syncDirectory('/');
+  return fs;
+}
+const save = (documents: FileDocuments, name: string, content: string): Promise<Error | null> =>
+  new Promise((resolve) => documents.save(name, Buffer.from(content), resolve));
+
+/** What the protocols save, in this order: the ring, votes, the generation, what waits for repair. */
+const STEPS: readonly (readonly [name: string, content: string])[] = [
+  ['generation', 'generation 1'],
+  ['ring', 'ring 1'],
+  ['ring-acceptor', 'votes for 2'],
+  ['ring', 'ring 2, a longer one'],
+  ['repair-backlog', 'vnodes'],
+  ['ring-acceptor', ''],
+  ['ring', 'ring 3'],
+];
+
+describe(`documents of a cluster, seed ${seed},`, () => {
+  it('are what was saved last, after a power cut too, and none where nothing was', async () => {
+    const random = new Random(seed);
+    const fs = newDisk(random);
+    const documents = new FileDocuments(fs, PARENT);
+    expect(documents.load('ring')).toBe(null);
+    const long = 'x'.repeat(limits.clusterDocumentBytesMax);
+    for (const content of ['', 'a', long, 'b']) {
+      expect(await save(documents, 'ring', content)).toBe(null);
+      expect(text(documents.load('ring')) === content).toBe(true);
+      const after = new FileDocuments(fs.powerCut(random), PARENT);
+      expect(text(after.load('ring')) === content).toBe(true);
+    }
+    expect(fs.openPaths).toEqual([]);
+  });
+
+  it('are the old one or the new one after a power cut at every call, and never damaged', async () => {
+    const random = new Random(seed);
+    let calls = 0;
+    for (; calls < CALLS_MAX; calls++) {
+      const fs = newDisk(random);
+      fs.resetCounts();
+      fs.crashAtCall(calls);
+      const acknowledged = new Map<string, string>();
+      const underWay = new Map<string, string>();
+      let isWhole = false;
+      try {
+        const documents = new FileDocuments(fs, PARENT);
+        isWhole = true;
+        for (const [name, content] of STEPS) {
+          underWay.set(name, content);
+          if ((await save(documents, name, content)) !== null) {
+            isWhole = false;
+            break;
+          }
+          acknowledged.set(name, content);
+          underWay.delete(name);
+        }
+      } catch (error) {
+        if (!fs.crashed) throw error;
+      }
+      const after = fs.powerCut(random);
+      // The next start reads, and saves over what an interrupted save left behind.
+      const documents = new FileDocuments(after, PARENT);
+      for (const name of new Set(STEPS.map(([one]) => one))) {
+        const allowed = [acknowledged.get(name) ?? null, underWay.get(name) ?? null];
+        expect(allowed, `${name} after call ${calls}`).toContain(text(documents.load(name)));
+        expect(await save(documents, name, 'next')).toBe(null);
+        expect(text(new FileDocuments(after.powerCut(random), PARENT).load(name))).toBe('next');
+      }
+      if (isWhole) break;
+    }
+    expect(calls).toBeGreaterThan(5 * STEPS.length);
+    expect(calls).toBeLessThan(CALLS_MAX);
+  });
+
+  it('are the old one where any call of a save fails, and the failure is told', async () => {
+    const operations: readonly Operation[] = ['create', 'write', 'sync', 'rename', 'sync-directory'];
+    for (const operation of operations) {
+      const fs = newDisk(new Random(seed));
+      const documents = new FileDocuments(fs, PARENT);
+      expect(await save(documents, 'ring', 'old')).toBe(null);
+      fs.inject({ operation, errno: 'EIO' });
+      expect(await save(documents, 'ring', 'new'), operation).toMatchObject({ code: 'IO', errno: 'EIO' });
+      fs.clearFaults();
+      // A rename that was done may hold, and its directory may not be durable: nothing was acknowledged.
+      expect(operation === 'sync-directory' ? ['old', 'new'] : ['old'], operation).toContain(
+        text(documents.load('ring')),
+      );
+      expect(fs.openPaths, operation).toEqual([]);
+      expect(await save(documents, 'ring', 'newer'), operation).toBe(null);
+      expect(text(documents.load('ring'))).toBe('newer');
+    }
+  });
+
+  it('are the old one on a full disk, and the new one once there is room', async () => {
+    const fs = newDisk(new Random(seed));
+    const documents = new FileDocuments(fs, PARENT);
+    expect(await save(documents, 'ring', 'old')).toBe(null);
+    fs.capacityBytes = fs.usedBytes + 10;
+    expect(await save(documents, 'ring', 'new')).toMatchObject({ code: 'DISK_FULL' });
+    expect(text(documents.load('ring'))).toBe('old');
+    fs.capacityBytes = 1_000_000;
+    expect(await save(documents, 'ring', 'new')).toBe(null);
+    expect(text(documents.load('ring'))).toBe('new');
+  });
+
+  it('name the file for every bit that flips, whichever of them is damaged', async () => {
+    const fs = newDisk(new Random(seed));
+    const documents = new FileDocuments(fs, PARENT);
+    for (const [name, content] of STEPS) await save(documents, name, content);
+    for (const name of ['ring', 'ring-acceptor', 'generation', 'repair-backlog']) {
+      const { length } = fs.bytesOf(pathOf(name));
+      for (let byte = 0; byte < length; byte++)
+        for (let bit = 0; bit < 8; bit++) {
+          fs.flipBit(pathOf(name), byte, bit);
+          const error = errorOf(() => documents.load(name));
+          const known = error instanceof CorruptionError || error instanceof FormatVersionError;
+          expect([known, error?.message], `${name}: byte ${byte}, bit ${bit}`).toEqual([
+            true,
+            expect.stringContaining(pathOf(name)),
+          ]);
+          expect(errorOf(() => new FileDocuments(fs, PARENT))?.message).toContain(pathOf(name));
+          fs.flipBit(pathOf(name), byte, bit);
+        }
+    }
+    expect(text(documents.load('ring'))).toBe('ring 3');
+  });
+
+  it('name the file where it is cut anywhere, or longer than it was', async () => {
+    const fs = newDisk(new Random(seed));
+    const documents = new FileDocuments(fs, PARENT);
+    await save(documents, 'ring', 'content');
+    const whole = fs.bytesOf(pathOf('ring')).slice();
+    for (let length = 0; length <= whole.length + 1; length++) {
+      if (length === whole.length) continue;
+      const bytes = new Uint8Array(length);
+      bytes.set(whole.subarray(0, length));
+      fs.place(pathOf('ring'), bytes);
+      expect(
+        errorOf(() => documents.load('ring')),
+        `${length} bytes`,
+      ).toBeInstanceOf(CorruptionError);
+      expect(errorOf(() => new FileDocuments(fs, PARENT))?.message).toContain(pathOf('ring'));
+    }
+  });
+
+  it('of a newer format are refused as such', async () => {
+    const fs = newDisk(new Random(seed));
+    await save(new FileDocuments(fs, PARENT), 'ring', 'content');
+    const bytes = fs.bytesOf(pathOf('ring')).slice();
+    bytes[4] = 2;
+    fs.place(pathOf('ring'), bytes);
+    const error = errorOf(() => new FileDocuments(fs, PARENT));
+    expect(error).toBeInstanceOf(FormatVersionError);
+    expect(error?.message).toMatch(/cluster\/ring has format version 2; this RingKV reads 1/);
+  });
+
+  it('that belong to a member are missed where the ring alone is gone', async () => {
+    const fs = newDisk(new Random(seed));
+    const documents = new FileDocuments(fs, PARENT);
+    await save(documents, 'ring', 'ring');
+    await save(documents, 'ring-member', 'cluster');
+    fs.unlink(pathOf('ring'));
+    const error = errorOf(() => new FileDocuments(fs, PARENT));
+    expect(error).toBeInstanceOf(CorruptionError);
+    expect(error?.message).toContain(pathOf('ring'));
+  });
+
+  it('take no other names and nothing longer than the limit', () => {
+    const documents = new FileDocuments(newDisk(new Random(seed)), PARENT);
+    for (const name of ['', '../ring', 'Ring', 'ring.tmp', 'a'.repeat(65)])
+      expect(() => documents.load(name), name).toThrow();
+    documents.save('ring', new Uint8Array(limits.clusterDocumentBytesMax + 1), (error) => {
+      expect(error?.message).toContain(String(limits.clusterDocumentBytesMax + 1));
+    });
+  });
+});
+
+function errorOf(call: () => unknown): Error | null {
+  try {
+    call();
+    return null;
+  } catch (error) {
+    return error as Error;
+  }
+}
