@@ -12,8 +12,11 @@ const VALUE_BYTES_MAX = 2000;
 const PAUSE_MS = 40;
 const QUORUM_ONLY = '?consistency=QUORUM&sloppy=false';
 const NOTHING_WRITTEN = 'nothing was written';
-/** Writes by several at once whose end nobody can tell, unless they bear an idempotency key: not a failure of a node. */
-const CONTENDED = 'another write came after it';
+/**
+ * Compare-and-set of one key by several at once: an end that nobody can tell, unless it bears an idempotency key, or that does
+ * not come in time. Not a failure of a node.
+ */
+const CONTENDED = /another write came after it|the deadline passed|ballots lost/;
 const REPEATS_MAX = 20;
 
 export class Load {
@@ -80,7 +83,7 @@ export class Load {
     const isCutOff = node === this.cutOff;
     try {
       const answer = await node.ask(method, path, headers, body);
-      if (answer.status >= 500 && kind === 'serial' && answer.body.includes(CONTENDED)) this.contended++;
+      if (answer.status >= 500 && kind === 'serial' && CONTENDED.test(answer.body)) this.contended++;
       else if (answer.status >= 500)
         this.failures.push({
           startMs,
