@@ -42,6 +42,8 @@ class Leg {
   state: LegState = 'pending';
   hint: HintState = 'none';
   timedOut = false;
+  /** It said so: asking it again helps nobody. */
+  cannot = false;
   /** Any node was asked to keep the hint: there is nobody else. */
   gaveUp = false;
   readonly node: NodeNumber;
@@ -151,6 +153,7 @@ export class PlainWrite extends Operation {
     else {
       leg.state = isRefusal(status) ? 'refused' : 'failed';
       leg.timedOut = status === Status.TIMEOUT;
+      leg.cannot = status !== Status.UNAVAILABLE;
     }
     if (this.answered) this.#hintAfterAnswer(leg);
     else this.#evaluate();
@@ -306,8 +309,8 @@ export class PlainWrite extends Operation {
   }
 
   #brokeOff(): boolean {
-    const refused = this.#legs.some(({ state }) => state === 'refused');
-    return !refused && this.mayReconnect(this.#groups, this.#request.consistency);
+    const cannot = this.#legs.some(({ cannot: one }) => one);
+    return !cannot && this.mayReconnect(this.#groups, this.#request.consistency);
   }
 
   #acknowledge(sloppy: boolean): void {

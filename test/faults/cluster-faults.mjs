@@ -241,7 +241,7 @@ try {
   else rmSync(base, { recursive: true, force: true });
 }
 console.log(
-  '\n| scenario | acknowledged | unknown | by stand-ins | contended | reads | lost | wrong | 5xx within | beyond | by a slow disk | at the cut-off node | differing at the end | after hints | after repair | converged after | longest sync |',
+  '\n| scenario | acknowledged | unknown | by stand-ins | contended | reads | lost | wrong | 5xx within | beyond | by a slow disk | at a node cut off or gone | differing at the end | after hints | after repair | converged after | longest sync |',
 );
 console.log(`|${' --- |'.repeat(17)}`);
 for (const one of rows)

@@ -97,7 +97,8 @@ export class Load {
           startMs,
           endMs: performance.now(),
           node: node.name,
-          isCutOff,
+          // One that was told to leave says so, once it has left, to whoever has not heard of it.
+          isCutOff: isCutOff || (node.leaves && answer.body.includes('was removed from the cluster')),
           kind,
           isTimeout: answer.status === 504,
           text: `${kind} at ${node.name}: ${answer.status} ${answer.body}`,

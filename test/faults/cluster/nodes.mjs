@@ -33,6 +33,8 @@ export class Node {
   pool = null;
   /** Requests of clients go to it. */
   serves = false;
+  /** It was told to leave. */
+  leaves = false;
   #cluster;
   #namespace;
   #clockFile = null;

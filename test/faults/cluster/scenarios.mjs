@@ -158,6 +158,7 @@ export const scenarios = [
       const { cluster } = c;
       const [first] = cluster.nodes;
       c.fault('n1 is told to leave');
+      first.leaves = true;
       await first.change('decommission');
       // Its place in the ring goes last: until then it serves.
       await until('n1 has left', WAIT_MS_MAX, async () => {
