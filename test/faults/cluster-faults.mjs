@@ -92,6 +92,7 @@ class Run {
       const nodes = Array.from({ length: starts }, () => this.cluster.add());
       if (needsClock) for (const node of nodes.slice(1)) node.useFakeClock();
       await Promise.all(nodes.map((node) => node.start()));
+      for (const node of nodes) node.serves = true;
       await this.cluster.settled(starts);
       this.event(`${starts} nodes serve`);
       this.load = new Load(this.cluster, this.random, { clients: CLIENTS, keysOfEach: KEYS_OF_EACH });
