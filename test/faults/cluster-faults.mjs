@@ -108,6 +108,17 @@ class Run {
     }
   }
 
+  /**
+   * What a write that failed left on some replicas stays there until a repair, a read or the next write. But no replica may lack
+   * what was acknowledged: because every write of the key was, or because the newest record is of one that was.
+   */
+  #isMissed({ name, newest }) {
+    const { keys, registers } = this.load;
+    const key = keys.find((one) => one.name === name);
+    if (key !== undefined) return key.isCertain || key.acknowledgedAs(newest);
+    return registers.find((one) => one.name === name).isCertain;
+  }
+
   async #judge() {
     const { cluster, load } = this;
     const startMs = performance.now();
@@ -140,11 +151,7 @@ class Run {
     const differingAlone = differing;
     this.event(isAlone ? 'all replicas hold the same' : `${differing.length} keys differ: repair`);
     for (const one of differing.slice(0, TOLD_MAX)) this.event(`${one.name}: ${one.held.join(', ')}`);
-    // A write that failed may leave its mark on some replicas until a repair; one that was acknowledged may not be missed by any.
-    const certain = new Set(
-      [...load.keys, ...load.registers].filter((one) => one.isCertain).map(({ name }) => name),
-    );
-    const missed = this.#scenario.losesHints ? [] : differing.filter(({ name }) => certain.has(name));
+    const missed = this.#scenario.losesHints ? [] : differing.filter((one) => this.#isMissed(one));
     // Only now, for reads repair what they find.
     await readEverywhere(load, nodes);
     const lostBefore = await lostOf(load, nodes, false);

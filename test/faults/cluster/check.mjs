@@ -59,6 +59,7 @@ export async function differingOf(names, nodes) {
     if (new Set(told).size > 1 || replicas.some(({ state }) => state === 'error'))
       differing.push({
         name,
+        newest: Math.max(...replicas.map(({ version }) => version ?? 0)),
         held: replicas.map(
           ({ nodeId, state, version, message }) => `${nodeId.slice(0, 8)} ${state} ${version ?? message}`,
         ),
