@@ -347,7 +347,7 @@ export const limits = {
   /** Earlier versions by which a record that was proposed again still meets a condition. */
   formerVersionsMax: 16,
   /**
-   * A replica that refused a SERIAL write for a later promise may be left behind by it: its key is settled so long after, when
+   * A replica that refused a write only for a later promise may be left behind by it: its key is settled so long after, when
    * whoever promised is done. Keys that wait at a time; beyond it their vnodes are marked for repair.
    */
   settleLaterMs: 1000,

@@ -23,7 +23,7 @@ import {
   type ReadAnswer,
 } from './contract.ts';
 import { type CoordinatorCore, Operation } from './coordinator-core.ts';
-import { isRefusal, replicasMessage } from './coordinator-errors.ts';
+import { replicasMessage } from './coordinator-errors.ts';
 import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
 import { compareHeads, isDead } from './coordinator-records.ts';
 import { type RepairResult, ReplicaRepair, repairBehind } from './coordinator-repair.ts';
@@ -65,6 +65,7 @@ export class PlainRead extends Operation {
   #restartAtMs = Number.POSITIVE_INFINITY;
   #reason = '';
   #timedOut = false;
+  /** A replica said that it cannot: asking it again helps nobody. */
   #refused = false;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
@@ -182,7 +183,8 @@ export class PlainRead extends Operation {
     } else {
       leg.state = 'failed';
       if (answer.status === Status.TIMEOUT) this.#timedOut = true;
-      if (isRefusal(answer.status)) this.#refused = true;
+      if (answer.status !== Status.UNAVAILABLE && answer.status !== PeerStatus.STALE_RING)
+        this.#refused = true;
       if (answer.message !== '') this.#reason = answer.message;
     }
     if (this.answered) this.#lateAnswer(leg);

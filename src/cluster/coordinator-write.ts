@@ -8,8 +8,8 @@
  * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
  * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
  *    suffice, only once, and the answer says so.
- * 4. After the answer each home replica that failed, was down or stays silent gets a hint. A replica that holds or
- *    promised a higher version needs none.
+ * 4. After the answer each home replica that failed, was down or stays silent gets a hint. One that holds a higher version
+ *    needs none; of one that only promised it the key is settled.
  */
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -44,6 +44,10 @@ class Leg {
   state: LegState = 'pending';
   hint: HintState = 'none';
   timedOut = false;
+  /** It said so: asking it again helps nobody. */
+  cannot = false;
+  /** A later promise kept it from the write, not a record: it may be left behind. */
+  barred = false;
   /** Any node was asked to keep the hint: there is nobody else. */
   gaveUp = false;
   readonly node: NodeNumber;
@@ -151,11 +155,13 @@ export class PlainWrite extends Operation {
     if (status === Status.OK) leg.state = 'ok';
     else if (status === PeerStatus.STALE_VERSION) {
       leg.state = 'stale';
+      leg.barred = answer.barred;
       if (answer.beat > this.#beat) this.#beat = answer.beat;
     } else if (status === PeerStatus.STALE_RING) leg.state = 'ring';
     else {
       leg.state = isRefusal(status) ? 'refused' : 'failed';
       leg.timedOut = status === Status.TIMEOUT;
+      leg.cannot = status !== Status.UNAVAILABLE;
     }
     if (this.answered) this.#hintAfterAnswer(leg);
     else this.#evaluate();
@@ -275,6 +281,11 @@ export class PlainWrite extends Operation {
     return false;
   }
   #hintAfterAnswer(leg: Leg): void {
+    if (leg.state === 'stale' && leg.barred) {
+      const { tokenHi, tokenLo, key } = this.#request;
+      this.core.settleLater(tokenHi, tokenLo, key);
+      return;
+    }
     const open = leg.hint === 'none' || (leg.hint === 'lost' && !leg.gaveUp);
     if (!open || !(this.#isLost(leg) || leg.state === 'ring')) return;
     leg.gaveUp = true;
@@ -317,8 +328,8 @@ export class PlainWrite extends Operation {
   }
 
   #brokeOff(): boolean {
-    const refused = this.#legs.some(({ state }) => state === 'refused');
-    return !refused && this.mayReconnect(this.#groups, this.#request.consistency);
+    const cannot = this.#legs.some(({ cannot: one }) => one);
+    return !cannot && this.mayReconnect(this.#groups, this.#request.consistency);
   }
 
   #acknowledge(sloppy: boolean): void {

@@ -38,8 +38,9 @@ export class SerialLeg {
   outcomes: Uint8Array | null = null;
   /** The replica said that it could not, and did nothing. */
   refusal = 0;
-  /** It is ahead of the ballot, by its record or only by a promise. */
+  /** It is ahead of the ballot by its record, or by a promise alone (`barred`). */
   stale = false;
+  barred = false;
   readonly node: NodeNumber;
   readonly attempt: number;
   readonly #rounds: SerialRounds;
@@ -205,6 +206,7 @@ export abstract class SerialRounds extends Operation {
   onAccept(leg: SerialLeg, answer: WriteAnswer): void {
     this.tally.answered(answer.status, answer.message);
     if (leg.attempt !== this.#attempt || this.#phase !== 'accept') return;
+    leg.barred = answer.barred;
     if (answer.status === Status.OK) leg.state = 'ok';
     else this.#note(leg, answer.status, answer.beat, answer.message);
     if (this.answered) {
@@ -306,6 +308,7 @@ export abstract class SerialRounds extends Operation {
     if (this.#record === null) return;
     const { core } = this;
     if (leg.stale) {
+      if (!leg.barred) return;
       const { tokenHi, tokenLo, key } = this.place;
       core.settleLater(tokenHi, tokenLo, key);
       return;

@@ -229,20 +229,22 @@ describe('SERIAL', () => {
     expect(cluster.read('k', SERIAL, 3).value).toBe('mine');
   });
   it('leaves no replica behind for long that refused a write only for a later promise', () => {
-    const cluster = new Cluster();
-    cluster.write('k', 'old', { consistency: ALL });
-    const ballot = { version: cluster.nowVersion() + 1_000_000, origin: 9 };
-    const deadlineMs = cluster.world.node(3).clock.nowMs() + 1000;
-    const prepare = { ...tokenOf('k'), key: Buffer.from('k'), ballot, deadlineMs };
-    cluster.world.node(3).replica.prepare(prepare, () => undefined);
-    cluster.world.run(5);
-    cluster.write('k', 'new', { consistency: SERIAL });
-    expect(cluster.held(1, 'k')).toMatch(/^new@/);
-    expect(cluster.held(3, 'k')).toMatch(/^old@/);
-    cluster.world.run(3000, () => cluster.held(3, 'k').startsWith('new'));
-    cluster.world.run(50);
-    for (const node of [2, 3]) expect(cluster.held(node, 'k')).toBe(cluster.held(1, 'k'));
-    expect(cluster.held(3, 'k')).toMatch(/^new@/);
+    for (const consistency of [SERIAL, QUORUM]) {
+      const cluster = new Cluster();
+      cluster.write('k', 'old', { consistency: ALL });
+      const ballot = { version: cluster.nowVersion() + 1_000_000, origin: 9 };
+      const deadlineMs = cluster.world.node(3).clock.nowMs() + 1000;
+      const prepare = { ...tokenOf('k'), key: Buffer.from('k'), ballot, deadlineMs };
+      cluster.world.node(3).replica.prepare(prepare, () => undefined);
+      cluster.world.run(5);
+      cluster.write('k', 'new', { consistency });
+      expect(cluster.held(1, 'k')).toMatch(/^new@/);
+      expect(cluster.held(3, 'k')).toMatch(/^old@/);
+      cluster.world.run(3000, () => cluster.held(3, 'k').startsWith('new'));
+      cluster.world.run(50);
+      for (const node of [2, 3]) expect(cluster.held(node, 'k')).toBe(cluster.held(1, 'k'));
+      expect(cluster.held(3, 'k')).toMatch(/^new@/);
+    }
   });
   it('says that nothing was written where too few replicas are up, or none promises', () => {
     const cluster = new Cluster();

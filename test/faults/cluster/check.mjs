@@ -33,6 +33,15 @@ export async function lostOf(load, nodes, all) {
   return lost;
 }
 
+/** Reads each key at one node after another: what one shows, the next must show as well. */
+export async function readEverywhere(load, nodes) {
+  for (const node of nodes)
+    await inParallel(load.keys, LINES, async (key) => {
+      const { floor, version } = key;
+      load.judgeRead(node, key, floor, version, await read(node, key.name, 'QUORUM'));
+    });
+}
+
 async function heldOf(node, key) {
   const { replicas } = await node.getJson(`/v1/cluster/key/${key}`);
   return `; ${replicas.map(({ nodeId, state, version }) => `${nodeId.slice(0, 8)} ${state} ${version}`).join(', ')}`;
@@ -50,6 +59,7 @@ export async function differingOf(names, nodes) {
     if (new Set(told).size > 1 || replicas.some(({ state }) => state === 'error'))
       differing.push({
         name,
+        newest: Math.max(...replicas.map(({ version }) => version ?? 0)),
         held: replicas.map(
           ({ nodeId, state, version, message }) => `${nodeId.slice(0, 8)} ${state} ${version ?? message}`,
         ),

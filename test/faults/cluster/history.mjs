@@ -58,6 +58,13 @@ export class OwnKey {
     return this.#operations.every(({ state }) => state === 'acknowledged' || state === 'refused');
   }
 
+  /** Whether a write that home replicas acknowledged got this version. */
+  acknowledgedAs(version) {
+    return this.#operations.some(
+      (one) => one.state === 'acknowledged' && !one.sloppy && one.version === version,
+    );
+  }
+
   /** What a read may not have seen: '' where `text` (null: absent) is fine, with the floor as it was when it began. */
   fault(text, floor) {
     const allowed = (operation) =>

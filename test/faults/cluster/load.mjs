@@ -10,10 +10,16 @@ const REGISTERS = 6;
 const VALUE_BYTES_MAX = 2000;
 /** Between two requests of one client, on average. */
 const PAUSE_MS = 40;
+/** Who asks a node that is cut off, and how long they wait: what such a node writes alone is seen after the cut. */
+const CUT_OFF_CLIENTS = 3;
+const CUT_OFF_TIMEOUT = { 'x-ringkv-timeout': '500' };
 const QUORUM_ONLY = '?consistency=QUORUM&sloppy=false';
 const NOTHING_WRITTEN = 'nothing was written';
-/** Writes by several at once whose end nobody can tell, unless they bear an idempotency key: not a failure of a node. */
-const CONTENDED = 'another write came after it';
+/**
+ * Compare-and-set of one key by several at once: an end that nobody can tell, unless it bears an idempotency key, or that does
+ * not come in time. Not a failure of a node.
+ */
+const CONTENDED = /another write came after it|the deadline passed|ballots lost/;
 const REPEATS_MAX = 20;
 
 export class Load {
@@ -28,7 +34,7 @@ export class Load {
   sloppy = 0;
   keys = [];
   registers = Array.from({ length: REGISTERS }, (_, i) => new Register(`register-${i}`));
-  /** A node that is cut off from the others: the first client goes on asking it alone. */
+  /** A node that is cut off from the others: the first clients go on asking it alone, with little patience. */
   cutOff = null;
   #cluster;
   #random;
@@ -53,7 +59,7 @@ export class Load {
 
   async #run(client, keys) {
     while (!this.#stopped) {
-      const node = client === 0 && this.cutOff !== null ? this.cutOff : this.#node();
+      const node = client < CUT_OFF_CLIENTS && this.cutOff !== null ? this.cutOff : this.#node();
       if (node === null) await sleep(PAUSE_MS);
       else await this.#step(node, keys);
       await sleep(this.#random.below(2 * PAUSE_MS));
@@ -79,15 +85,22 @@ export class Load {
     const startMs = performance.now();
     const isCutOff = node === this.cutOff;
     try {
-      const answer = await node.ask(method, path, headers, body);
-      if (answer.status >= 500 && kind === 'serial' && answer.body.includes(CONTENDED)) this.contended++;
+      const answer = await node.ask(
+        method,
+        path,
+        isCutOff ? { ...headers, ...CUT_OFF_TIMEOUT } : headers,
+        body,
+      );
+      if (answer.status >= 500 && kind === 'serial' && CONTENDED.test(answer.body)) this.contended++;
       else if (answer.status >= 500)
         this.failures.push({
           startMs,
           endMs: performance.now(),
           node: node.name,
-          isCutOff,
+          // One that was told to leave says so, once it has left, to whoever has not heard of it.
+          isCutOff: isCutOff || (node.leaves && answer.body.includes('was removed from the cluster')),
           kind,
+          isTimeout: answer.status === 504,
           text: `${kind} at ${node.name}: ${answer.status} ${answer.body}`,
         });
       return answer;
@@ -174,23 +187,23 @@ export class Load {
     this.reads++;
     this.judgeRead(node, key, floor, versionFloor, answer);
   }
+  /** `floor`, `versionFloor`: those of the key when the read began. */
   judgeRead(node, key, floor, versionFloor, { status, headers, body }) {
     if (status !== 200 && status !== 404) {
       this.#violation(`${key.name}: a read at ${node.name} was answered with ${status} ${body}`);
-      return false;
+      return;
     }
     const fault = key.fault(status === 200 ? body : null, floor);
     if (fault !== '') {
       this.#violation(`read of ${key.name} at ${node.name}: ${fault}`);
-      return false;
+      return;
     }
-    if (status === 404) return true;
+    if (status === 404) return;
     const version = versionOf(headers);
     // Reads at QUORUM never go back in time.
     if (version < versionFloor)
       this.#violation(`read of ${key.name} at ${node.name}: version ${version} after ${versionFloor}`);
     key.version = Math.max(key.version, version);
-    return version >= versionFloor;
   }
 
   // ------------------------------------------------------------------------------------------- registers

@@ -33,6 +33,8 @@ export class Node {
   pool = null;
   /** Requests of clients go to it. */
   serves = false;
+  /** It was told to leave. */
+  leaves = false;
   #cluster;
   #namespace;
   #clockFile = null;
@@ -51,7 +53,7 @@ export class Node {
     return this.child !== null && this.child.exitCode === null && this.child.signalCode === null;
   }
 
-  /** Until it serves. `flags` beside those that all nodes have. */
+  /** Until it says that it is ready; who calls sends requests to it from then on. `flags` beside those that all nodes have. */
   async start(...flags) {
     const seeds = this.#cluster.nodes.slice(0, 3).map(({ peer }) => peer);
     const own = ['--host', this.address, '--port', String(PORT), '--data', this.data, '--rack', this.name];
@@ -78,7 +80,6 @@ export class Node {
       bodyTimeout: REQUEST_MS_MAX,
     });
     this.nodeId = (await this.getJson('/v1/cluster')).self;
-    this.serves = true;
   }
 
   /** With a clock that can be set while it runs: from its next start. */

@@ -7,6 +7,11 @@ import { sleep, until } from './random.mjs';
 const CLOCK_OFF_SECONDS = 600;
 const WAIT_MS_MAX = 90_000;
 
+/** Starts a node and sends requests to it. */
+async function start(node, ...flags) {
+  await node.start(...flags);
+  node.serves = true;
+}
 /** A node that nobody sends requests to, from now on. */
 function away(node) {
   node.serves = false;
@@ -46,7 +51,7 @@ async function clockOff(c, seconds) {
   away(node);
   c.fault(`${node.name} is killed, and restarts with that clock`);
   await node.signal('SIGKILL');
-  await node.start();
+  await start(node);
   c.over('it serves');
   await c.someWrites();
   c.fault('its clock is set right');
@@ -65,7 +70,7 @@ export const scenarios = [
       c.fault(`${node.name} is killed`);
       await node.signal('SIGKILL');
       await c.beyondDetection();
-      await node.start();
+      await start(node);
       c.over(`${node.name} serves again`);
       await c.someWrites();
     },
@@ -130,7 +135,7 @@ export const scenarios = [
       await c.beyondDetection();
       await cluster.seenAs(lost, 'down');
       const fresh = cluster.add();
-      await fresh.start('--replace', lost.nodeId);
+      await start(fresh, '--replace', lost.nodeId);
       await cluster.settled(3);
       c.over(`${fresh.name} has taken its place`);
       await c.someWrites();
@@ -143,7 +148,7 @@ export const scenarios = [
     run: async (c) => {
       const { cluster } = c;
       c.fault('n4 and n5 are started');
-      await Promise.all([cluster.add().start(), cluster.add().start()]);
+      await Promise.all([start(cluster.add()), start(cluster.add())]);
       await cluster.settled(5);
       c.over('both have joined');
       await c.someWrites();
@@ -158,6 +163,7 @@ export const scenarios = [
       const { cluster } = c;
       const [first] = cluster.nodes;
       c.fault('n1 is told to leave');
+      first.leaves = true;
       await first.change('decommission');
       // Its place in the ring goes last: until then it serves.
       await until('n1 has left', WAIT_MS_MAX, async () => {
@@ -182,6 +188,9 @@ export const scenarios = [
       c.fault('all are killed');
       await Promise.all(cluster.nodes.map((node) => node.signal('SIGKILL')));
       await Promise.all(cluster.nodes.map((node) => node.start()));
+      c.fault('all run again, and have to find each other');
+      for (const node of cluster.nodes) node.serves = true;
+      await cluster.settled(3);
       c.over('all serve again');
       await c.someWrites();
     },
