@@ -206,6 +206,21 @@ describe('damage', () => {
     }
   });
 
+  it('of the time by which a new life takes a file for too old makes nothing expire before its time', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('one', 'two');
+    const [path = ''] = hints.filesOf();
+    const bytes = hints.disk.bytesOf(path).slice();
+    new DataView(bytes.buffer).setFloat64(16, 0, true);
+    hints.disk.place(path, bytes);
+    const restarted = new Hints(hints.disk, hints.clock);
+    expect(restarted.log.expire(restarted.clock.nowMs())).toEqual([]);
+    const batch = await restarted.next();
+    expect(batch === null ? [] : namesOf(batch)).toEqual(['two']);
+    restarted.clock.advanceMs(limits.hintAgeMsMax + 1);
+    expect(restarted.expire()).toMatchObject([{ hints: 1, isDamaged: true }]);
+  });
+
   it('is told with what expires', async () => {
     const hints = new Hints(newDisk());
     await hints.addAll('one', 'two');
