@@ -60,11 +60,16 @@ interface Delivery {
   hasMarked: boolean;
 }
 
-/** Bytes of hints that are left, by target. */
-export type HintsLeft = ReadonlyMap<NodeNumber, number>;
+/** Hints that are left for a node. */
+export interface HintsLeft {
+  readonly target: NodeNumber;
+  readonly bytes: number;
+  /** It is up, or its hints go to others: they are on their way. Otherwise they wait for it. */
+  readonly isDeliverable: boolean;
+}
 interface Waiter {
   readonly untilMs: number;
-  readonly done: (left: HintsLeft) => void;
+  readonly done: (left: readonly HintsLeft[]) => void;
 }
 
 /** The same answer would come again. */
@@ -109,12 +114,14 @@ export class HintReplay {
   stop(): void {
     this.#cancel?.();
     this.#cancel = null;
-    this.#tellWaiters(Number.POSITIVE_INFINITY);
+    this.#tellWaiters();
   }
 
   /** `done` when no hints are left that can be delivered now, or after so long; with those that are left then. */
-  whenHandedOut(waitMs: number, done: (left: HintsLeft) => void): void {
-    this.#waiters.push({ untilMs: this.#options.world.clock.monotonicMs() + waitMs, done });
+  whenHandedOut(waitMs: number, done: (left: readonly HintsLeft[]) => void): void {
+    const { clock, timers } = this.#options.world;
+    this.#waiters.push({ untilMs: clock.monotonicMs() + waitMs, done });
+    for (const ms of [0, waitMs]) timers.after(ms, () => this.#tellWaiters());
     for (const target of this.#store.targets().keys()) this.#next(target);
   }
 
@@ -125,13 +132,19 @@ export class HintReplay {
     for (const target of this.#store.targets().keys()) this.#next(target);
     for (const target of this.#pauses.keys())
       if (!this.#store.targets().has(target) && !this.#busy.has(target)) this.#pauses.delete(target);
-    this.#tellWaiters(world.clock.monotonicMs());
+    this.#tellWaiters();
   };
 
-  #tellWaiters(nowMs: number): void {
+  #tellWaiters(): void {
     if (this.#waiters.length === 0) return;
-    const left = this.#store.targets();
-    const isDone = [...left.keys()].every((target) => !this.#isDeliverable(target));
+    const nowMs = this.#options.world.clock.monotonicMs();
+    const left = [...this.#store.targets()].map(([target, bytes]) => ({
+      target,
+      bytes,
+      isDeliverable: this.#isDeliverable(target),
+    }));
+    // Nothing is handed out any more where it was stopped.
+    const isDone = this.#cancel === null || left.every(({ isDeliverable }) => !isDeliverable);
     const told = this.#waiters.filter(({ untilMs }) => isDone || untilMs <= nowMs);
     this.#waiters = this.#waiters.filter((waiter) => !told.includes(waiter));
     for (const { done } of told) done(left);
@@ -318,6 +331,6 @@ export class HintReplay {
     this.#pauses.set(target, { untilMs: nowMs + waitMs, failures });
     // More of the same target without waiting for the next tick.
     if (!failed && bytes > 0) timers.after(Math.ceil(waitMs) + 1, () => this.#next(target));
-    this.#tellWaiters(nowMs);
+    this.#tellWaiters();
   }
 }
