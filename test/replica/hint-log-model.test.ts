@@ -168,13 +168,7 @@ class Model {
     this.disk.clearFaults();
     await this.hints.settle();
     await this.cutPower();
-    for (let some = this.hints.log.expire(this.clock.nowMs()); some.length > 0; ) {
-      for (const loss of some) {
-        this.#lose(loss);
-        this.hints.log.discard(loss);
-      }
-      some = this.hints.log.expire(this.clock.nowMs());
-    }
+    for (const loss of this.hints.expire()) this.#lose(loss);
     const found = new Set<string>();
     for (const target of TARGETS)
       for (let batch = await this.hints.next(target); batch !== null; batch = await this.hints.next(target)) {
