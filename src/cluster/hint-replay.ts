@@ -56,6 +56,9 @@ interface Delivery {
   inFlight: number;
   bytes: number;
   failures: number;
+  /** Writes that were refused for good, and why. */
+  refused: number;
+  refusal: string;
   /** Something was marked for repair. */
   hasMarked: boolean;
 }
@@ -154,12 +157,15 @@ export class HintReplay {
     const { world, whenMarksKept } = this.#options;
     const losses = this.#store.expire(world.clock.nowMs());
     if (losses.length === 0) return;
-    for (const { target, hints, tokens, isDamaged } of losses) {
+    for (const target of new Set(losses.map((loss) => loss.target))) {
+      const own = losses.filter((loss) => loss.target === target);
+      const hints = own.reduce((sum, loss) => sum + loss.hints, 0);
       this.metrics.hintsExpired += hints;
+      const isDamaged = own.some((loss) => loss.isDamaged);
       const what = isDamaged ? `${hints} hints, and some that cannot be read,` : `${hints} hints`;
       world.log('warn', `${what} for node ${nodeName(target)} expired; their vnodes are marked for repair`);
       if (isDamaged) this.#markAllOf(target);
-      for (const tokenHi of tokens) this.#mark(tokenHi);
+      for (const { tokens } of own) for (const tokenHi of tokens) this.#mark(tokenHi);
     }
     whenMarksKept(() => {
       for (const loss of losses) {
@@ -218,7 +224,16 @@ export class HintReplay {
         `${bytesDamaged} bytes of hints for node ${nodeName(target)} are damaged; its vnodes are marked for repair`,
       );
     }
-    this.#deliver({ batch, nextWrite: 0, inFlight: 0, bytes: 0, failures: 0, hasMarked });
+    this.#deliver({
+      batch,
+      nextWrite: 0,
+      inFlight: 0,
+      bytes: 0,
+      failures: 0,
+      refused: 0,
+      refusal: '',
+      hasMarked,
+    });
   }
 
   #deliver(delivery: Delivery): void {
@@ -239,7 +254,11 @@ export class HintReplay {
     if (delivery.inFlight === 0 && isOver()) this.#delivered(delivery);
   }
 
-  #delivered({ batch, bytes, failures, hasMarked }: Delivery): void {
+  #delivered({ batch, bytes, failures, refused, refusal, hasMarked }: Delivery): void {
+    if (refused > 0) {
+      const what = `${refused} hints for node ${nodeName(batch.target)} are refused`;
+      this.#options.world.log('error', `${what}; their vnodes are marked for repair: ${refusal}`);
+    }
     if (failures > 0) {
       this.metrics.hintBatchesFailed++;
       this.#store.postpone(batch);
@@ -308,8 +327,8 @@ export class HintReplay {
       this.metrics.hintsRefused++;
       this.#mark(tokenHiAt(view, 0));
       delivery.hasMarked = true;
-      const { target } = delivery.batch;
-      this.#options.world.log('error', `a hint for node ${nodeName(target)} is refused: ${answer.message}`);
+      delivery.refused++;
+      delivery.refusal = answer.message;
       done(true);
       return;
     }
