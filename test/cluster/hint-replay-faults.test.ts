@@ -19,13 +19,13 @@ const hintsLeft = (cluster: Cluster): number =>
   [...cluster.world.nodes.values()].reduce((sum, { replica }) => sum + replica.hints.length, 0);
 const sorted = (numbers: Iterable<number>): number[] => [...numbers].sort((a, b) => a - b);
 
-/** Three nodes, of which 3 was away while 30 keys were written at 1; it is back now. */
-function afterAnAbsence(value = 'a'): { cluster: Cluster; node: TestNode } {
+/** Three nodes, of which 3 was away while keys were written at 1; it is back now. */
+function afterAnAbsence(keys = KEYS): { cluster: Cluster; node: TestNode } {
   const cluster = new Cluster(THREE);
   cluster.down(3);
-  for (const key of KEYS) expect(cluster.write(key, value).status).toBe(Status.OK);
+  for (const key of keys) expect(cluster.write(key, 'a').status).toBe(Status.OK);
   cluster.world.run(50);
-  expect(hintsLeft(cluster)).toBe(KEYS.length);
+  expect(hintsLeft(cluster)).toBe(keys.length);
   cluster.world.heal();
   return { cluster, node: cluster.world.node(1) };
 }
@@ -61,6 +61,30 @@ describe('hints that a target refuses', () => {
     expect(cluster.held(3, 'k0')).toMatch(/^a@/);
     expect(hintsLeft(cluster)).toBe(0);
     expect([...node.marked]).toEqual([]);
+  });
+
+  it('leave the rest of a long part to be tried', () => {
+    const { cluster, node } = afterAnAbsence();
+    node.hints.partHints = KEYS.length;
+    refuse(cluster.world.node(3), (key) => (key === 'k0' ? Status.SHARD_DOWN : Status.OK));
+    cluster.world.run(20_000, () => node.hintReplay.metrics.hintBatchesFailed > 0);
+    for (const key of KEYS) expect(cluster.held(3, key) !== '', key).toBe(key !== 'k0');
+    expect(KEYS.length).toBeGreaterThan(limits.hintReplayInFlightMax);
+  });
+
+  it('are not all tried where so many fail', () => {
+    const { hintReplayFailuresMax, hintReplayInFlightMax } = limits;
+    const keys = Array.from({ length: 100 }, (_, i) => `key ${i}`);
+    const { cluster, node } = afterAnAbsence(keys);
+    node.hints.partHints = keys.length;
+    let asked = 0;
+    refuse(cluster.world.node(3), () => {
+      asked++;
+      return Status.SHARD_DOWN;
+    });
+    cluster.world.run(20_000, () => node.hintReplay.metrics.hintBatchesFailed > 0);
+    expect(asked).toBeGreaterThanOrEqual(hintReplayFailuresMax);
+    expect(asked).toBeLessThan(hintReplayFailuresMax + hintReplayInFlightMax);
   });
 
   it('are asked less and less often of one that refuses them all', () => {
@@ -99,10 +123,12 @@ describe('hints that are damaged', () => {
     cluster.world.run(1100);
     expect(sorted(node.marked)).toEqual(ALL_VNODES);
     expect(node.hintReplay.metrics.hintBytesDamaged).toBe(99);
+    // It failed, and comes again.
     node.marked.clear();
-    node.hints.bytesDamaged = 99;
     cluster.world.run(60_000, () => hintsLeft(cluster) === 0);
     expect(hintsLeft(cluster)).toBe(0);
+    expect([...node.marked]).toEqual([]);
+    expect(node.hintReplay.metrics.hintBytesDamaged).toBe(99);
     for (const key of KEYS) expect(cluster.held(3, key)).toMatch(/^a@/);
   });
 
