@@ -174,6 +174,17 @@ describe('a directory of hints', () => {
     expect(hints.answers.get('for the other')).toBe(Status.UNAVAILABLE);
   });
 
+  it('is made again, durably, where somebody took it away', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('gone');
+    expect(await hints.drain()).toEqual(['gone']);
+    hints.disk.rmdir(TARGET_DIRECTORY);
+    await hints.addAll('refused', 'kept');
+    expect(hints.answers.get('refused')).toBe(Status.UNAVAILABLE);
+    expect(hints.answers.get('kept')).toBe(Status.OK);
+    expect(await new Hints(hints.disk.powerCut()).drain()).toEqual(['kept']);
+  });
+
   it('goes on behind the highest number that is there', async () => {
     const disk = newDisk();
     disk.place(`${TARGET_DIRECTORY}/9999999999.hints`, new Uint8Array(0));
