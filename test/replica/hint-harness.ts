@@ -2,7 +2,7 @@ import { ManualClock } from '../../src/base/clock.ts';
 import { keyAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { type HintBatch, type HintLoss, WriteMode } from '../../src/cluster/contract.ts';
-import { HintLog } from '../../src/replica/hint-log.ts';
+import { type HintBounds, HintLog } from '../../src/replica/hint-log.ts';
 import { SimulatedFileSystem, type SimulatedOptions } from '../../src/vfs/simulated.ts';
 import { recordOf, viewOf } from '../cluster/records.ts';
 
@@ -34,10 +34,10 @@ export class Hints {
   readonly disk: SimulatedFileSystem;
   readonly clock: ManualClock;
 
-  constructor(disk: SimulatedFileSystem, clock = new ManualClock(START_MS)) {
+  constructor(disk: SimulatedFileSystem, clock = new ManualClock(START_MS), bounds?: HintBounds) {
     this.disk = disk;
     this.clock = clock;
-    this.log = new HintLog(disk, DIRECTORY, clock, (_, message) => this.reports.push(message));
+    this.log = new HintLog(disk, DIRECTORY, clock, (_, message) => this.reports.push(message), bounds);
   }
   add(name: string, target = TARGET, valueBytes = 1): void {
     const record = recordOf({ key: name, version: 1, value: new Uint8Array(valueBytes) });
