@@ -362,6 +362,8 @@ export const limits = {
   /** Writes of a part of the hints that may fail before its others wait for the next time. */
   hintReplayFailuresMax: 16,
   hintReplayRetryMsMax: 30_000,
+  /** A drain that still has hints to hand out answers so long before its request ends. */
+  drainAnswerMs: 500,
 
   // members
   /** Between two rounds of gossip, and between two probes, of one node. */

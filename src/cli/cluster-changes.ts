@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { limits } from '../base/limits.ts';
 import type { Client } from '../client/index.ts';
-import type { ClusterChange, ClusterStatus } from '../cluster/administration.ts';
+import type { ClusterChange, ClusterStatus, DrainAnswer } from '../cluster/administration.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
@@ -128,9 +128,11 @@ export function addDrain(program: Command, run: Run): void {
   change(program, {
     name: 'drain',
     summary: 'prepare a node for being stopped',
-    description: 'The node takes no more requests of clients, and hands its hints out.',
-    example: 'drain --url http://127.0.0.1:8081',
-  }).action((flags: ChangeFlags) => run((context) => ask({ do: 'drain' }, flags, context)));
+    description:
+      'The node takes no more requests of clients, and hands out the writes that it keeps for others. It is done when none are ' +
+      'left for nodes that are there; --wait asks until then.',
+    example: 'drain --url http://127.0.0.1:8081 --wait',
+  }).action((flags: ChangeFlags) => run((context) => drain(flags, context)));
 }
 
 export function addUndo(program: Command, run: Run): void {
@@ -156,6 +158,34 @@ async function ask(what: ClusterChange, flags: ChangeFlags, context: Context): P
   });
 }
 
+/** Each request waits as long as it may; with --wait there is another while there is something to wait for. */
+async function drain(flags: ChangeFlags, context: Context): Promise<ExitCodeValue> {
+  return await usingServer(flags, context, async (client, options) => {
+    const ask = async (): Promise<DrainAnswer> =>
+      (await client.clusterChange({ do: 'drain' }, options)) as DrainAnswer;
+    let answer = await ask();
+    while (flags.wait === true && answer.hintBytes > 0) {
+      await pause(context);
+      answer = await ask();
+    }
+    for (const warning of answer.warnings) await context.stderr.line(`ringkv: ${warning}`);
+    if (flags.json === true) await context.stdout.line(JSON.stringify(answer));
+    else
+      await context.stdout.line(
+        answer.hintBytes === 0 ? 'drain is done' : 'drain has begun; drain --wait waits for its end',
+      );
+    return ExitCode.OK;
+  });
+}
+
+async function pause(context: Context): Promise<void> {
+  try {
+    await sleep(POLL_MS, undefined, { signal: context.interrupted });
+  } catch (error) {
+    throw context.interrupted.aborted ? new InterruptedError() : error;
+  }
+}
+
 /** Until nothing of the change is under way any more. */
 async function follow(
   what: ClusterChange,
@@ -170,7 +200,7 @@ async function follow(
       const status = await client.clusterStatus({ signal: context.interrupted });
       const begun = status.ring !== before.ring || status.repair.lastEndMs !== before.repair.lastEndMs;
       const busy = status.change !== null || (what.do === 'repair' && status.repair.running);
-      if (!busy && (begun || context.clock.monotonicMs() > beginMs || what.do === 'drain')) return;
+      if (!busy && (begun || context.clock.monotonicMs() > beginMs)) return;
       progress.update(shareDone(status), 0);
       await sleep(POLL_MS, undefined, { signal: context.interrupted });
     }

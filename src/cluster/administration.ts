@@ -17,7 +17,10 @@ export type ClusterChange =
   | { readonly do: 'reweigh'; readonly node: string; readonly weight?: number; readonly rack?: string }
   /** All vnodes of which this node has a replica, or those named. */
   | { readonly do: 'repair'; readonly vnodes?: readonly number[] }
-  /** This node takes no more requests of clients, hands its hints out, and can be stopped without being missed. */
+  /**
+   * This node takes no more requests of clients, and hands its hints out. Answered (DrainAnswer) when none are left for nodes that
+   * are there, or shortly before the request's deadline; asked again, it waits on.
+   */
   | { readonly do: 'drain' }
   /** Takes back the change that is under way, while it copies. */
   | { readonly do: 'undo' };
@@ -43,6 +46,12 @@ export interface NodeStatus {
   readonly gained: number;
   readonly gainedBytes: number;
   /** Bytes of hints for it on the node that was asked. */
+  readonly hintBytes: number;
+}
+
+export interface DrainAnswer {
+  readonly warnings: readonly string[];
+  /** Bytes of hints on this node for nodes that are there, which are not handed out yet. */
   readonly hintBytes: number;
 }
 

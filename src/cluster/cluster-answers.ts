@@ -1,6 +1,7 @@
 /** Answers questions about the cluster and begins changes of it (administration.ts), over a ClusterNode. Peer worker; pure. */
 import { CHECKSUM_BYTES, writeChecksum } from '../base/checksum.ts';
 import { BadRequestError, UnavailableError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import {
   expiresMsAt,
   FLAG_TOMBSTONE,
@@ -18,6 +19,7 @@ import type {
   ClusterChange,
   ClusterQuestion,
   ClusterStatus,
+  DrainAnswer,
   KeyStatus,
   NodeStatus,
   RingStatus,
@@ -52,7 +54,7 @@ export class ClusterAnswers {
       if (request.ask === 'ring') return ringStatusOf(this.#ring(), (number) => this.#idOf(number));
       return await this.#key(new Uint8Array(Buffer.from(request.key, 'base64')), deadlineMs);
     }
-    return await this.#change(request);
+    return await this.#change(request, deadlineMs);
   }
 
   #ring(): RingMap {
@@ -164,15 +166,14 @@ export class ClusterAnswers {
     });
   }
 
-  async #change(request: ClusterChange): Promise<unknown> {
+  async #change(request: ClusterChange, deadlineMs: number): Promise<unknown> {
     const node = this.#node;
     const change = checkChange({ ...request }, this.#ring().vnodes);
     switch (change.do) {
       case 'repair':
         return { vnodes: node.repairs.request(change.vnodes ?? null) };
       case 'drain':
-        node.drain();
-        return { warnings: [] };
+        return await this.#drain(deadlineMs);
       case 'undo':
         return { warnings: await node.change({ op: 'undo' }) };
       case 'decommission': {
@@ -193,6 +194,19 @@ export class ClusterAnswers {
       case 'join':
         throw new BadRequestError('a node joins when it is started with --seeds');
     }
+  }
+
+  /** Waits for hints as long as whoever asks does. Asked again, it waits on. */
+  async #drain(deadlineMs: number): Promise<DrainAnswer> {
+    const left = await this.#node.drain(Math.max(0, deadlineMs - this.#nowMs() - limits.drainAnswerMs));
+    const warnings = left.map(({ target, bytes, isDeliverable }) => {
+      const what = `${bytes} bytes of hints for node ${this.#idOf(target)}`;
+      if (isDeliverable) return `${what} are not handed out yet`;
+      const hours = limits.hintAgeMsMax / 3_600_000;
+      return `${what} stay here: it is away. They are handed out when both run within ${hours} hours; otherwise its vnodes are repaired`;
+    });
+    const hintBytes = left.reduce((sum, { bytes, isDeliverable }) => sum + (isDeliverable ? bytes : 0), 0);
+    return { warnings, hintBytes };
   }
 
   /** A node by its id or as many first digits as tell it from the others. */

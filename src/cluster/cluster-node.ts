@@ -22,7 +22,7 @@ import type {
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
-import { HintReplay } from './hint-replay.ts';
+import { HintReplay, type HintsLeft } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
 import { encodeGossip, encodeRingAgreement } from './messages.ts';
@@ -198,10 +198,12 @@ export class ClusterNode {
     await this.#coordinate();
     return await this.topology.request(operation);
   }
-  drain(): void {
+  /** No more requests of clients. Resolves when hints for nodes that are there are handed out, or after `waitMs`: what is left. */
+  drain(waitMs: number): Promise<readonly HintsLeft[]> {
     this.#draining = true;
     this.membership.setFact(NodeFact.DRAINING, 1);
     this.#options.onNotReady(DRAINING);
+    return new Promise((resolve) => this.#hintReplay.whenHandedOut(waitMs, resolve));
   }
   replica(node: NodeNumber): Replica {
     const { local, world } = this.#options;

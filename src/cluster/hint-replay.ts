@@ -56,15 +56,23 @@ interface Delivery {
   inFlight: number;
   bytes: number;
   failures: number;
+  /** Writes that were refused for good, and why. */
+  refused: number;
+  refusal: string;
   /** Something was marked for repair. */
   hasMarked: boolean;
 }
 
-/** Bytes of hints that are left, by target. */
-export type HintsLeft = ReadonlyMap<NodeNumber, number>;
+/** Hints that are left for a node. */
+export interface HintsLeft {
+  readonly target: NodeNumber;
+  readonly bytes: number;
+  /** It is up, or its hints go to others: they are on their way. Otherwise they wait for it. */
+  readonly isDeliverable: boolean;
+}
 interface Waiter {
   readonly untilMs: number;
-  readonly done: (left: HintsLeft) => void;
+  readonly done: (left: readonly HintsLeft[]) => void;
 }
 
 /** The same answer would come again. */
@@ -109,12 +117,14 @@ export class HintReplay {
   stop(): void {
     this.#cancel?.();
     this.#cancel = null;
-    this.#tellWaiters(Number.POSITIVE_INFINITY);
+    this.#tellWaiters();
   }
 
   /** `done` when no hints are left that can be delivered now, or after so long; with those that are left then. */
-  whenHandedOut(waitMs: number, done: (left: HintsLeft) => void): void {
-    this.#waiters.push({ untilMs: this.#options.world.clock.monotonicMs() + waitMs, done });
+  whenHandedOut(waitMs: number, done: (left: readonly HintsLeft[]) => void): void {
+    const { clock, timers } = this.#options.world;
+    this.#waiters.push({ untilMs: clock.monotonicMs() + waitMs, done });
+    for (const ms of [0, waitMs]) timers.after(ms, () => this.#tellWaiters());
     for (const target of this.#store.targets().keys()) this.#next(target);
   }
 
@@ -125,13 +135,19 @@ export class HintReplay {
     for (const target of this.#store.targets().keys()) this.#next(target);
     for (const target of this.#pauses.keys())
       if (!this.#store.targets().has(target) && !this.#busy.has(target)) this.#pauses.delete(target);
-    this.#tellWaiters(world.clock.monotonicMs());
+    this.#tellWaiters();
   };
 
-  #tellWaiters(nowMs: number): void {
+  #tellWaiters(): void {
     if (this.#waiters.length === 0) return;
-    const left = this.#store.targets();
-    const isDone = [...left.keys()].every((target) => !this.#isDeliverable(target));
+    const nowMs = this.#options.world.clock.monotonicMs();
+    const left = [...this.#store.targets()].map(([target, bytes]) => ({
+      target,
+      bytes,
+      isDeliverable: this.#isDeliverable(target),
+    }));
+    // Nothing is handed out any more where it was stopped.
+    const isDone = this.#cancel === null || left.every(({ isDeliverable }) => !isDeliverable);
     const told = this.#waiters.filter(({ untilMs }) => isDone || untilMs <= nowMs);
     this.#waiters = this.#waiters.filter((waiter) => !told.includes(waiter));
     for (const { done } of told) done(left);
@@ -141,12 +157,15 @@ export class HintReplay {
     const { world, whenMarksKept } = this.#options;
     const losses = this.#store.expire(world.clock.nowMs());
     if (losses.length === 0) return;
-    for (const { target, hints, tokens, isDamaged } of losses) {
+    for (const target of new Set(losses.map((loss) => loss.target))) {
+      const own = losses.filter((loss) => loss.target === target);
+      const hints = own.reduce((sum, loss) => sum + loss.hints, 0);
       this.metrics.hintsExpired += hints;
+      const isDamaged = own.some((loss) => loss.isDamaged);
       const what = isDamaged ? `${hints} hints, and some that cannot be read,` : `${hints} hints`;
       world.log('warn', `${what} for node ${nodeName(target)} expired; their vnodes are marked for repair`);
       if (isDamaged) this.#markAllOf(target);
-      for (const tokenHi of tokens) this.#mark(tokenHi);
+      for (const { tokens } of own) for (const tokenHi of tokens) this.#mark(tokenHi);
     }
     whenMarksKept(() => {
       for (const loss of losses) {
@@ -205,7 +224,16 @@ export class HintReplay {
         `${bytesDamaged} bytes of hints for node ${nodeName(target)} are damaged; its vnodes are marked for repair`,
       );
     }
-    this.#deliver({ batch, nextWrite: 0, inFlight: 0, bytes: 0, failures: 0, hasMarked });
+    this.#deliver({
+      batch,
+      nextWrite: 0,
+      inFlight: 0,
+      bytes: 0,
+      failures: 0,
+      refused: 0,
+      refusal: '',
+      hasMarked,
+    });
   }
 
   #deliver(delivery: Delivery): void {
@@ -226,7 +254,11 @@ export class HintReplay {
     if (delivery.inFlight === 0 && isOver()) this.#delivered(delivery);
   }
 
-  #delivered({ batch, bytes, failures, hasMarked }: Delivery): void {
+  #delivered({ batch, bytes, failures, refused, refusal, hasMarked }: Delivery): void {
+    if (refused > 0) {
+      const what = `${refused} hints for node ${nodeName(batch.target)} are refused`;
+      this.#options.world.log('error', `${what}; their vnodes are marked for repair: ${refusal}`);
+    }
     if (failures > 0) {
       this.metrics.hintBatchesFailed++;
       this.#store.postpone(batch);
@@ -295,8 +327,8 @@ export class HintReplay {
       this.metrics.hintsRefused++;
       this.#mark(tokenHiAt(view, 0));
       delivery.hasMarked = true;
-      const { target } = delivery.batch;
-      this.#options.world.log('error', `a hint for node ${nodeName(target)} is refused: ${answer.message}`);
+      delivery.refused++;
+      delivery.refusal = answer.message;
       done(true);
       return;
     }
@@ -318,6 +350,6 @@ export class HintReplay {
     this.#pauses.set(target, { untilMs: nowMs + waitMs, failures });
     // More of the same target without waiting for the next tick.
     if (!failed && bytes > 0) timers.after(Math.ceil(waitMs) + 1, () => this.#next(target));
-    this.#tellWaiters(nowMs);
+    this.#tellWaiters();
   }
 }

@@ -178,7 +178,6 @@ export class HintFiles {
     const directory = join(this.#directory, targetName(target));
     const names = unlessErrno('ENOTDIR', () => this.#fs.readdir(directory));
     if (names === null) return [];
-    this.#fs.syncDirectory(directory);
     this.#durable.add(target);
     const files: HintFile[] = [];
     for (const name of names) {

@@ -30,16 +30,30 @@ import { type HintFile, HintFiles, type HintLogReport } from './hint-files.ts';
 import { type HintScan, hintBytes, hintFault } from './hint-format.ts';
 import { HintTarget, type HintTotals, nameOf, refuse } from './hint-target.ts';
 
+/** Bytes for one target and for all, and targets. */
+export interface HintBounds {
+  readonly bytesMax: number;
+  readonly bytesTotalMax: number;
+  readonly targetsMax: number;
+}
+const BOUNDS: HintBounds = {
+  bytesMax: limits.hintBytesMax,
+  bytesTotalMax: limits.hintBytesTotalMax,
+  targetsMax: limits.hintTargetsMax,
+};
+
 export class HintLog implements HintStore {
   readonly #files: HintFiles;
   readonly #clock: Clock;
   readonly #report: HintLogReport;
+  readonly #bounds: HintBounds;
   readonly #targets = new Map<NodeNumber, HintTarget>();
   readonly #totals: HintTotals = { bytes: 0, queuedBytes: 0 };
   #isClosed = false;
 
   /** Opens the hints under `parent`/hints, or makes the directory, durably. Throws IoError and DiskFullError. */
-  constructor(fs: FileSystem, parent: string, clock: Clock, report: HintLogReport) {
+  constructor(fs: FileSystem, parent: string, clock: Clock, report: HintLogReport, bounds = BOUNDS) {
+    this.#bounds = bounds;
     this.#files = new HintFiles(fs, parent, report);
     this.#clock = clock;
     this.#report = report;
@@ -122,18 +136,19 @@ export class HintLog implements HintStore {
   }
 
   #refusal(node: NodeNumber, bytes: number): [status: number, why: string] {
-    const { hintBytesMax, hintBytesTotalMax, hintQueueBytesMax, hintTargetsMax } = limits;
+    const { hintQueueBytesMax } = limits;
+    const { bytesMax, bytesTotalMax, targetsMax } = this.#bounds;
     const target = this.#targets.get(node);
     const held = target === undefined ? 0 : target.bytes + target.queuedBytes;
     const all = this.bytesHeld;
     const queued = this.#totals.queuedBytes;
     if (this.#isClosed) return [Status.UNAVAILABLE, 'the node is stopping'];
-    if (target === undefined && this.#targets.size >= hintTargetsMax)
-      return [Status.OVERLOADED, `hints are kept for ${hintTargetsMax} nodes, which is the limit`];
-    if (held + bytes > hintBytesMax || all + bytes > hintBytesTotalMax)
+    if (target === undefined && this.#targets.size >= targetsMax)
+      return [Status.OVERLOADED, `hints are kept for ${targetsMax} nodes, which is the limit`];
+    if (held + bytes > bytesMax || all + bytes > bytesTotalMax)
       return [
         Status.OVERLOADED,
-        `${nameOf(node)} take ${held} bytes, those for all ${all}; the limits are ${hintBytesMax} and ${hintBytesTotalMax}`,
+        `${nameOf(node)} take ${held} bytes, those for all ${all}; the limits are ${bytesMax} and ${bytesTotalMax}`,
       ];
     if (queued + bytes > hintQueueBytesMax)
       return [

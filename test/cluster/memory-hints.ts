@@ -12,13 +12,11 @@ import type {
 import type { MemoryReplica } from './memory-replica.ts';
 import { viewOf } from './records.ts';
 
-/** Hints in one part; a real store cuts by bytes and time. */
-const PART_HINTS = 8;
-
 type Kept = MemoryReplica['hints'][number];
 interface Part extends HintPart {
   readonly hints: readonly Kept[];
   isExpired: boolean;
+  bytesDamaged: number;
 }
 
 /** Hints as the replica in memory keeps them: parts of some hints each, made when they are first asked for. */
@@ -27,7 +25,9 @@ export class MemoryHints implements HintStore {
   #later: (run: () => void) => void = queueMicrotask;
   #parts: Part[] = [];
   #position = 0;
-  /** Bytes that the next part asked for has lost. */
+  /** Hints in one part from now on; a real store cuts by bytes and time. */
+  partHints = 8;
+  /** Bytes that the next part asked for has lost, for ever. */
   bytesDamaged = 0;
   /** Everything kept now is too old from the next look on. */
   isTooOld = false;
@@ -56,12 +56,18 @@ export class MemoryHints implements HintStore {
     this.#cut();
     const failure = this.failures.shift() ?? null;
     const part = this.#parts.find((one) => one.target === target && !one.isExpired);
-    const { bytesDamaged } = this;
-    if (part !== undefined) this.bytesDamaged = 0;
+    if (part !== undefined) {
+      part.bytesDamaged += this.bytesDamaged;
+      this.bytesDamaged = 0;
+    }
     const batch =
       part === undefined || failure !== null
         ? null
-        : { ...position(part), writes: part.hints.map(({ write }) => write), bytesDamaged };
+        : {
+            ...position(part),
+            writes: part.hints.map(({ write }) => write),
+            bytesDamaged: part.bytesDamaged,
+          };
     this.#later(() => done(batch, failure));
   }
   postpone(part: HintPart): void {
@@ -80,13 +86,17 @@ export class MemoryHints implements HintStore {
   expire(): readonly HintLoss[] {
     if (!this.isTooOld) return [];
     this.#cut();
-    const isDamaged = this.bytesDamaged > 0;
     const losses: HintLoss[] = [];
     for (const part of this.#parts) {
       if (part.isExpired || losses.length === limits.hintExpiriesMax) continue;
       part.isExpired = true;
       const tokens = part.hints.map(({ write }) => tokenHiAt(viewOf(write.record), 0));
-      losses.push({ ...position(part), hints: part.hints.length, tokens, isDamaged });
+      losses.push({
+        ...position(part),
+        hints: part.hints.length,
+        tokens,
+        isDamaged: part.bytesDamaged > 0,
+      });
     }
     return losses;
   }
@@ -98,12 +108,13 @@ export class MemoryHints implements HintStore {
     const known = new Set(this.#parts.flatMap(({ hints }) => hints));
     for (const target of this.targets().keys()) {
       const fresh = this.#replica.hints.filter((hint) => hint.target === target && !known.has(hint));
-      for (let at = 0; at < fresh.length; at += PART_HINTS)
+      for (let at = 0; at < fresh.length; at += this.partHints)
         this.#parts.push({
           target,
           position: ++this.#position,
-          hints: fresh.slice(at, at + PART_HINTS),
+          hints: fresh.slice(at, at + this.partHints),
           isExpired: false,
+          bytesDamaged: 0,
         });
     }
   }

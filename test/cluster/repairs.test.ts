@@ -248,6 +248,43 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     expect(areSame(cluster, 7)).toBe(true);
   });
 
+  it('tell that marks are kept once a save that has them succeeded, and soon', async () => {
+    const cluster = new Cluster([1, 2, 3]);
+    cluster.down.add(2);
+    const repairs = cluster.start(1);
+    await cluster.advance(2 * limits.repairSaveMs);
+    const documents = cluster.documents.get(1) as MemoryDocuments;
+    const save = documents.save.bind(documents);
+    const ends: ((error: Error | null) => void)[] = [];
+    documents.save = (name, bytes, done) => {
+      ends.push((error) => {
+        if (error === null) save(name, bytes, done);
+        else done(error);
+      });
+    };
+    let told = 0;
+    repairs.mark(7);
+    repairs.whenMarksKept(() => told++);
+    await cluster.advance(limits.repairTickMs);
+    expect(ends).toHaveLength(1);
+    // This one comes too late for the save under way.
+    repairs.mark(8);
+    repairs.whenMarksKept(() => told++);
+    ends.shift()?.(new Error('EIO'));
+    await cluster.advance(limits.repairTickMs);
+    expect([told, ends.length]).toEqual([0, 1]);
+    repairs.mark(9);
+    repairs.whenMarksKept(() => told++);
+    ends.shift()?.(null);
+    await cluster.advance(2 * limits.repairTickMs);
+    expect([told, ends.length]).toEqual([2, 1]);
+    ends.shift()?.(null);
+    await cluster.advance(1);
+    expect(told).toBe(3);
+    repairs.stop();
+    expect(cluster.start(1).waiting).toBe(3);
+  });
+
   it('repair again what was marked while it was being repaired', async () => {
     const cluster = new Cluster([1, 2, 3]);
     const repairs = cluster.start(1);

@@ -133,7 +133,12 @@ export const schemas = {
     vnodes: z.array(z.int()).optional(),
     seeds: z.array(z.string()).optional(),
   }),
-  ClusterChanged: z.strictObject({ warnings: z.array(z.string()).optional(), vnodes: z.int().optional() }),
+  /** `hintBytes`, of a drain: hints for nodes that are there, which are not handed out yet. */
+  ClusterChanged: z.strictObject({
+    warnings: z.array(z.string()).optional(),
+    vnodes: z.int().optional(),
+    hintBytes: z.int().optional(),
+  }),
   Ring: z.strictObject({
     ring: z.int(),
     vnodes: z.int(),

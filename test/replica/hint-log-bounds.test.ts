@@ -72,6 +72,40 @@ describe('the bounds', () => {
     expect(answer).toBe(Status.BAD_REQUEST);
   });
 
+  it('for one target, for all and for targets refuse what goes beyond, on their way or on disk, until there is room', async () => {
+    const disk = newDisk();
+    const one = 80;
+    const open = (clock?: Hints['clock']): Hints =>
+      new Hints(disk, clock, { bytesMax: 3 * one, bytesTotalMax: 5 * one, targetsMax: 3 });
+    let hints = open();
+    const add = async (names: readonly string[], target: number): Promise<string> => {
+      for (const name of names) hints.add(name, target);
+      await hints.settle();
+      return names.map((name) => hints.answers.get(name)).join();
+    };
+    const { OK, OVERLOADED } = Status;
+    expect(await add(['a1', 'a2', 'a3', 'a4'], 0xa)).toBe([OK, OK, OK, OVERLOADED].join());
+    expect(hints.bytes(0xa)).toBe(3 * one);
+    expect(hints.messages.get('a4')).toContain(`the limits are ${3 * one} and ${5 * one}`);
+    expect(await add(['b1', 'b2', 'b3'], 0xb)).toBe([OK, OK, OVERLOADED].join());
+    hints.log.close();
+    hints = open(hints.clock);
+    expect(await add(['a5'], 0xa)).toBe(`${OVERLOADED}`);
+    expect(await add(['c1'], 0xc)).toBe(`${OVERLOADED}`);
+    expect(await hints.drain(0xb)).toEqual(['b1', 'b2']);
+    expect(await add(['c2', 'c3'], 0xc)).toBe([OK, OK].join());
+    expect(await add(['d1'], 0xd)).toBe(`${OVERLOADED}`);
+    hints.clock.advanceMs(limits.hintAgeMsMax + limits.hintSegmentAgeMs + 1);
+    hints.expire();
+    expect(await add(['d2'], 0xd)).toBe(`${OK}`);
+    expect(await add(['e1'], 0xe)).toBe(`${OK}`);
+    expect(await add(['f1'], 0xf)).toBe(`${OK}`);
+    expect(await add(['g1'], 0x10)).toBe(`${OVERLOADED}`);
+    expect(hints.messages.get('g1')).toContain('3 nodes, which is the limit');
+    await hints.drain(0xe);
+    expect(await add(['g2'], 0x10)).toBe(`${OK}`);
+  });
+
   it('refuse what waits for a slow disk beyond the queue, and nothing else after it moved', async () => {
     const hints = new Hints(newDisk());
     const bytes = 8 * 1024 * 1024;
@@ -172,6 +206,17 @@ describe('a directory of hints', () => {
     hints.add('for the other', OTHER);
     await hints.settle();
     expect(hints.answers.get('for the other')).toBe(Status.UNAVAILABLE);
+  });
+
+  it('is made again, durably, where somebody took it away', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('gone');
+    expect(await hints.drain()).toEqual(['gone']);
+    hints.disk.rmdir(TARGET_DIRECTORY);
+    await hints.addAll('refused', 'kept');
+    expect(hints.answers.get('refused')).toBe(Status.UNAVAILABLE);
+    expect(hints.answers.get('kept')).toBe(Status.OK);
+    expect(await new Hints(hints.disk.powerCut()).drain()).toEqual(['kept']);
   });
 
   it('goes on behind the highest number that is there', async () => {

@@ -206,6 +206,21 @@ describe('damage', () => {
     }
   });
 
+  it('of the time by which a new life takes a file for too old makes nothing expire before its time', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('one', 'two');
+    const [path = ''] = hints.filesOf();
+    const bytes = hints.disk.bytesOf(path).slice();
+    new DataView(bytes.buffer).setFloat64(16, 0, true);
+    hints.disk.place(path, bytes);
+    const restarted = new Hints(hints.disk, hints.clock);
+    expect(restarted.log.expire(restarted.clock.nowMs())).toEqual([]);
+    const batch = await restarted.next();
+    expect(batch === null ? [] : namesOf(batch)).toEqual(['two']);
+    restarted.clock.advanceMs(limits.hintAgeMsMax + 1);
+    expect(restarted.expire()).toMatchObject([{ hints: 1, isDamaged: true }]);
+  });
+
   it('is told with what expires', async () => {
     const hints = new Hints(newDisk());
     await hints.addAll('one', 'two');
@@ -229,20 +244,21 @@ describe('damage', () => {
     expect(restarted.bytes()).toBe(bytes.length);
   });
 
-  it('that looks like many hints takes no longer than there are tries', async () => {
+  it('that looks like many hints is given up after as many tries as there may be', async () => {
     const hints = new Hints(newDisk());
-    await hints.addAll('one');
+    await hints.addAll('before', 'behind');
     const [path = ''] = hints.filesOf();
-    const decoys = Buffer.alloc(64 * (limits.hintResyncsMax + 1));
-    for (let at = 0; at < decoys.length; at += 64) {
-      decoys.write('RKVH', at, 'latin1');
-      decoys.writeUInt32LE(decoys.length - at - 32, at + 4);
-    }
     const whole = hints.disk.bytesOf(path).slice();
-    hints.disk.place(path, Buffer.concat([whole, decoys]));
-    const batch = await new Hints(hints.disk).next();
-    expect(batch === null ? [] : namesOf(batch)).toEqual(['one']);
-    expect(batch?.bytesDamaged).toBe(decoys.length);
+    const half = whole.length / 2;
+    for (const tries of [limits.hintResyncsMax, limits.hintResyncsMax + 1]) {
+      const decoys = Buffer.alloc(64 * tries);
+      for (let at = 0; at < decoys.length; at += 64) decoys.write('RKVH', at, 'latin1');
+      hints.disk.place(path, Buffer.concat([whole.subarray(0, half), decoys, whole.subarray(half)]));
+      const batch = await new Hints(hints.disk).next();
+      const isGivenUp = tries > limits.hintResyncsMax;
+      expect(batch === null ? [] : namesOf(batch)).toEqual(isGivenUp ? ['before'] : ['before', 'behind']);
+      expect(batch?.bytesDamaged).toBe(decoys.length + (isGivenUp ? half : 0));
+    }
   });
 
   it('of one file keeps no other back where it cannot be read at all, and it expires with a loss', async () => {

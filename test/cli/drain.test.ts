@@ -1,0 +1,63 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FakeServer } from '../client/fake-server.ts';
+import { World } from './harness.ts';
+
+let world: World;
+let server: FakeServer;
+beforeEach(async () => {
+  world = new World();
+  server = await FakeServer.start();
+});
+afterEach(async () => {
+  world.remove();
+  await server.stop();
+});
+
+function answers(
+  ...all: readonly { readonly warnings: readonly string[]; readonly hintBytes: number }[]
+): void {
+  for (const answer of all)
+    server.tricks.push({
+      kind: 'answer',
+      status: 200,
+      body: JSON.stringify(answer),
+      headers: { 'content-type': 'application/json' },
+    });
+}
+const AWAY = '5 bytes of hints for node ab stay here';
+const ON_THE_WAY = '9 bytes of hints for node cd are not handed out yet';
+
+describe('ringkv drain', () => {
+  it('says what is left after one request, and how to wait for it', async () => {
+    answers({ warnings: [AWAY, ON_THE_WAY], hintBytes: 9 });
+    const { code, out, err } = await world.run(['drain', '--url', server.url]);
+    expect([code, out]).toEqual([0, 'drain has begun; drain --wait waits for its end\n']);
+    expect(err).toBe(`ringkv: ${AWAY}\nringkv: ${ON_THE_WAY}\n`);
+    expect(server.seen.map(({ method, path }) => `${method} ${path}`)).toEqual(['POST /v1/cluster/drain']);
+  });
+
+  it('with --wait asks until there are none for nodes that are there', async () => {
+    const busy = { warnings: [AWAY, ON_THE_WAY], hintBytes: 9 };
+    answers(busy, busy, { warnings: [AWAY], hintBytes: 0 });
+    const { code, out, err } = await world.run(['drain', '--wait', '--url', server.url]);
+    expect([code, out, err]).toEqual([0, 'drain is done\n', `ringkv: ${AWAY}\n`]);
+    expect(server.seen).toHaveLength(3);
+  });
+
+  it('with --wait can be interrupted', async () => {
+    const interrupted = new AbortController();
+    answers({ warnings: [ON_THE_WAY], hintBytes: 9 });
+    const running = world.run(['drain', '--wait', '--url', server.url], { interrupted: interrupted.signal });
+    while (server.seen.length === 0) await new Promise((done) => setImmediate(done));
+    interrupted.abort();
+    expect((await running).code).not.toBe(0);
+    expect(server.seen).toHaveLength(1);
+  });
+
+  it('with --json prints what the server said', async () => {
+    const answer = { warnings: [AWAY], hintBytes: 0 };
+    answers(answer);
+    const { out } = await world.run(['drain', '--json', '--url', server.url]);
+    expect(JSON.parse(out)).toEqual(answer);
+  });
+});

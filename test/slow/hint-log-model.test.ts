@@ -1,0 +1,18 @@
+import { describe, expect, it } from 'vitest';
+import { systemSeed } from '../../src/base/random.ts';
+import { runHintModel } from '../replica/hint-log-model.ts';
+
+const ROUNDS = 3000;
+const TIMEOUT_MS = 600_000;
+const seed = systemSeed();
+
+describe(`a hint log beside what it owes, for long (seed ${seed})`, () => {
+  it.each([false, true])(
+    'loses nothing in silence, with flipped bits: %s',
+    async (hasDamage) => {
+      const done = await runHintModel(seed, ROUNDS, hasDamage);
+      expect(done.cuts).toBeGreaterThan(ROUNDS);
+    },
+    TIMEOUT_MS,
+  );
+});
