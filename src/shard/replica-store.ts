@@ -163,11 +163,13 @@ export class ReplicaStore {
     { finish, fail, release }: Ends<PrepareAnswer>,
   ): void {
     const { ballot } = request;
-    const promised = this.#isAlive(promise) ? promise : null;
+    // One that has expired binds nobody; but what the engine is given is newer than all that it holds.
+    const isKept = this.#isAlive(promise) || (promise !== null && !isBelowBallot(promise, ballot));
+    const promised = isKept ? promise : null;
     const accepted = Math.max(versionOf(record), versionOf(outcomes));
     const beat = Math.max(versionOf(promised), accepted);
     // The same ballot again: a message that came twice.
-    const isRepeat = promised !== null && isBallot(promised, ballot) && accepted < ballot.version;
+    const isRepeat = this.#isAlive(promised) && isBallot(promised, ballot) && accepted < ballot.version;
     const isPassed = promised !== null && !isBelowBallot(promised, ballot);
     const oldest = this.#oldestWrite(request.tokenHi);
     if (!isRepeat && (ballot.version <= accepted || isPassed || ballot.version < oldest)) {
