@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { originAt, versionAt } from '../../src/base/record.ts';
@@ -34,12 +35,10 @@ function batchOf(random: Random): Request[] {
 async function live(life: ReplicaLife, random: Random, steps: number): Promise<Map<string, string[]> | null> {
   for (let step = 0; step < steps; step++) {
     const batch = batchOf(random);
-    const states = new Map<string, string[]>(
-      batch.map(({ key }) => [key, [statesOf(life.reference.all()).get(key) ?? '']]),
-    );
+    const states = new Map<string, string[]>(batch.map(({ key }) => [key, [life.stateOfReference(key)]]));
     const expected: Answer[] = batch.map((request) => {
       const answer = life.answerOfReference(request);
-      states.get(request.key)?.push(statesOf(life.reference.all()).get(request.key) ?? '');
+      states.get(request.key)?.push(life.stateOfReference(request.key));
       return answer;
     });
     const answers = await life.ask(batch);
@@ -49,7 +48,11 @@ async function live(life: ReplicaLife, random: Random, steps: number): Promise<M
       if (answer === null) continue;
       const wanted = expected[i] as Answer;
       if (statusOnly) expect(answer.status, label).toBe(wanted.status);
-      else expect({ ...answer, message: '' }, label).toEqual({ ...wanted, message: '' });
+      // Told at length only where it fails: values are long.
+      else if (!isDeepStrictEqual({ ...answer, message: '' }, { ...wanted, message: '' }))
+        expect({ ...answer, message: '' }, label).toEqual({ ...wanted, message: '' });
+      // A refusal promises nothing: it may rest on a record that is not durable yet.
+      if (answer.status !== Status.OK) continue;
       const place = batch.slice(0, i + 1).filter((one) => one.key === key).length;
       answered.set(key, Math.max(answered.get(key) ?? 0, place));
     }
@@ -70,7 +73,7 @@ async function live(life: ReplicaLife, random: Random, steps: number): Promise<M
 describe(`a replica on its engine (seed ${seed})`, () => {
   it('answers as the reference does and keeps what it answered, over crashes at any call of the disk', async () => {
     let crashes = 0;
-    for (let round = 0; round < 15; round++) {
+    for (let round = 0; round < 8; round++) {
       const random = new Random(seed + round);
       const shape = {
         ...LIFE_SHAPE,
@@ -109,7 +112,7 @@ describe(`a replica on its engine (seed ${seed})`, () => {
         life.store = null;
       }
     }
-    expect(crashes).toBeGreaterThan(15);
+    expect(crashes).toBeGreaterThan(8);
   });
 
   it('refuses what is older than a promise that it gave before the power was cut', async () => {

@@ -206,6 +206,15 @@ export class ReplicaLife extends EngineHarness {
     return answer;
   }
 
+  /** As `statesOf` gives it for the key. */
+  stateOfReference(key: string): string {
+    const { tokenHi, tokenLo, key: bytes } = placeOf(key);
+    const records = [KEYSPACE_USER, KEYSPACE_PROMISES, KEYSPACE_OUTCOMES].map((keyspace) =>
+      this.reference.held(keyspace, bytes, tokenHi, tokenLo),
+    );
+    return statesOf(records.filter((record) => record !== null)).get(key) ?? '';
+  }
+
   /** Every record that the engine holds. */
   records(): Uint8Array[] {
     const records: Uint8Array[] = [];
