@@ -21,12 +21,23 @@ const seed = systemSeed();
 const BASE = 1_700_000_000_000_000;
 const KEYS = ['a', 'b', 'c', 'd', 'e'];
 const LIVES = 8;
+const RECORD = { key: 'a', version: 0, origin: 1, value: 'v', tombstone: false, outcomes: false };
 
 /** Requests of one turn. Reads go by themselves: they do not wait for the writes of their key. */
 function batchOf(random: Random): Request[] {
   const batch = Array.from({ length: random.pick([1, 1, 2, 4]) }, () => randomRequest(random, KEYS, BASE));
-  return batch.some(({ isRead }) => isRead) ? batch.slice(0, 1) : batch;
+  const [first] = batch as [Request];
+  if (batch.some(({ isRead }) => isRead)) return [first];
+  // What is met and not durable yet: the same once more, and an older copy.
+  if (random.chance(0.3)) batch.push(first);
+  if (random.chance(0.3))
+    batch.push(
+      writeOf(false, { ...RECORD, key: first.key, version: BASE, value: '', tombstone: random.chance(0.5) }),
+    );
+  return batch;
 }
+
+const recordIn = (state: string): string => state.split('\n').find((line) => line.startsWith('0:')) ?? '';
 
 /**
  * Asks the replica and the reference the same until the disk crashes or `steps` are through. Gives, for each key that was
@@ -43,6 +54,7 @@ async function live(life: ReplicaLife, random: Random, steps: number): Promise<M
     });
     const answers = await life.ask(batch);
     const answered = new Map<string, number>();
+    const met = new Map<string, number>();
     for (const [i, answer] of answers.entries()) {
       const { key, label, statusOnly } = batch[i] as Request;
       if (answer === null) continue;
@@ -54,10 +66,18 @@ async function live(life: ReplicaLife, random: Random, steps: number): Promise<M
       // A refusal promises nothing: it may rest on a record that is not durable yet.
       if (answer.status !== Status.OK) continue;
       const place = batch.slice(0, i + 1).filter((one) => one.key === key).length;
-      answered.set(key, Math.max(answered.get(key) ?? 0, place));
+      const all = states.get(key) as string[];
+      // A write that changed nothing rests on the record that it met, and on no promise.
+      const rests = all[place] === all[place - 1] && (batch[i] as Request).isWrite ? met : answered;
+      rests.set(key, Math.max(rests.get(key) ?? 0, place));
     }
     if (life.disk.crashed)
-      return new Map([...states].map(([key, all]) => [key, all.slice(answered.get(key) ?? 0)]));
+      return new Map(
+        [...states].map(([key, all]) => {
+          const records = all.slice(met.get(key) ?? 0).map(recordIn);
+          return [key, all.slice(answered.get(key) ?? 0).filter((one) => records.includes(recordIn(one)))];
+        }),
+      );
     try {
       if (random.chance(0.03)) await life.wait(life.engine.flush());
       if (random.chance(0.01)) await life.wait(life.engine.compactAll());
@@ -181,5 +201,3 @@ describe(`a replica on its engine (seed ${seed})`, () => {
     expect(kept).toBeGreaterThan(0);
   });
 });
-
-const RECORD = { key: 'a', version: 0, origin: 1, value: 'v', tombstone: false, outcomes: false };

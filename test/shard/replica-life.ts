@@ -41,6 +41,7 @@ export interface Request {
   readonly key: string;
   readonly label: string;
   readonly isRead: boolean;
+  readonly isWrite: boolean;
   /** Whether only the status of the answer is the same by contract. */
   readonly statusOnly: boolean;
   readonly ask: (to: Asked, done: (answer: Answer) => void) => void;
@@ -55,6 +56,7 @@ export const prepareOf = (key: string, version: number, origin: number): Request
   key,
   label: `prepare ${key} ${version}.${origin}`,
   isRead: false,
+  isWrite: false,
   statusOnly: false,
   ask: (to, done) => to.prepare({ ...placeOf(key), ballot: { version, origin } }, done),
 });
@@ -62,6 +64,7 @@ export const readOf = (key: string, keyspace: number, headOnly: boolean): Reques
   key,
   label: `read ${key} of ${keyspace}`,
   isRead: true,
+  isWrite: false,
   // What is kept of a promise is the store's own affair.
   statusOnly: keyspace === KEYSPACE_PROMISES,
   ask: (to, done) => to.read({ ...placeOf(key), keyspace, headOnly }, done),
@@ -87,6 +90,7 @@ export function writeOf(
     key,
     label: `${isFresh ? 'fresh' : 'merge'} ${key} ${version}.${origin}${outcomes ? ' with outcomes' : ''}`,
     isRead: false,
+    isWrite: true,
     statusOnly: outcomes,
     ask: (to, done) =>
       to.write({ record: record.slice(), also: also?.slice() ?? null, mode, deadlineMs: DEADLINE_MS }, done),
