@@ -138,7 +138,8 @@ export interface PageAnswer {
  * A hash tree over each vnode asked for, built from a snapshot and kept under `session` until `endTree`, or until the
  * replica needs the room (limits.treeSessionsMax). Levels have 1, 16, 256 and 4096 nodes; a node covers an equal part
  * of the vnode's tokens, and its hash is the sum modulo 2^64 of XXH64 over (keyspace, key, version, origin, flags) of
- * its records. Dead records (tombstone, expired) that died before `ignoreDeadBeforeMs` do not count.
+ * its records. Dead records (tombstone, expired) that died before `ignoreDeadBeforeMs` do not count, and expired ones of other
+ * keyspaces than the user's never.
  */
 export interface ReplicaTree {
   readonly session: number;

@@ -15,6 +15,7 @@ import {
   tokenHiAt,
   tokenLoAt,
   valueAt,
+  valueLengthAt,
   versionAt,
   writeRecord,
 } from '../base/record.ts';
@@ -121,7 +122,7 @@ export function encoded(fields: RecordFields): Uint8Array {
 
 /** A record, or its head: the same with an empty value. */
 export function shown({ bytes, view }: Held, headOnly: boolean): Uint8Array {
-  if (!headOnly || bytes.length === recordBytes(keyAt(view, bytes, 0).length, 0)) return bytes;
+  if (!headOnly || valueLengthAt(view, 0) === 0) return bytes;
   const fields = newFields();
   load(fields, bytes);
   fields.value = EMPTY;

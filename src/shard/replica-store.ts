@@ -4,8 +4,8 @@
  *
  * 1. Between what a step is told about its key and its append, nothing else is appended for that key: requests for
  *    one token go one after another while one of them waits for a file.
- * 2. Nothing is answered before all that the answer rests on is durable: the record appended, the one that was met,
- *    and the promise.
+ * 2. Nothing is answered with OK before all that the answer rests on is durable: the record appended, the one that was met,
+ *    and the promise. STALE_VERSION rests on nothing: at worst a coordinator beats a version that a crash then takes back.
  * 3. A record is appended only if it is newer, in the order of compareRecordAge, than all that the engine holds of its
  *    key and keyspace. So what a memtable holds is newer than what tables hold.
  * 4. What was promised is never taken from behind, by whatever way a record comes: as a write or as a copy.
@@ -163,11 +163,13 @@ export class ReplicaStore {
     { finish, fail, release }: Ends<PrepareAnswer>,
   ): void {
     const { ballot } = request;
-    const promised = this.#isAlive(promise) ? promise : null;
+    // One that has expired binds nobody; but what the engine is given is newer than all that it holds.
+    const isKept = this.#isAlive(promise) || (promise !== null && !isBelowBallot(promise, ballot));
+    const promised = isKept ? promise : null;
     const accepted = Math.max(versionOf(record), versionOf(outcomes));
     const beat = Math.max(versionOf(promised), accepted);
     // The same ballot again: a message that came twice.
-    const isRepeat = promised !== null && isBallot(promised, ballot) && accepted < ballot.version;
+    const isRepeat = this.#isAlive(promised) && isBallot(promised, ballot) && accepted < ballot.version;
     const isPassed = promised !== null && !isBelowBallot(promised, ballot);
     const oldest = this.#oldestWrite(request.tokenHi);
     if (!isRepeat && (ballot.version <= accepted || isPassed || ballot.version < oldest)) {

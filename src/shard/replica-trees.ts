@@ -11,6 +11,7 @@ import {
   FLAG_TOMBSTONE,
   flagsAt,
   isDeadAt,
+  KEYSPACE_USER,
   keyLengthAt,
   keyStartAt,
   keyspaceAt,
@@ -98,6 +99,7 @@ export class ReplicaTrees {
     let records = 0;
     let at = 0;
     let from: SeekTarget | null = null;
+    let leaves: BigUint64Array = new BigUint64Array(0);
     const answer = (status: number, message: string): void =>
       done({ status, records, ignoredDeadBeforeMs: ignoreDeadBeforeMs, message });
     const slice = (): void => {
@@ -111,7 +113,8 @@ export class ReplicaTrees {
         return;
       }
       const first = from === null;
-      const leaves = first ? this.#newTree(kept, vnode) : (kept.trees.get(vnode) as BigUint64Array);
+      // Its own: where the same tree was asked for twice, the other one's must not count here as well.
+      if (first) leaves = this.#newTree(kept, vnode);
       const width = TWO_32 / this.#vnodes;
       const start: SeekTarget = from ?? { tokenHi: vnode * width, tokenLo: 0, keyspace: 0, key: NO_BYTES };
       let last: SeekTarget | null = null;
@@ -133,9 +136,12 @@ export class ReplicaTrees {
               keyspace: keyspaceAt(view, offset),
               key: bytes.slice(keyAt, keyAt + keyLengthAt(view, offset)),
             };
+            const isDead = isDeadAt(view, offset, nowMs);
             if (deathMsOf(view, offset) < ignoreDeadBeforeMs) return true;
+            // Compaction drops these at once, on each replica in its own time.
+            if (isDead && last.keyspace !== KEYSPACE_USER) return true;
             const leaf = leafOf(last.tokenHi, this.#vnodes);
-            hashRecord(view, bytes, offset, isDeadAt(view, offset, nowMs));
+            hashRecord(view, bytes, offset, isDead);
             // BigUint64Array wraps at 2^64 by itself.
             leaves[leaf] = (leaves[leaf] as bigint) + ((BigInt(token.hi) << 32n) | BigInt(token.lo));
             records++;

@@ -9,7 +9,7 @@
  *    2 KB that each come in a callback of their own, medians of 5 on two cores: 256 in flight 405k/s against 324k/s,
  *    16 in flight 271k/s against 249k/s, 1 in flight 15 us against 14 us. Polling for 8 turns before sleep gained nothing.
  * 3. A shard that died loses nothing that it had answered: its replies are handed out before the others fail.
- *    Those fail as what they were: reads and the like with SHARD_DOWN, writes with UNAVAILABLE, because they
+ *    Those fail as what they were: reads and the like with SHARD_DOWN, writes and promises with UNAVAILABLE, because they
  *    may be in the log. So OVERLOADED, SHARD_DOWN, READ_ONLY and DISK_FULL always say that nothing was done,
  *    and UNAVAILABLE and TIMEOUT that a write may have been.
  */
@@ -34,7 +34,7 @@ import {
   Sloppy,
 } from './contract.ts';
 import type { ShardClientEnds } from './shard-ends.ts';
-import { isWrite, ReplyView, writeRequest } from './shard-protocol.ts';
+import { mayWrite, ReplyView, writeRequest } from './shard-protocol.ts';
 
 const EMPTY = new Uint8Array(0);
 /** Replies read before their memory is given back. */
@@ -166,7 +166,7 @@ export class RingShardClient implements ShardClient {
     while (this.#handOut(link, limits.clientBatchMax) > 0);
     this.#unlink(shard);
     for (let slot = this.#slots.ofShard(shard, 0); slot >= 0; slot = this.#slots.ofShard(shard, slot + 1))
-      if (isWrite(this.#slots.op(slot))) this.#fail(slot, Status.UNAVAILABLE, DOWN_WRITE);
+      if (mayWrite(this.#slots.op(slot))) this.#fail(slot, Status.UNAVAILABLE, DOWN_WRITE);
       else this.#fail(slot, Status.SHARD_DOWN, DOWN);
   }
 

@@ -67,6 +67,8 @@ const EMPTY = new Uint8Array(0);
 
 /** Whether `op` changes a record: such a request may have been done though its reply is lost. */
 export const isWrite = (op: number): boolean => op === Op.PUT || op === Op.DELETE;
+/** Whether `op` may leave something in the log: where its answer is lost, nobody knows. */
+export const mayWrite = (op: number): boolean => isWrite(op) || op === Op.REPLICA_WRITE || op === Op.PREPARE;
 /** Whether `op` is asked by a coordinator. */
 export const isForReplica = (op: number): boolean => op >= Op.REPLICA_WRITE && op <= Op.SET_PURGE;
 

@@ -213,7 +213,7 @@ export class MemoryReplica implements Replica {
       const ignoredDeadBeforeMs = Math.max(request.ignoreDeadBeforeMs, ownMs);
       const counted = request.vnodes.map((vnode) => {
         const list = this.#vnodes.get(vnode) ?? [];
-        return [vnode, list.filter(({ view }) => this.#diedMs(view) >= ignoredDeadBeforeMs)] as const;
+        return [vnode, list.filter(({ view }) => this.#counts(view, ignoredDeadBeforeMs))] as const;
       });
       const records = this.#trees.build(request.session, counted);
       return { status: Status.OK, records, ignoredDeadBeforeMs, message: '' };
@@ -274,10 +274,13 @@ export class MemoryReplica implements Replica {
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
     const answers = parts.map((part) => (mode === WriteMode.FRESH ? this.#fresh(part) : this.#merge(part)));
+    // A copy whose record is not taken brings no outcomes either; newer ones stay behind a record that is.
+    const first = answers[0] as (typeof answers)[number];
+    if (mode === WriteMode.MERGE && !first.take) return first.answer;
     const bad = answers.find(({ answer }) => answer.status !== Status.OK);
     if (bad !== undefined) return bad.answer;
     for (const [i, { take }] of answers.entries()) if (take) this.#put(parts[i] as Held);
-    return (answers[0] as { answer: WriteAnswer }).answer;
+    return first.answer;
   }
 
   #fresh(part: Held): { readonly answer: WriteAnswer; readonly take: boolean } {
@@ -326,6 +329,11 @@ export class MemoryReplica implements Replica {
     const { clock, gcGraceMs, vnodes } = this.#options;
     const horizonMs = this.horizonMs(vnodeOf(tokenHi, vnodes));
     return Math.max(0, Math.min(horizonMs, clock.nowMs() - gcGraceMs / 2)) * 1000;
+  }
+  #counts(view: DataView, ignoredDeadBeforeMs: number): boolean {
+    const diedMs = this.#diedMs(view);
+    if (keyspaceAt(view, 0) !== KEYSPACE_USER && diedMs !== Number.POSITIVE_INFINITY) return false;
+    return diedMs >= ignoredDeadBeforeMs;
   }
   /** Milliseconds since 1970; infinite for what lives. */
   #diedMs(view: DataView): number {

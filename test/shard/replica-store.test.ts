@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { KEYSPACE_OUTCOMES, KEYSPACE_USER, valueAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
@@ -17,7 +18,7 @@ import { recordOf, viewOf, type Written } from '../cluster/records.ts';
 import { FakeEngine } from './fake-engine.ts';
 
 const START_MS = 1_700_000_000_000;
-const DEADLINE_MS = START_MS + 3_600_000;
+const DEADLINE_MS = START_MS + 30 * 86_400_000;
 const VNODES = 4;
 const GRACE_MS = 3_600_000;
 const FIRST_TICKET = 1000;
@@ -26,7 +27,11 @@ const seed = systemSeed();
 type Asked = Pick<ReplicaStore, 'write' | 'read' | 'prepare'>;
 
 /** The store over an engine whose syncs come when they are told to. */
-function newStore(): { readonly store: ReplicaStore; readonly engine: FakeEngine } {
+function newStore(): {
+  readonly store: ReplicaStore;
+  readonly engine: FakeEngine;
+  readonly clock: ManualClock;
+} {
   const clock = new ManualClock(START_MS);
   const engine = new FakeEngine(
     {
@@ -47,7 +52,7 @@ function newStore(): { readonly store: ReplicaStore; readonly engine: FakeEngine
     appended,
     firstTicket: FIRST_TICKET,
   });
-  return { store, engine };
+  return { store, engine, clock };
 }
 
 const write = (to: Asked, mode: WriteModeCode, written: Written): Promise<WriteAnswer> =>
@@ -192,6 +197,42 @@ describe(`the rule of a replica (seed ${seed})`, () => {
       `read ${Status.UNAVAILABLE}`,
       `write ${Status.UNAVAILABLE}`,
     ]);
+  });
+
+  it('answers what rests on another request no sooner than that is durable', async () => {
+    const { store, engine } = newStore();
+    const answers: string[] = [];
+    const note = (name: string) => (answer: { readonly status: number }) =>
+      answers.push(`${name} ${answer.status}`);
+    const written = { key: 'a', version: 5, value: 'v' };
+    void write(store, WriteMode.FRESH, written).then(note('write'));
+    void write(store, WriteMode.FRESH, written).then(note('the same again'));
+    void write(store, WriteMode.MERGE, written).then(note('a copy'));
+    void write(store, WriteMode.MERGE, { ...written, version: 4 }).then(note('an older copy'));
+    void prepare(store, 'b', 7, 1).then(note('promise'));
+    void prepare(store, 'b', 7, 1).then(note('the same promise again'));
+    await new Promise((done) => setImmediate(done));
+    expect(answers).toEqual([]);
+    expect(engine.appends).toBe(2);
+    engine.commit();
+    engine.sync();
+    await new Promise((done) => setImmediate(done));
+    expect(answers.map((line) => line.endsWith(` ${Status.OK}`))).toEqual(new Array(6).fill(true));
+  });
+
+  it('takes no older promise behind one that has expired, and tells what to beat', async () => {
+    const { store, engine, clock } = newStore();
+    const ballot = (version: number): Promise<PrepareAnswer> => {
+      const answer = prepare(store, 'a', version, 1);
+      engine.commit();
+      engine.sync();
+      return answer;
+    };
+    expect((await ballot(9)).status).toBe(Status.OK);
+    clock.advanceMs(limits.promiseTtlMs + 1);
+    expect(await ballot(8)).toMatchObject({ status: PeerStatus.STALE_VERSION, beat: 9 });
+    expect(await ballot(9)).toMatchObject({ status: PeerStatus.STALE_VERSION, beat: 9 });
+    expect((await ballot(10)).status).toBe(Status.OK);
   });
 
   it('lets no write pass another of its key that waits for a file', async () => {
