@@ -31,7 +31,7 @@ const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '10' },
-    'warm-up': { type: 'string', default: '3' },
+    'warm-up': { type: 'string', default: '10' },
     only: { type: 'string', default: 'ringkv QUORUM,etcd' },
     also: { type: 'string', default: '' },
     keys: { type: 'string', default: '10000' },

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = fileURLToPath(new URL('../..', import.meta.url));
 export const CONNECTIONS = 64;
-export const START_MS_MAX = 30_000;
+const START_MS_MAX = 30_000;
 
 export function freePort() {
   return new Promise((resolve, reject) => {
