@@ -21,7 +21,7 @@ export function rawPage(
   visit: RawVisitor,
 ): boolean {
   const { from, exclusive, lastHi, lastLo, recordsMax, bytesMax } = request;
-  const cursor = new MergeCursor([...version.cursors(from), ...memtableCursors(memtables, from)]);
+  const cursor = new MergeCursor([...version.cursors(from), ...memtableCursors(memtables, from, lastHi)]);
   if (exclusive && cursor.valid && isAt(cursor, from)) cursor.next();
   let records = 0;
   let shown = 0;
