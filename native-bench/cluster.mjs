@@ -3,7 +3,7 @@
 // measured, one after another and in an order that turns; medians of the rounds and ratios are printed and written as JSON.
 //
 //   npm run build && npm run bench:cluster -- [--rounds 5] [--seconds 10] [--only NAME,...] [--also DIR] [--keys 10000]
-//        [--connections 64] [--flags '--shards 1'] [--directory DIR] [--json FILE]
+//        [--connections 64] [--puts 0.5] [--flags '--shards 1'] [--directory DIR] [--json FILE]
 //
 // --also DIR: a second build of RingKV, in another checkout, to compare two versions. Contestants:
 //
@@ -16,14 +16,15 @@
 //   etcd serializable    the same, GETs from the node that was asked, which may be stale
 //
 // Every GET is checked: the bytes must be those of a PUT of its key that no acknowledged PUT had replaced when the GET was
-// sent. etcd is Debian's etcd-server; without it the run says so and measures RingKV alone.
+// sent. CPU us: processor time of all nodes for a request; wire B: bytes between nodes for a request, both ways, as the kernel
+// counts them. etcd is Debian's etcd-server; without it the run says so and measures RingKV alone.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
-import { startEtcdCluster, startRingkvCluster, usageOf } from './cluster/nodes.mjs';
+import { startEtcdCluster, startRingkvCluster, usageOf, wireBytesOf } from './cluster/nodes.mjs';
 import { Generator } from './paced/load.mjs';
 import { has, run } from './peers/servers.mjs';
 
@@ -36,6 +37,7 @@ const { values: flags } = parseArgs({
     also: { type: 'string', default: '' },
     keys: { type: 'string', default: '10000' },
     connections: { type: 'string', default: '64' },
+    puts: { type: 'string', default: '0.5' },
     flags: { type: 'string', default: '' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     json: { type: 'string', default: 'cluster.json' },
@@ -105,13 +107,16 @@ async function measure({ start, load }, round) {
       connections: number('connections'),
       keys: number('keys'),
       seed: number('seed') + round,
+      puts: Number(flags.puts),
       verify: true,
     });
     const filled = await generator.run({ kind: 'fill' });
     await generator.run({ kind: 'closed', seconds: number('warm-up') });
     const before = usage(servers);
+    const wireBefore = await wireBytesOf(servers);
     const result = await generator.run({ kind: 'closed', seconds });
     const after = usage(servers);
+    const wireBytes = (await wireBytesOf(servers)) - wireBefore;
     for (const [phase, { failures }] of Object.entries({ fill: filled, load: result }))
       if (failures.wrong !== undefined || failures.stale !== undefined)
         throw new Error(`${phase}: wrong answers: ${JSON.stringify(failures)}`);
@@ -125,6 +130,7 @@ async function measure({ start, load }, round) {
       p999: ms(latency, 99.9),
       getP99: ms(getLatency, 99),
       cpuUs: (cpuSeconds * 1e6) / answers,
+      wireBytes: wireBytes / answers,
       idleMb: sum(idle.map(({ rssBytes }) => rssBytes)) / idle.length / 1e6,
       busyMb: sum(after.map(({ rssBytes }) => rssBytes)) / after.length / 1e6,
       failures,
@@ -139,7 +145,7 @@ async function measure({ start, load }, round) {
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 const whole = (value) => Math.round(value).toLocaleString('en-US');
 const range = (numbers) => `${whole(Math.min(...numbers))} - ${whole(Math.max(...numbers))}`;
-const FIGURES = ['perSecond', 'p50', 'p99', 'p999', 'getP99', 'cpuUs', 'idleMb', 'busyMb'];
+const FIGURES = ['perSecond', 'p50', 'p99', 'p999', 'getP99', 'cpuUs', 'wireBytes', 'idleMb', 'busyMb'];
 
 const results = Object.fromEntries(Object.keys(contestants).map((name) => [name, []]));
 try {
@@ -169,12 +175,12 @@ const [own] = rows;
 const table = new Table({
   head: [
     ...['', `${own.name} / it`, 'median/s', 'range', 'p50 ms', 'p99 ms', 'p99.9 ms', 'GET p99 ms'],
-    ...['CPU us', 'not 2xx', 'idle MB/node', 'busy MB/node'],
+    ...['CPU us', 'wire B', 'not 2xx', 'idle MB/node', 'busy MB/node'],
   ],
   style: { head: [], border: [] },
 });
 for (const row of rows) {
-  const { name, perSecond, p50, p99, p999, getP99, cpuUs, failures, idleMb, busyMb } = row;
+  const { name, perSecond, p50, p99, p999, getP99, cpuUs, wireBytes, failures, idleMb, busyMb } = row;
   row.ratio = own.perSecond / perSecond;
   table.push([
     name,
@@ -183,6 +189,7 @@ for (const row of rows) {
     row.range,
     ...[p50, p99, p999, getP99].map((ms) => ms.toFixed(2)),
     cpuUs.toFixed(0),
+    whole(wireBytes),
     failures,
     whole(idleMb),
     whole(busyMb),

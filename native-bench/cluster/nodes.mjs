@@ -1,7 +1,7 @@
 // Three nodes of RingKV or of etcd on loopback, each a process of its own with a data directory of its own.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort, start } from '../peers/servers.mjs';
+import { freePort, run, start } from '../peers/servers.mjs';
 
 export const NODES = 3;
 const POLL_MS = 100;
@@ -48,7 +48,7 @@ export async function startRingkvCluster(directory, { root, flags, nodes = NODES
       const seeds = name === first.name ? [] : ['--seeds', `127.0.0.1:${first.peer}`];
       const args = ['serve', ...own, ...seeds, '--rack', name, '--log-level', 'warn', ...flags];
       const main = join(root, 'dist/src/cli/main.js');
-      servers.push(await start(name, process.execPath, [main, ...args], port));
+      servers.push({ peer, ...(await start(name, process.execPath, [main, ...args], port)) });
       await until(`${name} serves`, async () => (await fetch(`${servers.at(-1).url}/readyz`)).ok);
     }
     await until(`${nodes} members, all up`, async () => {
@@ -73,14 +73,14 @@ export async function startEtcdCluster(directory) {
   const http = (port) => `http://127.0.0.1:${port}`;
   const initial = members.map(({ name, peer }) => `${name}=${http(peer)}`).join(',');
   const servers = await together(
-    members.map(({ name, client, peer }) => {
+    members.map(async ({ name, client, peer }) => {
       const args = [
         ...['--name', name, '--data-dir', join(directory, name), '--log-level', 'error'],
         ...['--listen-client-urls', http(client), '--advertise-client-urls', http(client)],
         ...['--listen-peer-urls', http(peer), '--initial-advertise-peer-urls', http(peer)],
         ...['--initial-cluster', initial, '--initial-cluster-state', 'new', '--logger', 'zap'],
       ];
-      return start(`etcd ${name}`, 'etcd', args, client);
+      return { peer, ...(await start(`etcd ${name}`, 'etcd', args, client)) };
     }),
   );
   try {
@@ -91,6 +91,13 @@ export async function startEtcdCluster(directory) {
     throw error;
   }
   return servers;
+}
+
+/** Bytes that nodes have sent each other so far, by the kernel's count of their connections (iproute2's ss). */
+export async function wireBytesOf(servers) {
+  const ports = servers.flatMap(({ peer }) => [`sport = :${peer}`, `dport = :${peer}`]);
+  const text = await run('ss', ['--tcp', '--info', '--numeric', '--no-header', ports.join(' or ')]);
+  return [...text.matchAll(/bytes_sent:(\d+)/g)].reduce((sum, [, bytes]) => sum + Number(bytes), 0);
 }
 
 /** Processor seconds of all threads of a process so far, and its resident bytes. */

@@ -1,5 +1,5 @@
-// The load of paced.mjs and cluster.mjs, in a thread of its own: half GET, half raw PUT of 2 KB over raw keep-alive
-// sockets, one request at a time on each, spread evenly over `ports`. Phases, one at a time, by message:
+// The load of paced.mjs and cluster.mjs, in a thread of its own: GET, and PUT of 2 KB (`puts` of all, half where nothing is said)
+// over raw keep-alive sockets, one request at a time on each, spread evenly over `ports`. Phases, one at a time, by message:
 //
 //   { kind: 'fill' }                    every key once
 //   { kind: 'closed', seconds }         each connection sends when it has its answer
@@ -23,6 +23,7 @@ const {
   connections,
   keys,
   seed,
+  puts = 0.5,
   dialect = 'ringkv',
   dialectOptions = {},
   verify = false,
@@ -44,8 +45,7 @@ const random = randomOf(seed);
 const values = new Values(random);
 const register = new Register(keys);
 const wire = dialects[dialect](dialectOptions);
-/** One of every two requests that count is a PUT. */
-const isPut = () => random() % 2 === 0;
+const isPut = () => random() < puts * 2 ** 32;
 const anyKey = () => random() % keys;
 
 /** What runs: hears of connections that are idle. */

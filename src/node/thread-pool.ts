@@ -31,9 +31,12 @@ export interface ThreadPoolOptions {
 export const workerUrl = (entry: string): URL => new URL(`../../workers/${entry}.js`, import.meta.url);
 
 /** Bounds of the heap of a worker thread, for `resourceLimits`. */
-export const heapLimits = (oldBytesMax: number): ResourceLimits => ({
+export const heapLimits = (
+  oldBytesMax: number,
+  youngBytesMax: number = limits.threadYoungBytesMax,
+): ResourceLimits => ({
   maxOldGenerationSizeMb: Math.ceil(oldBytesMax / MiB),
-  maxYoungGenerationSizeMb: Math.ceil(limits.threadYoungBytesMax / MiB),
+  maxYoungGenerationSizeMb: Math.ceil(youngBytesMax / MiB),
 });
 
 export class ThreadPool {
