@@ -144,8 +144,6 @@ export const limits = {
    * in each thread; durable puts are as fast with 3 MiB as with 6, and buffers outside of the heap live until the next scavenge.
    */
   threadYoungBytesMax: 3 * MiB,
-  /** The same of the peer worker, where objects live for a round trip to other nodes and not only for a turn. */
-  peerYoungBytesMax: 12 * MiB,
   bloomBitsPerKey: 10,
   /** Tables over one token beyond which writes wait for compaction. */
   tablesOverlapMax: 48,

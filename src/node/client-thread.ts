@@ -29,8 +29,6 @@ export interface ClientThreadOptions {
   readonly name: string;
   /** As messages call the thread. */
   readonly what: string;
-  /** Of its heap's young generation; limits.threadYoungBytesMax where it is missing. */
-  readonly youngBytesMax?: number;
   /** It ended and was not told to. */
   readonly onDeath: (error: Error) => void;
 }
@@ -50,7 +48,7 @@ export abstract class ClientThread<Command, Event extends { readonly kind: strin
     options: ClientThreadOptions,
     data: (port: MessagePort, doorbell: DoorbellMemory) => unknown,
   ) {
-    const { entry, name, what, youngBytesMax, onDeath } = options;
+    const { entry, name, what, onDeath } = options;
     this.doorbell = createDoorbell();
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
@@ -58,7 +56,7 @@ export abstract class ClientThread<Command, Event extends { readonly kind: strin
       name,
       workerData: data(port2, this.doorbell),
       transferList: [port2],
-      resourceLimits: heapLimits(limits.threadHeapBytesMax, youngBytesMax),
+      resourceLimits: heapLimits(limits.threadHeapBytesMax),
     });
     worker.on('error', (error: Error) => {
       this.cause = error;

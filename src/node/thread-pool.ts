@@ -31,12 +31,9 @@ export interface ThreadPoolOptions {
 export const workerUrl = (entry: string): URL => new URL(`../../workers/${entry}.js`, import.meta.url);
 
 /** Bounds of the heap of a worker thread, for `resourceLimits`. */
-export const heapLimits = (
-  oldBytesMax: number,
-  youngBytesMax: number = limits.threadYoungBytesMax,
-): ResourceLimits => ({
+export const heapLimits = (oldBytesMax: number): ResourceLimits => ({
   maxOldGenerationSizeMb: Math.ceil(oldBytesMax / MiB),
-  maxYoungGenerationSizeMb: Math.ceil(youngBytesMax / MiB),
+  maxYoungGenerationSizeMb: Math.ceil(limits.threadYoungBytesMax / MiB),
 });
 
 export class ThreadPool {
