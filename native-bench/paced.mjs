@@ -17,8 +17,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { Worker } from 'node:worker_threads';
-import { decodeFromCompressedBase64 } from 'hdr-histogram-js';
+import { Generator } from './paced/load.mjs';
 
 const { values: flags } = parseArgs({
   options: {
@@ -83,29 +82,6 @@ async function engineFigures(url) {
   return Object.fromEntries(names.map((name) => [name, sum(name)]));
 }
 
-class Generator {
-  #worker;
-  constructor(port) {
-    const workerData = {
-      port,
-      connections: number('connections'),
-      keys: number('keys'),
-      seed: number('seed'),
-    };
-    this.#worker = new Worker(new URL('./paced/generator.mjs', import.meta.url), { workerData });
-  }
-  /** One phase: see generator.mjs. */
-  async run(phase) {
-    this.#worker.postMessage(phase);
-    const [result] = await once(this.#worker, 'message');
-    if (result.error !== undefined) throw new Error(result.error);
-    return { ...result, latency: decodeFromCompressedBase64(result.latency) };
-  }
-  async stop() {
-    await this.#worker.terminate();
-  }
-}
-
 const rounded = (us) => (us / 1000).toFixed(2);
 function row(name, { latency, answers, seconds, failures, late, ownLateMs }) {
   const ms = (percentile) => rounded(latency.getValueAtPercentile(percentile));
@@ -137,7 +113,12 @@ try {
   );
   server = await startServer(join(directory, 'data'));
   const port = Number(new URL(server.url).port);
-  generator = new Generator(port);
+  generator = new Generator({
+    ports: [port],
+    connections: number('connections'),
+    keys: number('keys'),
+    seed: number('seed'),
+  });
   await generator.run({ kind: 'fill' });
   const closed = await generator.run({ kind: 'closed', seconds: number('warm-up') });
   const maximum = row('closed loop', closed);

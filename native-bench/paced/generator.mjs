@@ -1,5 +1,5 @@
-// The load of paced.mjs, in a thread of its own: half GET, half raw PUT of 2 KB over raw keep-alive sockets, one request
-// at a time on each. Phases, one at a time, by message:
+// The load of paced.mjs and cluster.mjs, in a thread of its own: GET, and PUT of 2 KB (`puts` of all, half where nothing is said)
+// over raw keep-alive sockets, one request at a time on each, spread evenly over `ports`. Phases, one at a time, by message:
 //
 //   { kind: 'fill' }                    every key once
 //   { kind: 'closed', seconds }         each connection sends when it has its answer
@@ -7,14 +7,27 @@
 //     seconds }                         latency counts from when it was due. What is due in the first `settle` s does not
 //                                       count, and nothing stops between the two
 //
-// Each phase ends with a message: { answers, seconds, failures: { status: count }, late, latency, ownLateMs }. ownLateMs: the
-// most that this thread's own timer came late, which is in the latency and not the server's doing alone.
+// Each phase ends with a message: { answers, seconds, failures: { status: count }, late, latency, getLatency, ownLateMs }.
+// ownLateMs: the most that this thread's own timer came late, which is in the latency and not the server's doing alone.
+// With `verify` a GET must give the bytes that some PUT of its key wrote, none of which a later acknowledged PUT had
+// replaced before it was sent; what does not is counted as a failure, `wrong` or `stale`.
 import { connect } from 'node:net';
 import { parentPort, workerData } from 'node:worker_threads';
 import { build } from 'hdr-histogram-js';
+import { AnswerReader } from './answers.mjs';
+import { dialects } from './dialects.mjs';
+import { Register, randomOf, Values } from './values.mjs';
 
-const { port, connections, keys, seed } = workerData;
-const VALUE_BYTES = 2048;
+const {
+  ports,
+  connections,
+  keys,
+  seed,
+  puts = 0.5,
+  dialect = 'ringkv',
+  dialectOptions = {},
+  verify = false,
+} = workerData;
 const HISTOGRAM = {
   lowestDiscernibleValue: 1,
   highestTrackableValue: 120_000_000,
@@ -28,33 +41,12 @@ const LATE_US = 1000;
 const TICK_MS = 1;
 const nowUs = () => performance.now() * 1000;
 
-let state = seed >>> 0;
-function random() {
-  state = (state + 0x9e3779b9) >>> 0;
-  let mixed = Math.imul(state ^ (state >>> 16), 0x21f0aaad);
-  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a2d97);
-  return (mixed ^ (mixed >>> 15)) >>> 0;
-}
-const noise = Buffer.from(new Uint32Array(2 ** 18).map(random).buffer);
-const keyText = (key) => `k${String(key).padStart(9, '0')}`;
-
-function putOf(key) {
-  const head = Buffer.from(
-    `PUT /v1/kv/${keyText(key)} HTTP/1.1\r\nHost: l\r\nContent-Type: application/octet-stream\r\nContent-Length: ${VALUE_BYTES}\r\n\r\n`,
-  );
-  const request = Buffer.allocUnsafe(head.length + VALUE_BYTES).fill('ringkv', head.length);
-  head.copy(request);
-  noise.copy(request, head.length, random() % (noise.length - VALUE_BYTES), undefined);
-  // Half of the value compresses.
-  request.fill('ringkv', head.length + VALUE_BYTES / 2);
-  return request;
-}
-const getOf = (key) =>
-  Buffer.from(`GET /v1/kv/${keyText(key)} HTTP/1.1\r\nHost: l\r\nAccept: application/octet-stream\r\n\r\n`);
-const mixed = () => {
-  const key = random() % keys;
-  return random() % 2 === 0 ? getOf(key) : putOf(key);
-};
+const random = randomOf(seed);
+const values = new Values(random);
+const register = new Register(keys);
+const wire = dialects[dialect](dialectOptions);
+const isPut = () => random() < puts * 2 ** 32;
+const anyKey = () => random() % keys;
 
 /** What runs: hears of connections that are idle. */
 let phase = null;
@@ -62,19 +54,39 @@ let phase = null;
 class Connection {
   dueUs = 0;
   busy = false;
+  isPut = false;
+  #key = 0;
+  #serial = 0;
+  #floorUs = 0;
   #socket;
-  /** Of the answer: bytes wanted behind the head, and bytes there. */
-  #head = null;
-  #left = -1;
-  #status = 0;
+  #reader = new AnswerReader(
+    verify,
+    (status, body) => this.#answered(status, body),
+    (why) => phase?.broken(why),
+  );
 
-  constructor() {
+  constructor(port) {
     this.#socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    this.#socket.on('data', (chunk) => this.#take(chunk));
+    this.#socket.on('data', (chunk) => this.#reader.push(chunk));
     this.#socket.on('error', (error) => phase?.broken(`a connection failed: ${error.message}`));
     this.#socket.on('close', () => phase?.broken('a connection was closed'));
   }
-  send(request, dueUs) {
+  put(key, dueUs) {
+    this.isPut = true;
+    this.#serial = register.put(nowUs());
+    this.#send(
+      key,
+      wire.put(key, (into, at) => values.write(into, at, key, this.#serial)),
+      dueUs,
+    );
+  }
+  get(key, dueUs) {
+    this.isPut = false;
+    this.#floorUs = register.floor(key);
+    this.#send(key, wire.get(key), dueUs);
+  }
+  #send(key, request, dueUs) {
+    this.#key = key;
     this.busy = true;
     this.dueUs = dueUs;
     this.#socket.write(request);
@@ -84,31 +96,18 @@ class Connection {
     this.#socket.destroy();
   }
 
-  #take(chunk) {
-    let body = chunk;
-    if (this.#left < 0) {
-      const all = this.#head === null ? chunk : Buffer.concat([this.#head, chunk]);
-      const end = all.indexOf('\r\n\r\n');
-      if (end < 0) {
-        this.#head = all;
-        return;
-      }
-      this.#head = null;
-      const text = all.latin1Slice(0, end);
-      this.#status = Number(text.slice(9, 12));
-      const length = /\r\ncontent-length: *(\d+)/i.exec(text);
-      this.#left = length === null ? 0 : Number(length[1]);
-      body = all.subarray(end + 4);
-    }
-    this.#left -= body.length;
-    if (this.#left > 0) return;
-    if (this.#left < 0) {
-      phase?.broken('more bytes than the answer has');
-      return;
-    }
-    this.#left = -1;
+  #answered(status, body) {
     this.busy = false;
-    phase?.answered(this, this.#status);
+    const ok = status >= 200 && status <= 299;
+    let failure = ok ? '' : String(status);
+    const takenUs = nowUs();
+    if (ok && this.isPut) register.acknowledged(this.#key, this.#serial, takenUs);
+    else if (ok && verify) {
+      const serial = values.serialOf(wire.valueOf(body), this.#key);
+      if (serial < 0) failure = 'wrong';
+      else if (register.isStale(serial, this.#floorUs)) failure = 'stale';
+    }
+    phase?.answered(this, failure, takenUs);
   }
 }
 
@@ -125,6 +124,7 @@ class Phase {
   #countFrom = Number.NEGATIVE_INFINITY;
   sent = 0;
   latency = build(HISTOGRAM);
+  getLatency = build(HISTOGRAM);
   over = false;
   result = new Promise((resolve, reject) => {
     this.#done = resolve;
@@ -148,17 +148,22 @@ class Phase {
     this.over = true;
     this.#fail(new Error(why));
   }
-  send(connection, request, dueUs) {
+  /** Any key, GET or PUT. */
+  send(connection, dueUs) {
     this.sent++;
-    connection.send(request, dueUs);
+    const key = anyKey();
+    if (isPut()) connection.put(key, dueUs);
+    else connection.get(key, dueUs);
   }
-  answered(connection, status) {
+  answered(connection, failure, takenUs) {
     this.#answers++;
     if (connection.dueUs >= this.#countFrom) {
       this.#counted++;
-      this.latency.recordValue(Math.max(1, Math.round(nowUs() - connection.dueUs)));
+      const us = Math.max(1, Math.round(takenUs - connection.dueUs));
+      this.latency.recordValue(us);
+      if (!connection.isPut) this.getLatency.recordValue(us);
     }
-    if (status < 200 || status > 299) this.#failures[status] = (this.#failures[status] ?? 0) + 1;
+    if (failure !== '') this.#failures[failure] = (this.#failures[failure] ?? 0) + 1;
     if (!this.over) this.idle(connection);
     this.settle();
   }
@@ -166,17 +171,20 @@ class Phase {
   settle() {
     if (!this.over || this.sent > this.#answers) return;
     clearInterval(this.#watch);
-    const { late, latency, ownLateMs } = this;
+    const { late, latency, getLatency, ownLateMs } = this;
     const seconds = (nowUs() - this.#started) / 1e6;
-    this.#done({ answers: this.#counted, seconds, failures: this.#failures, late, latency, ownLateMs });
+    const failures = this.#failures;
+    this.#done({ answers: this.#counted, seconds, failures, late, latency, getLatency, ownLateMs });
   }
 }
 
 class Fill extends Phase {
   #next = 0;
   idle(connection) {
-    if (this.#next < keys) this.send(connection, putOf(this.#next++), nowUs());
-    else this.over = true;
+    if (this.#next < keys) {
+      this.sent++;
+      connection.put(this.#next++, nowUs());
+    } else this.over = true;
   }
 }
 
@@ -189,7 +197,7 @@ class Closed extends Phase {
   idle(connection) {
     const now = nowUs();
     if (now >= this.#endUs) this.over = true;
-    else this.send(connection, mixed(), now);
+    else this.send(connection, now);
   }
 }
 
@@ -229,7 +237,7 @@ class Open extends Phase {
     while (this.#dueUs <= now && this.#dueUs < this.#endUs && this.#idle.length > 0) {
       // No connection was idle, or this thread had no time: it counts all the same.
       if (now - this.#dueUs > LATE_US && this.#dueUs >= this.#countUs) this.late++;
-      this.send(this.#idle.pop(), mixed(), this.#dueUs);
+      this.send(this.#idle.pop(), this.#dueUs);
       this.#dueUs += this.#everyUs;
     }
     if ((now - this.#dueUs) / this.#everyUs > WAITING_MAX)
@@ -241,7 +249,7 @@ class Open extends Phase {
   }
 }
 
-const lanes = Array.from({ length: connections }, () => new Connection());
+const lanes = Array.from({ length: connections }, (_, index) => new Connection(ports[index % ports.length]));
 parentPort.on('message', async ({ kind, rate, settle, seconds }) => {
   try {
     phase =
@@ -251,9 +259,9 @@ parentPort.on('message', async ({ kind, rate, settle, seconds }) => {
           ? new Closed(seconds)
           : new Open(rate, settle, seconds);
     for (const connection of lanes) phase.idle(connection);
-    const { latency, ...result } = await phase.result;
-    const { encodeIntoCompressedBase64 } = await import('hdr-histogram-js');
-    parentPort.postMessage({ ...result, latency: encodeIntoCompressedBase64(latency) });
+    const { latency, getLatency, ...result } = await phase.result;
+    const { encodeIntoCompressedBase64: encode } = await import('hdr-histogram-js');
+    parentPort.postMessage({ ...result, latency: encode(latency), getLatency: encode(getLatency) });
   } catch (error) {
     parentPort.postMessage({ error: error.message });
     for (const connection of lanes) connection.close();

@@ -35,7 +35,7 @@ async function untilListening(port, child, name) {
   }
 }
 
-async function start(name, command, args, port) {
+export async function start(name, command, args, port) {
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'] });
   await untilListening(port, child, name);
   const stop = () =>
@@ -43,7 +43,7 @@ async function start(name, command, args, port) {
       child.on('exit', resolve);
       child.kill('SIGTERM');
     });
-  return { port, url: `http://127.0.0.1:${port}`, stop };
+  return { port, url: `http://127.0.0.1:${port}`, pid: child.pid, stop };
 }
 
 export async function startRingkv(directory, flags = []) {

@@ -476,6 +476,8 @@ export const limits = {
   clusterNameCharactersMax: 64,
   /** Messages to one peer share frames up to this size; a longer message has a frame of its own. */
   peerBatchBytes: 64 * KiB,
+  /** Node's pool of buffers in the peer worker: copies of up to half of it share one. */
+  peerBufferPoolBytes: 64 * KiB,
   /** Buffers for such frames that are kept for reuse. */
   peerSpareBatchesMax: 32,
   /** Payload of a hello or refusal: what a stranger may send. */

@@ -25,7 +25,7 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 export function encodeRecord(fields: RecordFields): Uint8Array {
-  const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
+  const bytes = Buffer.allocUnsafe(recordBytes(fields.key.length, fields.value.length));
   writeRecord(viewOf(bytes), bytes, 0, fields);
   return bytes;
 }

@@ -28,14 +28,18 @@ import { owns } from './token-range.ts';
 
 const TOKEN_HALF_MAX = 0xffff_ffff;
 
-/** Cursors over every memtable, of what is durable. */
-export function memtableCursors(memtables: MemtableList, from: SeekTarget | null): RecordCursor[] {
+/** Cursors over every memtable, of what is durable; they may end behind the tokens of `lastHi`. */
+export function memtableCursors(
+  memtables: MemtableList,
+  from: SeekTarget | null,
+  lastHi?: number,
+): RecordCursor[] {
   const { memory, writer } = memtables;
   const cursors: RecordCursor[] = memtables.items
     .filter(({ slot }) => slot >= 0)
-    .map(({ slot }) => new MemtableCursor(memory, slot, from, writer.durableSeq(slot)));
+    .map(({ slot }) => new MemtableCursor(memory, slot, from, writer.durableSeq(slot), lastHi));
   for (const archive of memtables.archives)
-    cursors.push(new MemtableCursor(archive.memory, archive.slot, from, SEQ_ALL));
+    cursors.push(new MemtableCursor(archive.memory, archive.slot, from, SEQ_ALL, lastHi));
   return cursors;
 }
 

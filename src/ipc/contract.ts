@@ -114,7 +114,9 @@ export interface MemtableWriter {
 /** Any thread's end for point reads: lock-free, bounded retries, copies what it returns. */
 export interface MemtableReader {
   lookup(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome;
-  /** After MEMTABLE_HIT: the encoded record, copied out, at offset 0; valid until the next lookup. */
+  /** The same for the record itself, dead or alive; false says ask the shard. */
+  holds(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean;
+  /** After MEMTABLE_HIT, or true: the encoded record, copied out, at offset 0; valid until the next lookup. */
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }

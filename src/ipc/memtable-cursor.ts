@@ -12,6 +12,7 @@ import type { MemtableSetMemory, RecordCursor, SeekTarget } from './contract.ts'
 import { MemtableSlot, NODE_LEFT, NODE_LOST, NODE_RIGHT, SEQ_ALL } from './memtable-layout.ts';
 
 const STACK_START = 64;
+const TOKEN_HI_MAX = 0xffff_ffff;
 
 export class MemtableCursor implements RecordCursor {
   readonly bytes: Uint8Array;
@@ -21,18 +22,31 @@ export class MemtableCursor implements RecordCursor {
   readonly #slot: MemtableSlot;
   readonly #seqBound: number;
   #bucket: number;
+  /** Behind the last bucket that it looks into. */
+  readonly #bucketEnd: number;
   /** Nodes whose left side is done, the next one on top: as deep as the deepest tree. */
   #stack = new Int32Array(STACK_START);
   #top = 0;
 
-  /** From the first record at or after `from`, or from the first of all. `seqBound` SEQ_ALL shows everything. */
-  constructor(memory: MemtableSetMemory, slot: number, from: SeekTarget | null, seqBound: number) {
+  /**
+   * From the first record at or after `from`, or from the first of all. `seqBound` SEQ_ALL shows everything. Behind the bucket
+   * of `lastHi` it looks for nothing: it may end there, or show some of what follows. Without it, a cursor for each vnode of
+   * an empty memtable walked through all buckets of all that follow.
+   */
+  constructor(
+    memory: MemtableSetMemory,
+    slot: number,
+    from: SeekTarget | null,
+    seqBound: number,
+    lastHi: number = TOKEN_HI_MAX,
+  ) {
     this.#slot = new MemtableSlot(memory, slot);
+    this.#bucketEnd = Math.min(this.#slot.shape.buckets, this.#slot.bucketFrom(lastHi) + 1);
     this.bytes = this.#slot.bytes;
     this.view = this.#slot.view;
     this.#seqBound = seqBound;
     this.#bucket = from === null ? 0 : this.#slot.bucketFrom(from.tokenHi);
-    if (from !== null && this.#bucket < this.#slot.shape.buckets) {
+    if (from !== null && this.#bucket < this.#bucketEnd) {
       this.#seek(from);
       this.#bucket++;
     }
@@ -57,9 +71,9 @@ export class MemtableCursor implements RecordCursor {
 
   /** The next node in order, 0 after the last. */
   #take(): number {
-    const { words, shape } = this.#slot;
+    const { words } = this.#slot;
     while (this.#top === 0) {
-      if (this.#bucket >= shape.buckets) return 0;
+      if (this.#bucket >= this.#bucketEnd) return 0;
       this.#pushLeft(words[this.#bucket++] as number);
     }
     const node = this.#stack[--this.#top] as number;

@@ -33,6 +33,8 @@ const LOOKUP_ATTEMPTS_MAX = 4;
 /** Versions of one key that are not durable yet: beyond, the lookup goes to the shard. */
 const VERSIONS_PASSED_MAX = 64;
 const BUFFER_BYTES_MIN = 16 * 1024;
+/** Instead of a time: tombstones and expired records are records too. */
+const NEVER_DEAD = -1;
 
 export class SharedMemtableReader implements MemtableReader {
   bytes: Uint8Array;
@@ -52,6 +54,13 @@ export class SharedMemtableReader implements MemtableReader {
   }
 
   lookup(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome {
+    return this.#lookup(keyspace, tokenHi, tokenLo, key, nowMs);
+  }
+  holds(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): boolean {
+    return this.#lookup(keyspace, tokenHi, tokenLo, key, NEVER_DEAD) === MEMTABLE_HIT;
+  }
+
+  #lookup(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome {
     for (let attempt = 0; attempt < LOOKUP_ATTEMPTS_MAX; attempt++) {
       const generation = Atomics.load(this.#control, CONTROL_GENERATION);
       if ((generation & 1) !== 0) continue;
@@ -90,7 +99,7 @@ export class SharedMemtableReader implements MemtableReader {
   #copy(generation: number, slot: MemtableSlot, offset: number, nowMs: number): LookupOutcome {
     // descend() has looked at the header of another version at most, so this one is checked here.
     if (!slot.holdsHeader(offset)) return MEMTABLE_MISS;
-    if (isDeadAt(slot.view, offset, nowMs)) return MEMTABLE_DEAD;
+    if (nowMs !== NEVER_DEAD && isDeadAt(slot.view, offset, nowMs)) return MEMTABLE_DEAD;
     const size = recordBytesAt(slot.view, offset);
     if (size > this.#arenaBytes - offset) return MEMTABLE_MISS;
     if (size > this.bytes.length) {

@@ -40,6 +40,8 @@ const systemTimers: Timers = {
 };
 
 export function runPeerThread(data: PeerThreadData): void {
+  // For the copies of requests: eight times fewer allocations than with Node's 8 KiB, of which two records fill one.
+  Buffer.poolSize = limits.peerBufferPoolBytes;
   const { port } = data;
   const tell = (event: PeerEvent | ClientEvent): void => port.postMessage(event);
   let peer: PeerNode | null = null;

@@ -7,6 +7,7 @@
  * 2. A turn takes at most limits.shardBatchMax requests, limits.shardClientBatchMax of a client before the next.
  */
 import { assert } from '../base/assert.ts';
+import { copyBytes } from '../base/bytes.ts';
 import { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { expiresMsAt, KEYSPACE_USER, valueLengthAt, valueStartAt, versionAt } from '../base/record.ts';
@@ -143,7 +144,7 @@ export class CoordinatorServer {
         );
         return;
       case Op.CLUSTER:
-        this.#coordination.administer(request.value().slice(), request.deadlineMs, (status, text) => {
+        this.#coordination.administer(copyBytes(request.value()), request.deadlineMs, (status, text) => {
           const body = Buffer.from(text);
           this.#reply(served, headOf(slot, generation, status), body, 0, body.length);
         });
@@ -255,14 +256,14 @@ function writeOf(request: RequestView): ClientWrite {
   return {
     tokenHi,
     tokenLo,
-    key: request.key().slice(),
-    value: request.op === Op.PUT ? request.value().slice() : null,
+    key: copyBytes(request.key()),
+    value: request.op === Op.PUT ? copyBytes(request.value()) : null,
     expiresMs: request.expiresMs,
     consistency: levelOf(request),
     sloppy: sloppy === Sloppy.UNSAID ? undefined : sloppy === Sloppy.YES,
     condition: request.condition,
     version: request.version,
-    idempotencyKey: request.idempotencyKey().slice(),
+    idempotencyKey: copyBytes(request.idempotencyKey()),
     fingerprintHi: request.fingerprintHi,
     fingerprintLo: request.fingerprintLo,
     deadlineMs: request.deadlineMs,
@@ -271,15 +272,15 @@ function writeOf(request: RequestView): ClientWrite {
 
 function readOf(request: RequestView): ClientRead {
   const { tokenHi, tokenLo, deadlineMs } = request;
-  return { tokenHi, tokenLo, key: request.key().slice(), consistency: levelOf(request), deadlineMs };
+  return { tokenHi, tokenLo, key: copyBytes(request.key()), consistency: levelOf(request), deadlineMs };
 }
 
 function scanOf(request: RequestView): ClientScan {
   const { tokenHi, tokenLo, deadlineMs, limit } = request;
-  const key = request.key().slice();
+  const key = copyBytes(request.key());
   return {
     after: request.exclusive ? { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key } : null,
-    prefix: request.value().slice(),
+    prefix: copyBytes(request.value()),
     headOnly: !request.withValues,
     recordsMax: limit,
     bytesMax: limits.scanPageBytesMax,

@@ -8,7 +8,7 @@
  *   PREPARE        key, token; version and snapshot: version and origin of the ballot
  *   others         value: JSON
  *
- * Answers OK and STALE_VERSION have this body, every other status a message:
+ * Answers OK and STALE_VERSION have this body, or none where all of it would be empty; every other status a message:
  *
  *   offset size field
  *        0    1 flags: 1 barred, 2 a place follows (PAGE)
@@ -22,6 +22,7 @@
  *       32    k key of the place, then the first bytes (record, newer, records, hashes), then the second (outcomes)
  */
 import { assert } from '../base/assert.ts';
+import { copyBytes } from '../base/bytes.ts';
 import type { PagePlace } from '../cluster/contract.ts';
 
 export const REPLICA_REPLY_BYTES = 32;
@@ -69,9 +70,10 @@ export function encodeReplicaReply(reply: ReplicaReply): Uint8Array {
 
 /** The bytes given are copied: they lie in a ring. */
 export function decodeReplicaReply(from: Uint8Array, start: number, length: number): ReplicaReply {
+  if (length === 0) return emptyReply;
   assert(length >= REPLICA_REPLY_BYTES, 'replica reply: shorter than its header');
-  const bytes = from.slice(start, start + length);
-  const view = new DataView(bytes.buffer);
+  const bytes = copyBytes(from.subarray(start, start + length));
+  const view = new DataView(bytes.buffer, bytes.byteOffset, length);
   const flags = view.getUint8(0);
   const keyLength = view.getUint16(2, true);
   const firstAt = REPLICA_REPLY_BYTES + keyLength;

@@ -1,4 +1,5 @@
 /** Encoded records as the rule of a replica handles them (replica-store.ts). Pure; any thread. */
+import { copyBytes } from '../base/bytes.ts';
 import {
   expiresMsAt,
   FLAG_TOMBSTONE,
@@ -6,6 +7,7 @@ import {
   KEYSPACE_IDEMPOTENCY,
   KEYSPACE_OUTCOMES,
   keyAt,
+  keyLengthAt,
   keyspaceAt,
   originAt,
   type RecordFields,
@@ -115,14 +117,20 @@ export function buried(record: Uint8Array): Uint8Array {
 }
 
 export function encoded(fields: RecordFields): Uint8Array {
-  const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
+  const bytes = Buffer.allocUnsafe(recordBytes(fields.key.length, fields.value.length));
   writeRecord(viewOf(bytes), bytes, 0, fields);
   return bytes;
 }
 
 /** A record, or its head: the same with an empty value. */
 export function shown({ bytes, view }: Held, headOnly: boolean): Uint8Array {
-  if (!headOnly || valueLengthAt(view, 0) === 0) return bytes;
+  if (!headOnly || bytes.length === recordBytes(keyLengthAt(view, 0), 0)) return bytes;
+  return copyOf(view, bytes, true);
+}
+
+/** A copy, for a request, of the record at the start of `bytes`, or of its head. */
+export function copyOf(view: DataView, bytes: Uint8Array, headOnly: boolean): Uint8Array {
+  if (!headOnly) return copyBytes(bytes.subarray(0, recordBytesAt(view, 0)));
   const fields = newFields();
   load(fields, bytes);
   fields.value = EMPTY;

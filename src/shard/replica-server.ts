@@ -6,7 +6,13 @@
 import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { PeerStatus, Status } from '../base/status.ts';
-import type { PageAnswer, ReplicaTree, ReplicaTreeNodes, WriteModeCode } from '../cluster/contract.ts';
+import {
+  type PageAnswer,
+  type ReplicaTree,
+  type ReplicaTreeNodes,
+  WriteMode,
+  type WriteModeCode,
+} from '../cluster/contract.ts';
 import type { ClientLink } from './client-link.ts';
 import { Op } from './contract.ts';
 import { NIL } from './held-requests.ts';
@@ -63,6 +69,7 @@ export class ReplicaServer {
     const { tokenHi, tokenLo, deadlineMs, op } = request;
     switch (op) {
       case Op.REPLICA_WRITE: {
+        if (request.condition === WriteMode.FRESH && this.#takeFresh(slot, request)) return;
         const value = request.value().slice();
         const also = request.limit < value.length ? value.subarray(request.limit) : null;
         const mode = request.condition as WriteModeCode;
@@ -106,6 +113,22 @@ export class ReplicaServer {
       default:
         this.#startOther(slot, request);
     }
+  }
+
+  /** False: nothing was done. An answer of OK without more has no body. */
+  #takeFresh(slot: number, request: RequestView): boolean {
+    const record = request.value();
+    if (record.length !== request.limit) return false;
+    const seq = this.store.takeFresh(record, request.deadlineMs);
+    if (seq === 0) return false;
+    const { engine, held, replies } = this.#parts;
+    held.status[slot] = Status.OK;
+    held.version[slot] = 0;
+    held.body[slot] = null;
+    held.seq[slot] = seq;
+    if (seq <= engine.durableSeq) replies.settle(slot);
+    else this.#parts.waitDurable(slot);
+    return true;
   }
 
   #startOther(slot: number, request: RequestView): void {

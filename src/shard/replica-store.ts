@@ -123,6 +123,34 @@ export class ReplicaStore {
     });
   }
 
+  /**
+   * A fresh write of a user record on which the memtables decide and no request waits for a file: almost every one. Takes it
+   * as `write` would, but keeps nothing of `record`, which may lie in a ring. Gives its seq, to be waited for; or 0 where nothing
+   * was done, and `write` has to see what there is.
+   */
+  takeFresh(record: Uint8Array, deadlineMs: number): number {
+    if (deadlineMs <= this.#options.clock.nowMs() || faultOf(record, null) !== '') return 0;
+    const view = viewOf(record);
+    const hi = tokenHiAt(view, 0);
+    const lo = tokenLoAt(view, 0);
+    if (keyspaceAt(view, 0) !== KEYSPACE_USER || this.#waits.isOccupied(hi, lo)) return 0;
+    const engine = this.#engine;
+    const version = versionAt(view, 0);
+    if (version <= engine.tablesVersionMax(hi, lo)) return 0;
+    load(this.#fields, record);
+    const { key } = this.#fields;
+    const { found } = engine;
+    if (engine.lookupMemory(KEYSPACE_USER, hi, lo, key) && version <= versionAt(found.view, found.offset))
+      return 0;
+    // A promise that has expired goes the long way too.
+    if (engine.lookupMemory(KEYSPACE_PROMISES, hi, lo, key) && version <= versionAt(found.view, found.offset))
+      return 0;
+    const seq = engine.append(this.#fields, null);
+    if (seq < 0) return 0;
+    this.#options.appended();
+    return seq;
+  }
+
   read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
     const { tokenHi, tokenLo, keyspace, key, headOnly, deadlineMs } = request;
     const fail: OnFailure = (status, message) => done({ status, record: null, message });

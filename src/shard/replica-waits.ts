@@ -27,6 +27,8 @@ interface Waiting {
   readonly fail: OnFailure;
 }
 
+const placeOf = (tokenHi: number, tokenLo: number): number => tokenHi * 2 ** 21 + (tokenLo >>> 11);
+
 export class ReplicaWaits {
   readonly #engine: ShardEngine;
   readonly #firstTicket: number;
@@ -118,10 +120,15 @@ export class ReplicaWaits {
    * answered: those behind it go on then, and not only when that is durable.
    */
   inOrder(tokenHi: number, tokenLo: number, run: Run): void {
-    const place = tokenHi * 2 ** 21 + (tokenLo >>> 11);
+    const place = placeOf(tokenHi, tokenLo);
     const chain = this.#chains.get(place);
     if (chain === undefined) this.#run(place, run);
     else chain.push(run);
+  }
+
+  /** Whether a request for the token waits for a lookup. */
+  isOccupied(tokenHi: number, tokenLo: number): boolean {
+    return this.#chains.size > 0 && this.#chains.has(placeOf(tokenHi, tokenLo));
   }
 
   /** False where it waits for a lookup: the chain goes on when that is through. */

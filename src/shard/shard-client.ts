@@ -185,6 +185,15 @@ export class RingShardClient implements ShardClient {
     return outcome;
   }
 
+  /**
+   * The memtables' newest durable record of a key, dead or alive, in `bytes` and `view` of what is given until the next
+   * lookup; null where the shard has to be asked. It is newer than all that the tables hold (replica-store.ts, invariant 3).
+   */
+  inMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): MemtableReader | null {
+    const memtable = this.#memtables[shardOf(tokenHi, this.vnodes, this.shards)] as MemtableReader | null;
+    return memtable?.holds(keyspace, tokenHi, tokenLo, key) === true ? memtable : null;
+  }
+
   submit(): number {
     const { request } = this;
     const { op } = request;

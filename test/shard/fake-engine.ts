@@ -65,6 +65,8 @@ export class FakeEngine implements ShardEngine {
   eager = false;
   /** Thrown by every lookup and scan. */
   error: Error | null = null;
+  /** What tablesVersionMax says; everything lies in memory all the same. */
+  tablesMax = 0;
   /** `append` refuses with this status, where it is not 0. */
   refusal = 0;
   refusalReason = '';
@@ -172,9 +174,8 @@ export class FakeEngine implements ShardEngine {
   lookupMemory(keyspace: number, _hi: number, _lo: number, key: Uint8Array): boolean {
     return this.#find(nameOf(keyspace, key), true) === LOOKUP_FOUND;
   }
-  /** Everything lies in memory. */
   tablesVersionMax(): number {
-    return 0;
+    return this.tablesMax;
   }
   rawPage(request: RawPageRequest, visit: RawVisitor): boolean {
     const { from, exclusive, lastHi, lastLo, recordsMax } = request;
