@@ -1,4 +1,5 @@
 /** Encoded records as a coordinator handles them: one record in bytes of its own. */
+import { pooledBytes } from '../base/bytes.ts';
 import {
   compareRecordAge,
   expiresMsAt,
@@ -25,7 +26,7 @@ export function viewOf(bytes: Uint8Array): DataView {
 }
 
 export function encodeRecord(fields: RecordFields): Uint8Array {
-  const bytes = Buffer.allocUnsafe(recordBytes(fields.key.length, fields.value.length));
+  const bytes = pooledBytes(recordBytes(fields.key.length, fields.value.length));
   writeRecord(viewOf(bytes), bytes, 0, fields);
   return bytes;
 }

@@ -22,7 +22,12 @@ export function rawPage(
 ): boolean {
   const tables = version.cursors(request.from);
   try {
-    return readPage(request, [...tables, ...memtableCursors(memtables, request.from, request.lastHi)], ownership, visit);
+    return readPage(
+      request,
+      [...tables, ...memtableCursors(memtables, request.from, request.lastHi)],
+      ownership,
+      visit,
+    );
   } finally {
     for (const cursor of tables) cursor.release();
   }

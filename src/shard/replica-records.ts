@@ -1,5 +1,5 @@
 /** Encoded records as the rule of a replica handles them (replica-store.ts). Pure; any thread. */
-import { copyBytes } from '../base/bytes.ts';
+import { copyBytes, pooledBytes } from '../base/bytes.ts';
 import {
   expiresMsAt,
   FLAG_TOMBSTONE,
@@ -7,7 +7,6 @@ import {
   KEYSPACE_IDEMPOTENCY,
   KEYSPACE_OUTCOMES,
   keyAt,
-  keyLengthAt,
   keyspaceAt,
   originAt,
   type RecordFields,
@@ -117,14 +116,14 @@ export function buried(record: Uint8Array): Uint8Array {
 }
 
 export function encoded(fields: RecordFields): Uint8Array {
-  const bytes = Buffer.allocUnsafe(recordBytes(fields.key.length, fields.value.length));
+  const bytes = pooledBytes(recordBytes(fields.key.length, fields.value.length));
   writeRecord(viewOf(bytes), bytes, 0, fields);
   return bytes;
 }
 
 /** A record, or its head: the same with an empty value. */
 export function shown({ bytes, view }: Held, headOnly: boolean): Uint8Array {
-  if (!headOnly || bytes.length === recordBytes(keyLengthAt(view, 0), 0)) return bytes;
+  if (!headOnly || valueLengthAt(view, 0) === 0) return bytes;
   return copyOf(view, bytes, true);
 }
 

@@ -136,7 +136,7 @@ export class ReplicaStore {
     if (keyspaceAt(view, 0) !== KEYSPACE_USER || this.#waits.isOccupied(hi, lo)) return 0;
     const engine = this.#engine;
     const version = versionAt(view, 0);
-    if (version <= engine.tablesVersionMax(hi, lo)) return 0;
+    if (version <= engine.tablesVersionMax(hi, lo) || version < this.#oldestWrite(hi)) return 0;
     load(this.#fields, record);
     const { key } = this.#fields;
     const { found } = engine;

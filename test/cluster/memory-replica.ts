@@ -273,10 +273,9 @@ export class MemoryReplica implements Replica {
       const fault = recordFault(view, 0, bytes.length);
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
-    const answers = parts.map((part) => (mode === WriteMode.FRESH ? this.#fresh(part) : this.#merge(part)));
-    // A copy whose record is not taken brings no outcomes either; newer ones stay behind a record that is.
+    if (mode === WriteMode.MERGE) return this.#mergeAll(parts);
+    const answers = parts.map((part) => this.#fresh(part));
     const first = answers[0] as (typeof answers)[number];
-    if (mode === WriteMode.MERGE && !first.take) return first.answer;
     const bad = answers.find(({ answer }) => answer.status !== Status.OK);
     if (bad !== undefined) return bad.answer;
     for (const [i, { take }] of answers.entries()) if (take) this.#put(parts[i] as Held);
@@ -300,7 +299,24 @@ export class MemoryReplica implements Replica {
     return { answer: ok(null), take: true };
   }
 
-  #merge(part: Held): { readonly answer: WriteAnswer; readonly take: boolean } {
+  /** Outcomes that come with a record are judged by themselves, once the record is not refused. */
+  #mergeAll([record, also]: readonly Held[]): WriteAnswer {
+    const first = this.#merge(record as Held);
+    const { answer, take, buried } = first;
+    if (take) this.#put(record as Held);
+    const isOver = answer.status !== Status.OK || buried === true;
+    const held = also === undefined ? null : this.#heldOf(also);
+    if (also === undefined || isOver) return answer;
+    if (held !== null && compareRecordAge(also.view, also.bytes, 0, held.view, held.bytes, 0) <= 0)
+      return answer;
+    const promise = this.#promiseOf(also);
+    if (!take && promise !== null && isBelow(versionAt(also.view, 0), originAt(also.view, 0), promise))
+      return stale(versionOf(promise), true);
+    this.#put(also);
+    return answer;
+  }
+
+  #merge(part: Held): { readonly answer: WriteAnswer; readonly take: boolean; readonly buried?: boolean } {
     const held = this.#heldOf(part);
     const promise = this.#promiseOf(part);
     const age = held === null ? 1 : compareRecordAge(part.view, part.bytes, 0, held.view, held.bytes, 0);
@@ -311,7 +327,7 @@ export class MemoryReplica implements Replica {
       this.resurrections++;
       const tombstone = tombstoneOf(part);
       this.#put(heldOf(tombstone));
-      return { answer: ok(tombstone), take: false };
+      return { answer: ok(tombstone), take: false, buried: true };
     }
     return { answer: ok(null), take: true };
   }

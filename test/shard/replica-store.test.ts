@@ -296,7 +296,7 @@ describe(`the rule of a replica (seed ${seed})`, () => {
     engine.commit();
     engine.sync();
     const tombstone = recordOf({ key: 'a', version: 50, tombstone: true });
-    expect((await old).newer).toEqual(Buffer.from(tombstone));
+    expect((await old).newer).toEqual(Uint8Array.from(tombstone));
     expect(store.resurrections).toBe(1);
     const young = write(store, WriteMode.MERGE, { key: 'b', version: 150, value: 'new' });
     engine.commit();

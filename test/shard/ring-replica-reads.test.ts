@@ -1,4 +1,5 @@
 /** Reads of the replica as the peer worker sees it: from the memtables where they hold the record, else from the shard. */
+
 import { afterEach, describe, expect, it } from 'vitest';
 import {
   FLAG_EXPIRING,
@@ -15,6 +16,7 @@ import type { HintStore, ReadAnswer } from '../../src/cluster/contract.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { encoded, viewOf } from '../../src/shard/replica-records.ts';
 import { RingReplica } from '../../src/shard/ring-replica.ts';
+import { ManualTimers } from '../cluster/manual-timers.ts';
 import { bytes, Harness, START_MS, until } from './harness.ts';
 
 let open: Harness[] = [];
@@ -27,8 +29,9 @@ const NO_HINTS: HintStore = {
   add: (_target, _write, done) =>
     done({ status: Status.OK, beat: 0, barred: false, newer: null, message: '' }),
   targets: () => new Map(),
-  next: (_target, _bytesMax, done) => done(null, null),
-  discard: (_batch, done) => done(null),
+  next: (_target, done) => done(null, null),
+  postpone: () => undefined,
+  discard: () => undefined,
   expire: () => [],
   drop: () => undefined,
 };
@@ -39,7 +42,12 @@ class Replicas {
   readonly memtable: SharedMemtableWriter;
   constructor() {
     open.push(this.harness);
-    this.replica = new RingReplica(this.harness.client.client, NO_HINTS, this.harness.clock);
+    this.replica = new RingReplica(
+      this.harness.client.client,
+      NO_HINTS,
+      this.harness.clock,
+      new ManualTimers(),
+    );
     this.memtable = new SharedMemtableWriter(this.harness.memtables);
     this.memtable.activate(0);
   }
@@ -103,8 +111,8 @@ describe('a read of a replica', () => {
     const expired = one.record('old', 'v', { flags: FLAG_EXPIRING, expiresMs: START_MS - 1 });
     for (const record of [tombstone, expired]) one.append(record, true);
     one.harness.engine.error = new Error('the shard was asked');
-    expect((await one.read('gone', false)).record).toEqual(Buffer.from(encoded(tombstone)));
-    expect((await one.read('old', false)).record).toEqual(Buffer.from(encoded(expired)));
+    expect((await one.read('gone', false)).record).toEqual(encoded(tombstone));
+    expect((await one.read('old', false)).record).toEqual(encoded(expired));
   });
 
   it('gives the newest durable version, and none that could still be lost', async () => {
@@ -136,7 +144,7 @@ describe('a read of a replica', () => {
     const outcomes = one.record('k', 'outcomes', { keyspace: KEYSPACE_OUTCOMES });
     one.append(outcomes, true);
     expect((await one.read('k', false)).record).toBeNull();
-    expect((await one.read('k', false, KEYSPACE_OUTCOMES)).record).toEqual(Buffer.from(encoded(outcomes)));
+    expect((await one.read('k', false, KEYSPACE_OUTCOMES)).record).toEqual(encoded(outcomes));
   });
 
   it('keeps the bytes it gave when more is read', async () => {

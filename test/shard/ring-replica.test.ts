@@ -39,6 +39,7 @@ class World {
       add: () => undefined,
       targets: () => new Map(),
       next: () => undefined,
+      postpone: () => undefined,
       discard: () => undefined,
       expire: () => [],
       drop: () => undefined,
