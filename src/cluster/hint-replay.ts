@@ -124,7 +124,8 @@ export class HintReplay {
   whenHandedOut(waitMs: number, done: (left: readonly HintsLeft[]) => void): void {
     const { clock, timers } = this.#options.world;
     this.#waiters.push({ untilMs: clock.monotonicMs() + waitMs, done });
-    for (const ms of [0, waitMs]) timers.after(ms, () => this.#tellWaiters());
+    // A timer may fire a little before its time.
+    for (const ms of [0, Math.ceil(waitMs) + 1]) timers.after(ms, () => this.#tellWaiters());
     for (const target of this.#store.targets().keys()) this.#next(target);
   }
 
@@ -141,13 +142,14 @@ export class HintReplay {
   #tellWaiters(): void {
     if (this.#waiters.length === 0) return;
     const nowMs = this.#options.world.clock.monotonicMs();
+    // Before the start there is no ring to ask, and nothing is handed out; nor is it after the end.
+    const isRunning = this.#cancel !== null;
     const left = [...this.#store.targets()].map(([target, bytes]) => ({
       target,
       bytes,
-      isDeliverable: this.#isDeliverable(target),
+      isDeliverable: !isRunning || this.#isDeliverable(target),
     }));
-    // Nothing is handed out any more where it was stopped.
-    const isDone = this.#cancel === null || left.every(({ isDeliverable }) => !isDeliverable);
+    const isDone = !isRunning || left.every(({ isDeliverable }) => !isDeliverable);
     const told = this.#waiters.filter(({ untilMs }) => isDone || untilMs <= nowMs);
     this.#waiters = this.#waiters.filter((waiter) => !told.includes(waiter));
     for (const { done } of told) done(left);

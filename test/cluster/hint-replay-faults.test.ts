@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { UnavailableError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { keyAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import type { NodeNumber, ReplicaWrite, WriteAnswer } from '../../src/cluster/contract.ts';
-import type { HintsLeft } from '../../src/cluster/hint-replay.ts';
+import type { CoordinatorOptions } from '../../src/cluster/coordinator-core.ts';
+import { HintReplay, type HintsLeft } from '../../src/cluster/hint-replay.ts';
 import { writeGroups } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { Cluster, vnodeOfKey } from './coordinator-calls.ts';
@@ -355,5 +357,33 @@ describe('waiting until hints are handed out', () => {
       else cluster.world.run(2001);
       expect(left, way).toBe(1);
     }
+  });
+
+  it('ends at once where the node has not found its ring', () => {
+    const { cluster, node } = afterAnAbsence();
+    const { schedule } = cluster.world;
+    const view = {
+      self: 1,
+      isUp: () => false,
+      get ring(): never {
+        throw new UnavailableError('no ring yet');
+      },
+    };
+    const world = {
+      clock: node.clock,
+      timers: { after: (ms: number, run: () => void) => schedule.after(ms, run) },
+    };
+    const replay = new HintReplay(
+      { world, view } as unknown as CoordinatorOptions,
+      node.coordinator,
+      node.hints,
+    );
+    let left: readonly HintsLeft[] = [];
+    replay.whenHandedOut(60_000, (some) => {
+      left = some;
+    });
+    expect(left).toEqual([]);
+    cluster.world.run(2);
+    expect(left).toMatchObject([{ target: 3, isDeliverable: true }]);
   });
 });
