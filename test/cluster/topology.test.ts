@@ -212,6 +212,8 @@ describe('the topology', () => {
 
   it('says at once that votes are missing, where one of two members is down, and goes on when it is back', async () => {
     const network = await clusterOf(2);
+    // Until gossip has told who holds the last ring.
+    await network.run(10_000);
     network.crash(2);
     const joiner = network.add(memberOf(9), SEEDS);
     for (const operation of [
@@ -234,6 +236,7 @@ describe('the topology', () => {
     network.add(memberOf(1));
     for (let number = 2; number <= 4; number++) network.add(memberOf(number), SEEDS);
     expect(await network.run(120_000, () => settled(network, 4))).toBe(true);
+    await network.run(10_000);
     network.crash(3);
     await expect(request(network, 1, { op: 'replace', node: 3, member: memberOf(8) })).rejects.toThrow(
       'a majority of the 2 replicas of every vnode',
