@@ -254,6 +254,8 @@ describe('the topology', () => {
 
   it('says at once that votes are missing, where one of two members is down, and goes on when it is back', async () => {
     const network = await clusterOf(2);
+    // Until gossip has told who holds the last ring.
+    await network.run(10_000);
     network.crash(2);
     const joiner = network.add(memberOf(9), SEEDS);
     for (const operation of [
@@ -276,6 +278,7 @@ describe('the topology', () => {
     network.add(memberOf(1));
     for (let number = 2; number <= 4; number++) network.add(memberOf(number), SEEDS);
     expect(await network.run(120_000, () => settled(network, 4))).toBe(true);
+    await network.run(10_000);
     network.crash(3);
     // Whatever else would wait for it.
     await expect(request(network, 1, { op: 'leave', node: 2 })).rejects.toThrow(/is down|are up/);
