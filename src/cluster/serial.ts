@@ -277,8 +277,12 @@ export class SerialWrite extends SerialOperation {
     this.#message = message;
     if (held && found.record !== null && status === Status.OK && this.#isOwn(found))
       this.#version = versionOf(found.record);
-    if (held) this.#answer();
-    else if (patient) this.waitForMore();
+    if (held) {
+      // An accept of its own ended unknown: a quorum has it, and nobody can tell whom it missed.
+      const { tokenHi, tokenLo, key } = this.place;
+      if (this.#proposed.length > 0) this.core.settleLater(tokenHi, tokenLo, key);
+      this.#answer();
+    } else if (patient) this.waitForMore();
     else this.proposeAgain(found, found.outcomes.list, found.outcomes.droppedVersion);
   }
 
