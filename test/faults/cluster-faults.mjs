@@ -102,10 +102,14 @@ class Run {
       return await this.#judge();
     } finally {
       await this.load?.stop();
-      await this.cluster.end();
-      await this.machine.stop();
-      this.network?.remove();
+      await this.clean();
     }
+  }
+  /** Leaves no process and no network behind. */
+  async clean() {
+    await this.cluster.end();
+    await this.machine.stop();
+    this.network?.remove();
   }
 
   /**
@@ -212,6 +216,15 @@ const wanted = scenarios.filter((one) =>
 console.log(`cluster faults: seed ${flags.seed}, ${wanted.length} scenarios${flags.short ? ', short' : ''}`);
 const network = wanted.some(({ needsNetwork }) => needsNetwork) ? Network.lacks() : '';
 const base = mkdtempSync(join(tmpdir(), 'ringkv-cluster-faults-'));
+let run = null;
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    const cleaned = run?.clean() ?? Promise.resolve();
+    cleaned.finally(() => {
+      if (!flags.keep) rmSync(base, { recursive: true, force: true });
+      process.exit(1);
+    });
+  });
 const rows = [];
 const failed = [];
 const skipped = [];
@@ -226,7 +239,8 @@ try {
     const startMs = performance.now();
     let told;
     try {
-      const result = await new Run(scenario).go(join(base, scenario.name));
+      run = new Run(scenario);
+      const result = await run.go(join(base, scenario.name));
       rows.push(result.row);
       told = result.told;
     } catch (error) {
