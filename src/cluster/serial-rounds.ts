@@ -333,7 +333,7 @@ export abstract class SerialRounds extends Operation {
   protected catchUpAll(record: Uint8Array, also: Uint8Array | null): void {
     this.#record = record;
     this.#also = also;
-    for (const leg of this.#legs) if (leg.state === 'down') this.#hint(leg);
+    for (const leg of this.#legs) if (leg.state === 'down') this.#catchUp(leg);
     const { tokenHi, tokenLo, key } = this.place;
     this.core.settleLater(tokenHi, tokenLo, key);
   }
