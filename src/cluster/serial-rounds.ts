@@ -326,6 +326,18 @@ export abstract class SerialRounds extends Operation {
     ).place();
   }
 
+  /**
+   * After the answer: a quorum holds this, and nobody can tell who else does. Those that are down get it as a hint; settling the
+   * key sees to the others.
+   */
+  protected catchUpAll(record: Uint8Array, also: Uint8Array | null): void {
+    this.#record = record;
+    this.#also = also;
+    for (const leg of this.#legs) if (leg.state === 'down') this.#catchUp(leg);
+    const { tokenHi, tokenLo, key } = this.place;
+    this.core.settleLater(tokenHi, tokenLo, key);
+  }
+
   protected get repliesUp(): { readonly up: number; readonly answered: number } {
     let up = 0;
     let answered = 0;

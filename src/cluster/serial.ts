@@ -59,6 +59,8 @@ interface Found {
   readonly held: boolean;
   readonly outcomes: Outcomes;
   readonly outcomesHeld: boolean;
+  /** The newest record of outcomes. */
+  readonly also: Uint8Array | null;
   /** Versions that the record went by before, where it was proposed again. */
   readonly former: readonly Ballot[];
 }
@@ -79,6 +81,7 @@ abstract class SerialOperation extends SerialRounds {
       held: this.#isHeld(legs, (leg) => compareAge(leg.record, record) === 0),
       outcomes,
       outcomesHeld: this.#isHeld(legs, (leg) => compareAge(leg.outcomes, raw) === 0),
+      also: raw,
       former: isOfRecord ? outcomes.former : [],
     };
   }
@@ -277,8 +280,11 @@ export class SerialWrite extends SerialOperation {
     this.#message = message;
     if (held && found.record !== null && status === Status.OK && this.#isOwn(found))
       this.#version = versionOf(found.record);
-    if (held) this.#answer();
-    else if (patient) this.waitForMore();
+    if (held) {
+      this.#answer();
+      // An accept of its own ended unknown: whom it missed was never told.
+      if (this.#proposed.length > 0 && found.record !== null) this.catchUpAll(found.record, found.also);
+    } else if (patient) this.waitForMore();
     else this.proposeAgain(found, found.outcomes.list, found.outcomes.droppedVersion);
   }
 

@@ -246,6 +246,44 @@ describe('SERIAL', () => {
       expect(cluster.held(3, 'k')).toMatch(/^new@/);
     }
   });
+  it('leaves no replica behind for long where it finds its own accept at a quorum', () => {
+    const cluster = new Cluster();
+    const answers: ClientWriteAnswer[] = [];
+    cluster.write('k', 'old', { consistency: ALL });
+    cluster.world.node(3).fault = (operation) => (operation === 'write' ? Status.UNAVAILABLE : Status.OK);
+    cluster.startWrite('k', 'new', { consistency: SERIAL }, 1, (answer) => answers.push(answer));
+    cluster.world.run(60, () => cluster.held(2, 'k').startsWith('new'));
+    // Neither what node 2 answers to the accept comes, nor what node 3 promises later.
+    cluster.world.cut.add('2>1').add('3>1');
+    cluster.world.run(100);
+    expect(answers).toEqual([]);
+    cluster.world.cut.delete('2>1');
+    cluster.world.run(900, () => answers.length > 0);
+    expect(answers[0]?.status).toBe(Status.OK);
+    cluster.world.cut.clear();
+    cluster.world.node(3).fault = () => Status.OK;
+    expect(cluster.held(3, 'k')).toMatch(/^old@/);
+    cluster.world.run(4000, () => cluster.held(3, 'k').startsWith('new'));
+    expect(cluster.held(3, 'k')).toMatch(/^new@/);
+  });
+  it('leaves a hint for a replica that is down where it finds its own accept at a quorum', () => {
+    const cluster = new Cluster();
+    const answers: ClientWriteAnswer[] = [];
+    cluster.write('k', 'old', { consistency: ALL });
+    cluster.down(3);
+    cluster.startWrite('k', 'new', { consistency: SERIAL }, 1, (answer) => answers.push(answer));
+    cluster.world.run(60, () => cluster.held(2, 'k').startsWith('new'));
+    cluster.world.cut.add('2>1');
+    cluster.world.run(100);
+    expect(answers).toEqual([]);
+    cluster.world.cut.delete('2>1');
+    cluster.world.run(900, () => answers.length > 0);
+    expect(answers[0]?.status).toBe(Status.OK);
+    cluster.world.run(2000);
+    cluster.world.heal();
+    cluster.world.run(5000, () => cluster.held(3, 'k').startsWith('new'));
+    expect(cluster.held(3, 'k')).toBe(cluster.held(1, 'k'));
+  });
   it('says that nothing was written where too few replicas are up, or none promises', () => {
     const cluster = new Cluster();
     cluster.down(2, 3);

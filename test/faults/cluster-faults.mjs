@@ -102,10 +102,14 @@ class Run {
       return await this.#judge();
     } finally {
       await this.load?.stop();
-      await this.cluster.end();
-      await this.machine.stop();
-      this.network?.remove();
+      await this.clean();
     }
+  }
+  /** Leaves no process and no network behind. */
+  async clean() {
+    await this.cluster.end();
+    await this.machine.stop();
+    this.network?.remove();
   }
 
   /**
@@ -126,38 +130,33 @@ class Run {
     this.event(`the load has ended: ${load.acknowledged} writes acknowledged, ${load.unknown} unknown`);
     const names = [...load.keys, ...load.registers].map(({ name }) => name);
     let differing = [];
-    const areSame = async () => {
-      // Those that differed first; then all.
-      if (differing.length > 0) {
-        differing = await differingOf(
-          differing.map(({ name }) => name),
-          nodes,
-        );
-        if (differing.length > 0) return false;
-      }
-      differing = await differingOf(names, nodes);
-      return differing.length === 0;
+    const differs = async (of) => {
+      differing = await differingOf(of, nodes);
+      return differing;
     };
-    const converged = (msMax) =>
-      until('all replicas hold the same', msMax, areSame).then(
-        () => true,
-        (error) => {
-          if (differing.length === 0) throw error;
-          return false;
-        },
-      );
-    const first = await differingOf(names, nodes);
-    const isAlone = await converged(ALONE_MS_MAX);
+    /** Until none of those that differ matters. Those that differed are asked first, then all. */
+    const converged = (msMax, matters) =>
+      until('all replicas hold the same', msMax, async () => {
+        const open = differing.filter(matters).map(({ name }) => name);
+        if (open.length > 0 && (await differs(open)).some(matters)) return false;
+        return !(await differs(names)).some(matters);
+      }).catch((error) => {
+        if (differing.length === 0) throw error;
+      });
+    const first = await differs(names);
+    await converged(ALONE_MS_MAX, (one) => this.#isMissed(one));
     const differingAlone = differing;
-    this.event(isAlone ? 'all replicas hold the same' : `${differing.length} keys differ: repair`);
+    this.event(
+      differing.length === 0 ? 'all replicas hold the same' : `${differing.length} keys differ: repair`,
+    );
     for (const one of differing.slice(0, TOLD_MAX)) this.event(`${one.name}: ${one.held.join(', ')}`);
     const missed = this.#scenario.losesHints ? [] : differing.filter((one) => this.#isMissed(one));
     // Only now, for reads repair what they find.
     await readEverywhere(load, nodes);
     const lostBefore = await lostOf(load, nodes, false);
-    if (!isAlone) {
+    if (differing.length > 0) {
       await Promise.all(nodes.map((node) => node.change('repair')));
-      await converged(REPAIR_MS_MAX);
+      await converged(REPAIR_MS_MAX, () => true);
     }
     const convergeMs = performance.now() - startMs;
     const lost = [...lostBefore, ...(await lostOf(load, nodes, true))];
@@ -217,6 +216,15 @@ const wanted = scenarios.filter((one) =>
 console.log(`cluster faults: seed ${flags.seed}, ${wanted.length} scenarios${flags.short ? ', short' : ''}`);
 const network = wanted.some(({ needsNetwork }) => needsNetwork) ? Network.lacks() : '';
 const base = mkdtempSync(join(tmpdir(), 'ringkv-cluster-faults-'));
+let run = null;
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.once(signal, () => {
+    const cleaned = run?.clean() ?? Promise.resolve();
+    cleaned.finally(() => {
+      if (!flags.keep) rmSync(base, { recursive: true, force: true });
+      process.exit(1);
+    });
+  });
 const rows = [];
 const failed = [];
 const skipped = [];
@@ -231,7 +239,8 @@ try {
     const startMs = performance.now();
     let told;
     try {
-      const result = await new Run(scenario).go(join(base, scenario.name));
+      run = new Run(scenario);
+      const result = await run.go(join(base, scenario.name));
       rows.push(result.row);
       told = result.told;
     } catch (error) {

@@ -5,6 +5,8 @@
  */
 import { execFileSync } from 'node:child_process';
 
+/** Networks of this process so far: names are not used twice, for the kernel takes its time to forget them. */
+let networks = 0;
 const PORT_OF_BRIDGE = 1;
 const FIRST_NODE = 10;
 
@@ -12,7 +14,7 @@ const sh = (command, ...args) =>
   execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8' });
 
 export class Network {
-  #tag = `rkv${process.pid % 100_000}`;
+  #tag = `rkv${process.pid % 100_000}${String.fromCharCode(97 + (networks++ % 26))}`;
   #subnet = `10.213.${process.pid % 256}`;
   #hosts = new Map();
 
@@ -51,7 +53,7 @@ export class Network {
     const namespace = `${this.#tag}-${name}`;
     const address = `${this.#subnet}.${FIRST_NODE + index}`;
     const outside = `${this.#tag}v${index}`;
-    this.#hosts.set(name, { namespace, address });
+    this.#hosts.set(name, { namespace, address, outside });
     sh('ip', 'netns', 'add', namespace);
     sh('ip', 'link', 'add', outside, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace);
     sh('ip', 'link', 'set', outside, 'master', this.#tag, 'up');
@@ -84,8 +86,10 @@ export class Network {
         if (!/Cannot (find|remove)|No such/.test(String(error.stderr))) throw error;
       }
     };
-    // The veth pairs go with their namespaces.
-    for (const { namespace } of this.#hosts.values()) quietly('netns', 'del', namespace);
+    for (const { namespace, outside } of this.#hosts.values()) {
+      quietly('link', 'del', outside);
+      quietly('netns', 'del', namespace);
+    }
     quietly('link', 'del', this.#tag);
   }
 }

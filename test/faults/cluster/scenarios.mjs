@@ -157,6 +157,8 @@ export const scenarios = [
   {
     name: 'leave',
     what: 'of four, the first leaves',
+    // It is killed as soon as it has left, and may take along what it kept for others. Open: docs/reliability.md.
+    losesHints: true,
     starts: 4,
     members: 3,
     run: async (c) => {
