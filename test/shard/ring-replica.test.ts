@@ -189,6 +189,18 @@ describe(`a replica behind rings (seed ${seed})`, () => {
     expect(world.calls[0]?.message).toContain('outcome unknown');
   });
 
+  it('is refused at once by a shard that holds as many requests as it may', async () => {
+    const world = newWorld({ heldMax: 2 });
+    world.harness.engine.automatic = false;
+    for (let number = 0; number < 5; number++) world.ask(new Random(seed), number, 'prepare');
+    await until(() => world.inFlight === 2);
+    const refused = world.calls.filter(({ answers }) => answers === 1);
+    expect(refused.map(({ status }) => status)).toEqual(new Array(3).fill(Status.OVERLOADED));
+    for (const call of refused) expect(world.holds(call)).toBe(false);
+    world.harness.engine.sync();
+    await until(() => world.inFlight === 0);
+  });
+
   it('answers at once while there is no shard', async () => {
     const world = newWorld({});
     world.harness.client.client.detach(0);
