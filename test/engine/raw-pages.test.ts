@@ -296,7 +296,16 @@ describe(`two contents under one version (seed ${seed})`, () => {
           newest.set(i, record);
           expect(world.engine.append(fields, null)).toBeGreaterThan(0);
           world.engine.commit();
-          if (random.chance(0.25)) await world.wait(world.engine.flush());
+          if (random.chance(0.25)) {
+            // Beside it a newer version of another key: tables are asked by their highest version, not by their age.
+            const filler = {
+              key: Buffer.from(`filler-${replica}-${world.version++}`),
+              version: random.between(8, 50),
+            };
+            world.engine.append(fieldsOf(filler), null);
+            world.engine.commit();
+            await world.wait(world.engine.flush());
+          }
           if (random.chance(0.05)) await world.wait(world.engine.compactAll());
         }
         await world.settle();
@@ -316,14 +325,17 @@ describe(`two contents under one version (seed ${seed})`, () => {
         const from = { tokenHi: 0, tokenLo: 0, keyspace: 0, key: NO_BYTES };
         const bounds = { lastHi: 0xffff_ffff, lastLo: 0xffff_ffff, recordsMax: 100, bytesMax: 1e6 };
         world.engine.rawPage({ from, exclusive: false, ...bounds }, (view, bytes, offset) => {
-          byPage.push(Buffer.from(bytes.slice(offset, offset + recordBytesAt(view, offset))).toString('hex'));
+          if (versionAt(view, offset) <= 7)
+            byPage.push(
+              Buffer.from(bytes.slice(offset, offset + recordBytesAt(view, offset))).toString('hex'),
+            );
           return true;
         });
         expect([...byPage].sort()).toEqual(byLookup.filter((one) => one !== '').sort());
         await world.wait(world.engine.compactAll());
         const merged: number[] = [];
         world.engine.rawPage({ from, exclusive: false, ...bounds }, (view, _, offset) => {
-          merged.push(flagsAt(view, offset) & FLAG_TOMBSTONE);
+          if (versionAt(view, offset) <= 7) merged.push(flagsAt(view, offset) & FLAG_TOMBSTONE);
           return true;
         });
         expect(merged.length).toBe(byPage.length);

@@ -212,6 +212,32 @@ describe(`a replica behind rings (seed ${seed})`, () => {
     );
   });
 
+  it('goes on after a page that looked at much and had nothing to show', async () => {
+    const world = newWorld({});
+    const { engine } = world.harness;
+    const keys = ['a', 'b', 'c', 'd', 'e', 'wanted'];
+    for (const key of keys) {
+      hashToken(Buffer.from(key));
+      const { hi, lo } = token;
+      const fields = { tokenHi: hi, tokenLo: lo, keyspace: 0, key: Buffer.from(key), flags: 0, expiresMs: 0 };
+      engine.append({ ...fields, value: EMPTY, version: 1, origin: 1 }, null);
+    }
+    engine.commit();
+    await until(() => engine.durableSeq === engine.lastSeq);
+    // As where so many others lie between that the engine ends the page.
+    const whole = engine.rawPage.bind(engine);
+    engine.rawPage = (request, visit) => whole({ ...request, recordsMax: 1 }, visit);
+    const found: string[] = [];
+    let after: ReplicaPage['after'] = null;
+    do {
+      const page = { ...allOf(10, 1000), after, prefix: Buffer.from('wanted') };
+      const answer = await new Promise<PageAnswer>((done) => world.replica.page(page, done));
+      if (answer.records.length > 0) found.push(keyTextOf(answer.records));
+      after = answer.next;
+    } while (after !== null);
+    expect(found).toEqual(['wanted']);
+  });
+
   it('pages through all vnodes, each record once and in order, whatever the bounds of a page', async () => {
     const random = new Random(seed);
     const world = newWorld({});
