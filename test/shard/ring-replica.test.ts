@@ -215,8 +215,15 @@ describe(`a replica behind rings (seed ${seed})`, () => {
   it('goes on after a page that looked at much and had nothing to show', async () => {
     const world = newWorld({});
     const { engine } = world.harness;
-    const keys = ['a', 'b', 'c', 'd', 'e', 'wanted'];
-    for (const key of keys) {
+    hashToken(Buffer.from('wanted'));
+    const wanted = { ...token };
+    // In the same vnode and before it.
+    const others = Array.from({ length: 1000 }, (_, i) => `other-${i}`).filter((key) => {
+      hashToken(Buffer.from(key));
+      return token.hi >>> 28 === wanted.hi >>> 28 && token.hi < wanted.hi;
+    });
+    expect(others.length).toBeGreaterThan(0);
+    for (const key of [...others, 'wanted']) {
       hashToken(Buffer.from(key));
       const { hi, lo } = token;
       const fields = { tokenHi: hi, tokenLo: lo, keyspace: 0, key: Buffer.from(key), flags: 0, expiresMs: 0 };
