@@ -194,7 +194,7 @@ describe(`hash trees of a replica (seed ${seed})`, () => {
 
   it('count each record once where the same tree is asked for again while it is being built', async () => {
     const world = await newWorld(new Random(seed));
-    for (let i = 0; i < 4 * limits.treeSliceRecords; i++)
+    for (let i = 0; i < 12 * limits.treeSliceRecords; i++)
       await world.append({ key: Buffer.from(`k${i}`) }, 0);
     await world.settle();
     const nowMs = world.clock.nowMs();

@@ -190,6 +190,18 @@ describe(`a replica behind rings (seed ${seed})`, () => {
     expect(world.calls[0]?.message).toContain('outcome unknown');
   });
 
+  it('is refused at once by a shard that holds as many requests as it may', async () => {
+    const world = newWorld({ heldMax: 2 });
+    world.harness.engine.automatic = false;
+    for (let number = 0; number < 5; number++) world.ask(new Random(seed), number, 'prepare');
+    await until(() => world.inFlight === 2);
+    const refused = world.calls.filter(({ answers }) => answers === 1);
+    expect(refused.map(({ status }) => status)).toEqual(new Array(3).fill(Status.OVERLOADED));
+    for (const call of refused) expect(world.holds(call)).toBe(false);
+    world.harness.engine.sync();
+    await until(() => world.inFlight === 0);
+  });
+
   it('answers at once while there is no shard', async () => {
     const world = newWorld({});
     world.harness.client.client.detach(0);
@@ -199,6 +211,39 @@ describe(`a replica behind rings (seed ${seed})`, () => {
     expect(world.calls.map(({ answers, status }) => [answers, status])).toEqual(
       world.calls.map(() => [1, Status.SHARD_DOWN]),
     );
+  });
+
+  it('goes on after a page that looked at much and had nothing to show', async () => {
+    const world = newWorld({});
+    const { engine } = world.harness;
+    hashToken(Buffer.from('wanted'));
+    const wanted = { ...token };
+    // In the same vnode and before it.
+    const others = Array.from({ length: 1000 }, (_, i) => `other-${i}`).filter((key) => {
+      hashToken(Buffer.from(key));
+      return token.hi >>> 28 === wanted.hi >>> 28 && token.hi < wanted.hi;
+    });
+    expect(others.length).toBeGreaterThan(0);
+    for (const key of [...others, 'wanted']) {
+      hashToken(Buffer.from(key));
+      const { hi, lo } = token;
+      const fields = { tokenHi: hi, tokenLo: lo, keyspace: 0, key: Buffer.from(key), flags: 0, expiresMs: 0 };
+      engine.append({ ...fields, value: EMPTY, version: 1, origin: 1 }, null);
+    }
+    engine.commit();
+    await until(() => engine.durableSeq === engine.lastSeq);
+    // As where so many others lie between that the engine ends the page.
+    const whole = engine.rawPage.bind(engine);
+    engine.rawPage = (request, visit) => whole({ ...request, recordsMax: 1 }, visit);
+    const found: string[] = [];
+    let after: ReplicaPage['after'] = null;
+    do {
+      const page = { ...allOf(10, 1000), after, prefix: Buffer.from('wanted') };
+      const answer = await new Promise<PageAnswer>((done) => world.replica.page(page, done));
+      if (answer.records.length > 0) found.push(keyTextOf(answer.records));
+      after = answer.next;
+    } while (after !== null);
+    expect(found).toEqual(['wanted']);
   });
 
   it('pages through all vnodes, each record once and in order, whatever the bounds of a page', async () => {
