@@ -31,7 +31,7 @@ export interface Context {
   readonly connect: (options: ConnectOptions) => Promise<Client>;
   /** Opens a data directory in this process. */
   readonly openStore: (config: NodeConfig) => Promise<Store>;
-  readonly startNode: (config: NodeConfig, log: Log) => Promise<RunningNode>;
+  readonly startNode: (config: NodeConfig, log: Log, stop: AbortSignal) => Promise<RunningNode>;
   /** A log of this level and above on standard error. */
   readonly log: (level: NodeConfig['logLevel']) => Log;
   /** Columns of the terminal that shows standard error. */

@@ -53,7 +53,8 @@ function processContext(): Context {
     },
     connect: async (options) => await (await import('../client/index.ts')).connect(options),
     openStore,
-    startNode: async (config, log) => await (await import('../node/node.ts')).startNode(config, log),
+    startNode: async (config, log, stop) =>
+      await (await import('../node/node.ts')).startNode(config, log, stop),
     log: (level) => createLog(level, stderr),
     columns: process.stderr.columns ?? COLUMNS_DEFAULT,
   };

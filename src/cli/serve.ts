@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { UnavailableError } from '../base/errors.ts';
 import { resolveConfig } from '../node/config.ts';
 import { readConfigFile } from '../node/config-file.ts';
 import type { Log, NodeConfig, RunningNode } from '../node/contract.ts';
@@ -42,6 +43,7 @@ async function serve(flags: SettingFlags, context: Context): Promise<ExitCodeVal
   const { config } = resolveConfig({ flags: settingsOf(flags), environment, file });
   const log = context.log(config.logLevel);
   const node = await start(config, log, context);
+  if (node === null) return ExitCode.OK;
   if (!interrupted.aborted) {
     await tell(stderr, `${banner(node)}\n`);
     await tell(stdout, `ready ${node.url}\n`);
@@ -57,10 +59,15 @@ async function serve(flags: SettingFlags, context: Context): Promise<ExitCodeVal
   return ExitCode.OK;
 }
 
-async function start(config: NodeConfig, log: Log, context: Context): Promise<RunningNode> {
+/** null: it was asked to stop while it looked for its cluster. */
+async function start(config: NodeConfig, log: Log, context: Context): Promise<RunningNode | null> {
   try {
-    return await context.startNode(config, log);
+    return await context.startNode(config, log, context.interrupted);
   } catch (error) {
+    if (context.interrupted.aborted && error instanceof UnavailableError) {
+      log('info', error.message);
+      return null;
+    }
     throw new CommandError(`cannot start: ${messageOf(error)}`, exitCodeOf(error), { cause: error });
   }
 }

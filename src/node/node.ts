@@ -1,4 +1,5 @@
 /** A node that serves HTTP: the shards, and front-end threads as their clients. Owned by the main thread. */
+import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Log, NodeConfig, RunningNode } from './contract.ts';
 import { FrontThreads } from './front-threads.ts';
@@ -7,11 +8,12 @@ import { PeerThread } from './peer-threads.ts';
 import { newSettled } from './settled.ts';
 
 /**
- * Starts a node and resolves when it serves. Rejects with LockedError, ListenError (both before anything on disk is
+ * Starts a node and resolves when it serves. `stop` ends the wait of a node with seeds for its cluster, which has no end of its
+ * own: UnavailableError. Rejects with LockedError, ListenError (both before anything on disk is
  * changed), ConfigurationError, FormatVersionError, CorruptionError, DiskFullError and IoError; nothing is left running
  * then.
  */
-export async function startNode(config: NodeConfig, log: Log): Promise<RunningNode> {
+export async function startNode(config: NodeConfig, log: Log, stop: AbortSignal): Promise<RunningNode> {
   const threads = new NodeThreads(config, { shards: false, vnodes: false }, log);
   let fronts: FrontThreads | null = null;
   let peer: PeerThread | null = null;
@@ -51,7 +53,7 @@ export async function startNode(config: NodeConfig, log: Log): Promise<RunningNo
     await threads.start([...fronts.peers, peer]);
     threads.onNotReady = tellFronts;
     for (const front of fronts.peers) peer.connect(front);
-    await peer.open();
+    await Promise.race([peer.open(), stopped(stop)]);
     tellFronts();
     // Not before: who reaches the port reaches every shard, and the cluster.
     await fronts.listen();
@@ -62,4 +64,12 @@ export async function startNode(config: NodeConfig, log: Log): Promise<RunningNo
     await close();
     throw error;
   }
+}
+
+function stopped(stop: AbortSignal): Promise<never> {
+  return new Promise((_, fail) => {
+    const end = (): void => fail(new UnavailableError('stopped before it had found its cluster'));
+    if (stop.aborted) end();
+    else stop.addEventListener('abort', end, { once: true });
+  });
 }

@@ -37,6 +37,19 @@ describe('ringkv serve', () => {
     expect(await place.run('get', 'key', '--data', 'data')).toMatchObject({ code: 0, out: put });
   });
 
+  it('ends with 0 when it is asked to while it looks for a cluster that does not answer', async () => {
+    const nobody = createServer();
+    await new Promise<void>((done) => nobody.listen(0, '127.0.0.1', done));
+    const { port } = nobody.address() as { port: number };
+    await new Promise((done) => nobody.close(done));
+    const own = ['--data', 'data', '--port', '0', '--peer-port', '0'];
+    const server = place.start('serve', ...own, '--seeds', `127.0.0.1:${port}`);
+    await until(() => server.err.includes('cannot connect with a seed'), 60_000);
+    server.kill('SIGTERM');
+    const { code, out, err } = await server.ended;
+    expect({ code, out }, err).toEqual({ code: 0, out: '' });
+  });
+
   it('says in one line which port is taken, with exit code 4', async () => {
     const taken = createServer();
     await new Promise<void>((done) => taken.listen(0, '127.0.0.1', done));
