@@ -159,7 +159,7 @@ try {
       results[name].push(result);
       const failures = Object.keys(result.failures).length === 0 ? '' : ` ${JSON.stringify(result.failures)}`;
       process.stderr.write(
-        `${round + 1}/${rounds} ${name}: ${whole(result.perSecond)}/s, p99 ${result.p99.toFixed(1)} ms${failures}\n`,
+        `${round + 1}/${rounds} ${name}: ${whole(result.perSecond)}/s, p99 ${result.p99.toFixed(1)} ms, ${whole(result.cpuUs)} us of processor time${failures}\n`,
       );
     }
   }

@@ -50,7 +50,7 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 /** Where a node says what happens: pino behind it in `serve`, nothing in an embedded store unless asked for. */
 export type Log = (level: LogLevel, message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
-/** A node that serves. Made by `startNode(config, log): Promise<RunningNode>` (node.ts). */
+/** A node that serves. Made by `startNode` (node.ts). */
 export interface RunningNode {
   /** http://HOST:PORT */
   readonly url: string;
