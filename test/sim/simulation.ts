@@ -98,6 +98,7 @@ class Simulation {
   readonly #vnodes: number;
   #convergedMs = 0;
   #undecided = 0;
+  #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
   constructor(seed: number, defect: Defect | null, verbose: boolean) {
@@ -252,6 +253,7 @@ class Simulation {
       this.#retireRemoved();
       // Who was being shut down when everybody else was started.
       for (const machine of this.#cluster.present) machine.start();
+      this.#restartWaiting();
       const members = this.#members();
       const ring = members[0]?.program?.ring;
       if (ring === null || ring === undefined) return false;
@@ -286,6 +288,16 @@ class Simulation {
       .pick(this.#members())
       .program?.change({ op: 'undo' })
       .catch(() => undefined);
+  }
+
+  /** An operator restarts who was to take a lost node's place and was told that the change is undone. */
+  #restartWaiting(): void {
+    const { nowUs } = this.#scheduler;
+    if (nowUs - this.#restartedUs < PATIENCE_US) return;
+    this.#restartedUs = nowUs;
+    for (const machine of this.#cluster.present)
+      if (machine.role.replaces !== 0 && machine.program?.standing === 'waiting')
+        machine.shutDown(() => machine.start());
   }
 
   #members(): Machine[] {
