@@ -241,9 +241,9 @@ export class Membership {
   }
 
   #round(): void {
-    const { clock, timers, random } = this.#world;
+    const { clock, timers } = this.#world;
     if (this.#state !== 'running' && this.#state !== 'raising') return;
-    const ms = (limits.gossipIntervalMs * random.between(900, 1100)) / 1000;
+    const ms = (limits.gossipIntervalMs * this.#world.random.between(900, 1100)) / 1000;
     if (this.#rounds > 0 && clock.monotonicMs() - this.#roundDueMs > limits.stallMs) this.#stalled();
     this.#roundDueMs = clock.monotonicMs() + ms;
     this.#cancelRound = timers.after(ms, () => this.#round());
@@ -263,8 +263,7 @@ export class Membership {
   /** With one that lives; now and then with one that is down, in proportion: so healed partitions find together. */
   #syncWithSomebody(): void {
     const { random } = this.#world;
-    const others = this.#peers.others;
-    const downs = this.#peers.downs;
+    const { others, downs } = this.#peers;
     const isToDown = downs.length > 0 && random.below(others.length + downs.length) < downs.length;
     if (isToDown) this.#sender.sync(random.pick(downs));
     if (others.length > 0) this.#sender.sync(random.pick(others));
@@ -385,8 +384,8 @@ export class Membership {
     if (member?.claim === Claim.SUSPECT) this.#claim(member, Claim.DOWN);
   }
   #claim(member: Member, claim: ClaimCode): void {
-    const accuser = claim === Claim.SUSPECT ? this.#world.self : 0;
-    this.#take({ ...this.#table.newsOf(member, member.version), claim, accuser }, true);
+    const news = this.#table.newsOf(member, member.version);
+    this.#take({ ...news, claim, accuser: claim === Claim.SUSPECT ? this.#world.self : 0 }, true);
   }
 
   #halt(state: 'left' | 'stopped'): void {
