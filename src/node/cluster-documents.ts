@@ -16,7 +16,7 @@ import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from '../base/checksum
 import { CorruptionError, FormatVersionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Documents } from '../cluster/contract.ts';
-import type { FileSystem } from '../vfs/file-system.ts';
+import type { File, FileSystem } from '../vfs/file-system.ts';
 
 const MAGIC = 0x43564b52;
 const FORMAT = 1;
@@ -27,9 +27,16 @@ const TEMPORARY = '.tmp';
 const RING = 'ring';
 const MEMBER = 'ring-member';
 
+interface Save {
+  image: Uint8Array;
+  readonly done: ((error: Error | null) => void)[];
+}
+
 export class FileDocuments implements Documents {
   readonly #fs: FileSystem;
   readonly #directory: string;
+  /** Of each document that is being written: what is, and what waits. */
+  readonly #lines = new Map<string, { readonly writing: Save; next: Save | null }>();
 
   /**
    * Makes the directory, durably, where it is not there, and checks every document that is: a node with a damaged one must not
@@ -75,14 +82,28 @@ export class FileDocuments implements Documents {
     }
   }
 
+  /**
+   * Not on the caller's time: the coordinator's thread goes on while the disk works. What comes for a document that is being
+   * written waits for that, and goes as one: each save is all of the document.
+   */
   save(name: string, content: Uint8Array, done: (error: Error | null) => void): void {
-    let failure: Error | null = null;
+    let image: Uint8Array;
     try {
-      this.#write(this.#pathOf(name), content);
+      image = imageOf(this.#pathOf(name), content);
     } catch (error) {
-      failure = error as Error;
+      queueMicrotask(() => done(error as Error));
+      return;
     }
-    setImmediate(() => done(failure));
+    const line = this.#lines.get(name);
+    if (line === undefined) {
+      const first = { image, done: [done] };
+      this.#lines.set(name, { writing: first, next: null });
+      queueMicrotask(() => this.#write(name, first));
+    } else if (line.next === null) line.next = { image, done: [done] };
+    else {
+      line.next.image = image;
+      line.next.done.push(done);
+    }
   }
 
   #pathOf(name: string): string {
@@ -90,28 +111,61 @@ export class FileDocuments implements Documents {
     return join(this.#directory, name);
   }
 
-  #write(path: string, content: Uint8Array): void {
-    const { length } = content;
-    assert(length <= limits.clusterDocumentBytesMax, () => `documents: ${path} with ${length} bytes`);
-    const bytes = Buffer.alloc(HEADER_BYTES + length);
-    bytes.writeUInt32LE(MAGIC, 0);
-    bytes.writeUInt32LE(FORMAT, 4);
-    bytes.writeUInt32LE(length, 8);
-    bytes.set(content, HEADER_BYTES);
-    writeChecksum(content, 0, length, bytes, 16);
+  #write(name: string, { image, done }: Save): void {
     const fs = this.#fs;
+    const path = this.#pathOf(name);
     const temporary = path + TEMPORARY;
-    if (fs.exists(temporary)) fs.unlink(temporary);
-    const file = fs.open(temporary, 'create');
+    const end = (error: Error | null): void => {
+      const next = this.#lines.get(name)?.next ?? null;
+      if (next === null) this.#lines.delete(name);
+      else {
+        this.#lines.set(name, { writing: next, next: null });
+        queueMicrotask(() => this.#write(name, next));
+      }
+      for (const one of done) one(error);
+    };
+    let file: File;
     try {
-      file.writeSync(bytes, 0, bytes.length, 0);
-      file.syncSync();
-    } finally {
-      file.close();
+      if (fs.exists(temporary)) fs.unlink(temporary);
+      file = fs.open(temporary, 'create');
+    } catch (error) {
+      end(error as Error);
+      return;
     }
-    fs.rename(temporary, path);
-    fs.syncDirectory(this.#directory);
+    file.write(image, 0, image.length, 0, (unwritten) => {
+      if (unwritten !== null) {
+        file.close();
+        end(unwritten);
+        return;
+      }
+      file.sync((unsynced) => {
+        file.close();
+        end(unsynced ?? this.#rename(temporary, path));
+      });
+    });
   }
+  #rename(from: string, to: string): Error | null {
+    try {
+      this.#fs.rename(from, to);
+      this.#fs.syncDirectory(this.#directory);
+      return null;
+    } catch (error) {
+      return error as Error;
+    }
+  }
+}
+
+/** A whole document, as it is in its file. */
+export function imageOf(path: string, content: Uint8Array): Uint8Array {
+  const { length } = content;
+  assert(length <= limits.clusterDocumentBytesMax, () => `documents: ${path} with ${length} bytes`);
+  const bytes = Buffer.alloc(HEADER_BYTES + length);
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt32LE(FORMAT, 4);
+  bytes.writeUInt32LE(length, 8);
+  bytes.set(content, HEADER_BYTES);
+  writeChecksum(content, 0, length, bytes, 16);
+  return bytes;
 }
 
 function contentOf(path: string, bytes: Uint8Array): Uint8Array {

@@ -19,8 +19,27 @@ function newDisk(random: Random): SimulatedFileSystem {
   fs.syncDirectory('/');
   return fs;
 }
-const save = (documents: FileDocuments, name: string, content: string): Promise<Error | null> =>
-  new Promise((resolve) => documents.save(name, Buffer.from(content), resolve));
+/** Runs the disk until the document is saved, or the process dies. */
+async function save(
+  fs: SimulatedFileSystem,
+  documents: FileDocuments,
+  name: string,
+  content: string,
+): Promise<Error | null> {
+  let answer: { readonly error: Error | null } | null = null;
+  const ended = (): typeof answer => answer;
+  documents.save(name, Buffer.from(content), (error) => {
+    expect(answer, 'answered twice').toBe(null);
+    answer = { error };
+  });
+  expect(answer, 'answered within the call').toBe(null);
+  for (let turns = 0; ended() === null; turns++) {
+    if (fs.crashed || turns > CALLS_MAX) throw new Error('the save does not end');
+    await Promise.resolve();
+    fs.step();
+  }
+  return ended()?.error ?? null;
+}
 
 /** What the protocols save, in this order: the ring, votes, the generation, what waits for repair. */
 const STEPS: readonly (readonly [name: string, content: string])[] = [
@@ -41,7 +60,7 @@ describe(`documents of a cluster, seed ${seed},`, () => {
     expect(documents.load('ring')).toBe(null);
     const long = 'x'.repeat(limits.clusterDocumentBytesMax);
     for (const content of ['', 'a', long, 'b']) {
-      expect(await save(documents, 'ring', content)).toBe(null);
+      expect(await save(fs, documents, 'ring', content)).toBe(null);
       expect(text(documents.load('ring')) === content).toBe(true);
       const after = new FileDocuments(fs.powerCut(random), PARENT);
       expect(text(after.load('ring')) === content).toBe(true);
@@ -64,7 +83,7 @@ describe(`documents of a cluster, seed ${seed},`, () => {
         isWhole = true;
         for (const [name, content] of STEPS) {
           underWay.set(name, content);
-          if ((await save(documents, name, content)) !== null) {
+          if ((await save(fs, documents, name, content)) !== null) {
             isWhole = false;
             break;
           }
@@ -73,6 +92,7 @@ describe(`documents of a cluster, seed ${seed},`, () => {
         }
       } catch (error) {
         if (!fs.crashed) throw error;
+        isWhole = false;
       }
       const after = fs.powerCut(random);
       // The next start reads, and saves over what an interrupted save left behind.
@@ -80,7 +100,7 @@ describe(`documents of a cluster, seed ${seed},`, () => {
       for (const name of new Set(STEPS.map(([one]) => one))) {
         const allowed = [acknowledged.get(name) ?? null, underWay.get(name) ?? null];
         expect(allowed, `${name} after call ${calls}`).toContain(text(documents.load(name)));
-        expect(await save(documents, name, 'next')).toBe(null);
+        expect(await save(after, documents, name, 'next')).toBe(null);
         expect(text(new FileDocuments(after.powerCut(random), PARENT).load(name))).toBe('next');
       }
       if (isWhole) break;
@@ -94,36 +114,56 @@ describe(`documents of a cluster, seed ${seed},`, () => {
     for (const operation of operations) {
       const fs = newDisk(new Random(seed));
       const documents = new FileDocuments(fs, PARENT);
-      expect(await save(documents, 'ring', 'old')).toBe(null);
+      expect(await save(fs, documents, 'ring', 'old')).toBe(null);
       fs.inject({ operation, errno: 'EIO' });
-      expect(await save(documents, 'ring', 'new'), operation).toMatchObject({ code: 'IO', errno: 'EIO' });
+      expect(await save(fs, documents, 'ring', 'new'), operation).toMatchObject({ code: 'IO', errno: 'EIO' });
       fs.clearFaults();
       // A rename that was done may hold, and its directory may not be durable: nothing was acknowledged.
       expect(operation === 'sync-directory' ? ['old', 'new'] : ['old'], operation).toContain(
         text(documents.load('ring')),
       );
       expect(fs.openPaths, operation).toEqual([]);
-      expect(await save(documents, 'ring', 'newer'), operation).toBe(null);
+      expect(await save(fs, documents, 'ring', 'newer'), operation).toBe(null);
       expect(text(documents.load('ring'))).toBe('newer');
     }
+  });
+
+  it('are written one after another, and what comes meanwhile as one, each caller being told once it is durable', async () => {
+    const random = new Random(seed);
+    const fs = newDisk(random);
+    const documents = new FileDocuments(fs, PARENT);
+    const told: string[] = [];
+    for (const content of ['a', 'b', 'c', 'd'])
+      documents.save('ring', Buffer.from(content), (error) => {
+        expect(error).toBe(null);
+        const kept = new FileDocuments(fs.powerCut(random), PARENT).load('ring');
+        told.push(`${content}:${text(kept)}`);
+        if (content === 'a') documents.save('ring', Buffer.from('e'), () => told.push('e'));
+      });
+    for (let turns = 0; told.length < 5 && turns < CALLS_MAX; turns++) {
+      await Promise.resolve();
+      fs.step();
+    }
+    expect(told).toEqual(['a:a', 'b:d', 'c:d', 'd:d', 'e']);
+    expect(text(documents.load('ring'))).toBe('e');
   });
 
   it('are the old one on a full disk, and the new one once there is room', async () => {
     const fs = newDisk(new Random(seed));
     const documents = new FileDocuments(fs, PARENT);
-    expect(await save(documents, 'ring', 'old')).toBe(null);
+    expect(await save(fs, documents, 'ring', 'old')).toBe(null);
     fs.capacityBytes = fs.usedBytes + 10;
-    expect(await save(documents, 'ring', 'new')).toMatchObject({ code: 'DISK_FULL' });
+    expect(await save(fs, documents, 'ring', 'new')).toMatchObject({ code: 'DISK_FULL' });
     expect(text(documents.load('ring'))).toBe('old');
     fs.capacityBytes = 1_000_000;
-    expect(await save(documents, 'ring', 'new')).toBe(null);
+    expect(await save(fs, documents, 'ring', 'new')).toBe(null);
     expect(text(documents.load('ring'))).toBe('new');
   });
 
   it('name the file for every bit that flips, whichever of them is damaged', async () => {
     const fs = newDisk(new Random(seed));
     const documents = new FileDocuments(fs, PARENT);
-    for (const [name, content] of STEPS) await save(documents, name, content);
+    for (const [name, content] of STEPS) await save(fs, documents, name, content);
     for (const name of ['ring', 'ring-acceptor', 'generation', 'repair-backlog']) {
       const { length } = fs.bytesOf(pathOf(name));
       for (let byte = 0; byte < length; byte++)
@@ -145,7 +185,7 @@ describe(`documents of a cluster, seed ${seed},`, () => {
   it('name the file where it is cut anywhere, or longer than it was', async () => {
     const fs = newDisk(new Random(seed));
     const documents = new FileDocuments(fs, PARENT);
-    await save(documents, 'ring', 'content');
+    await save(fs, documents, 'ring', 'content');
     const whole = fs.bytesOf(pathOf('ring')).slice();
     for (let length = 0; length <= whole.length + 1; length++) {
       if (length === whole.length) continue;
@@ -162,7 +202,7 @@ describe(`documents of a cluster, seed ${seed},`, () => {
 
   it('of a newer format are refused as such', async () => {
     const fs = newDisk(new Random(seed));
-    await save(new FileDocuments(fs, PARENT), 'ring', 'content');
+    await save(fs, new FileDocuments(fs, PARENT), 'ring', 'content');
     const bytes = fs.bytesOf(pathOf('ring')).slice();
     bytes[4] = 2;
     fs.place(pathOf('ring'), bytes);
@@ -174,21 +214,21 @@ describe(`documents of a cluster, seed ${seed},`, () => {
   it('that belong to a member are missed where the ring alone is gone', async () => {
     const fs = newDisk(new Random(seed));
     const documents = new FileDocuments(fs, PARENT);
-    await save(documents, 'ring', 'ring');
-    await save(documents, 'ring-member', 'cluster');
+    await save(fs, documents, 'ring', 'ring');
+    await save(fs, documents, 'ring-member', 'cluster');
     fs.unlink(pathOf('ring'));
     const error = errorOf(() => new FileDocuments(fs, PARENT));
     expect(error).toBeInstanceOf(CorruptionError);
     expect(error?.message).toContain(pathOf('ring'));
   });
 
-  it('take no other names and nothing longer than the limit', () => {
+  it('take no other names and nothing longer than the limit', async () => {
     const documents = new FileDocuments(newDisk(new Random(seed)), PARENT);
     for (const name of ['', '../ring', 'Ring', 'ring.tmp', 'a'.repeat(65)])
       expect(() => documents.load(name), name).toThrow();
-    documents.save('ring', new Uint8Array(limits.clusterDocumentBytesMax + 1), (error) => {
-      expect(error?.message).toContain(String(limits.clusterDocumentBytesMax + 1));
-    });
+    const tooLong = new Uint8Array(limits.clusterDocumentBytesMax + 1);
+    const error = await new Promise<Error | null>((resolve) => documents.save('ring', tooLong, resolve));
+    expect(error?.message).toContain(String(limits.clusterDocumentBytesMax + 1));
   });
 });
 

@@ -11,12 +11,13 @@ import { MessageError } from '../../src/cluster/message-bytes.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
+import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
 import { hintedReplica, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
-import { SimDocuments } from './sim-documents.ts';
 
+const DATA = '/data';
 const NOT_OPEN = 'this node is starting';
 
 /** Sees other nodes' replicas through a defect. */
@@ -48,10 +49,14 @@ export class NodeProgram implements Program {
   constructor(host: ProgramHost) {
     this.#host = host;
     const { self, nodeId, address, rack, clock, random, life, fs, role, tuning } = host;
-    const documents = new SimDocuments(fs, '/data/cluster');
+    if (!fs.exists(DATA)) {
+      fs.mkdir(DATA);
+      fs.syncDirectory('/');
+    }
+    const documents = new FileDocuments(fs, DATA);
     // The transport takes it for its greeting before the node is made.
     nextGeneration({ documents, clock });
-    this.#hints = new HintLog(fs, '/data', clock, (level, message) => host.log(level, message));
+    this.#hints = new HintLog(fs, DATA, clock, (level, message) => host.log(level, message));
     this.#replica = new EngineReplica(host, this.#hints);
     const network = host.attach({
       onMessage: (from, message) => this.#receive(from, message),

@@ -7,6 +7,7 @@ import { Status } from '../../src/base/status.ts';
 import { Consistency } from '../../src/cluster/contract.ts';
 import { firstRing } from '../../src/cluster/ring-change.ts';
 import { encodeRing } from '../../src/cluster/ring-codec.ts';
+import { imageOf } from '../../src/node/cluster-documents.ts';
 import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
@@ -19,7 +20,6 @@ import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
 import { NodeProgram } from './node-program.ts';
 import { Scheduler } from './scheduler.ts';
 import { EPOCH_MS } from './sim-clock.ts';
-import { placeDocument } from './sim-documents.ts';
 import { CALM, type NetworkProfile, SimNetwork } from './sim-network.ts';
 import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
 
@@ -31,6 +31,7 @@ const PATIENCE_US = 60 * SECOND_US;
 const RING_LOOK_US = 20_000;
 const PROBE_TRIES_MAX = 20;
 const MACHINES_MAX = 6;
+const RING_PATH = '/data/cluster/ring';
 
 /** Without these a defect does nothing. */
 const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
@@ -220,7 +221,7 @@ class Simulation {
         weight: 1,
       }));
       const ring = encodeRing(firstRing(shape, members));
-      for (const { disk } of machines) placeDocument(disk.used, '/data/cluster', 'ring', ring);
+      for (const { disk } of machines) disk.used.place(RING_PATH, imageOf(RING_PATH, ring));
     }
     for (const machine of machines) machine.start();
   }
