@@ -75,12 +75,14 @@ export class Topology {
   #cancelTick: () => void = () => undefined;
   #cancelStep: (() => void) | null = null;
 
-  constructor(world: TopologyWorld, ports: TopologyPorts) {
+  /** `vnodes` of this node's files. Throws ConfigurationError where the ring that it holds has others. */
+  constructor(world: TopologyWorld, vnodes: number, ports: TopologyPorts) {
     this.#world = world;
     this.#ports = ports;
     this.#wasMember = world.documents.load(MEMBER) !== null;
     this.#agreement = new RingAgreement(
       world,
+      vnodes,
       (to, message) => ports.send(to, message),
       (ring, before) => this.#onRing(ring, before),
     );
