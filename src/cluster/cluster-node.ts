@@ -4,7 +4,7 @@
  * local replica and the store of hints. The simulator runs the same.
  */
 import { HybridClock } from '../base/clock.ts';
-import { RingKvError, UnavailableError } from '../base/errors.ts';
+import { ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
 import type {
@@ -56,8 +56,9 @@ export class ClusterNode {
   #coordinated = false;
   #draining = false;
   #stopped = false;
-  #onOpen: (() => void) | null = null;
+  #onOpen: ((error: Error | null) => void) | null = null;
 
+  /** Throws ConfigurationError and CorruptionError. */
   constructor(options: ClusterNodeOptions) {
     this.#options = options;
     const { world, local, hints, member } = options;
@@ -87,7 +88,7 @@ export class ClusterNode {
         onFacts: (node) => this.topology.onFacts(node),
       },
     );
-    this.topology = new Topology(world, {
+    this.topology = new Topology(world, options.vnodes, {
       send: (to, message) => void world.network.send(to, encodeRingAgreement(message)),
       sendTo: (address, message) => void world.network.sendTo(address, encodeRingAgreement(message)),
       isUp: (node) => this.membership.isUp(node),
@@ -135,7 +136,7 @@ export class ClusterNode {
 
   /** `done` once the node knows its ring and can coordinate, or with what keeps it from starting. */
   start(done: (error: Error | null) => void): void {
-    this.#onOpen = () => done(null);
+    this.#onOpen = done;
     this.membership.start((error) => {
       if (error !== null) {
         done(error);
@@ -290,6 +291,13 @@ export class ClusterNode {
 
   #dropped(from: NodeNumber, error: unknown): void {
     if (!(error instanceof RingKvError)) throw error;
+    const opened = this.#onOpen;
+    if (error instanceof ConfigurationError && opened !== null) {
+      // No ring of this cluster will ever do.
+      this.#onOpen = null;
+      opened(error);
+      return;
+    }
     this.#world.log(
       'warn',
       `a message about the ring from node ${nodeName(from)} is dropped: ${error.message}`,
@@ -304,23 +312,19 @@ export class ClusterNode {
   }
 
   #takeRing(ring: RingMap): void {
-    const { onClusterId, onNotReady, world, vnodes } = this.#options;
+    const { onClusterId, onNotReady, world } = this.#options;
     this.#ringBytes = encodeRing(ring);
     onClusterId(ring.clusterId);
     this.membership.expect([...ring.members, ...(ring.change?.members ?? [])]);
     this.repairs.onRing(ring);
     if (!this.#stopped) this.#hintReplay.start();
-    if (ring.vnodes !== vnodes) {
-      onNotReady(`the cluster has ${ring.vnodes} vnodes, and this data directory was made for ${vnodes}`);
-      return;
-    }
     const isAlone =
       ring.members.length === 1 && ring.members[0]?.number === world.self && ring.change === null;
     const open = (): void => {
       onNotReady(this.standing === 'removed' ? 'this node was removed from the cluster' : '');
       const opened = this.#onOpen;
       this.#onOpen = null;
-      opened?.();
+      opened?.(null);
     };
     if (isAlone && !this.#coordinated) open();
     else void this.#coordinate().then(open);

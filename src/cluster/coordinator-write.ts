@@ -4,7 +4,8 @@
  *
  * 1. Only answers to the present attempt count: W replicas hold one version, not W versions of one value. An attempt has a
  *    new version only where one was refused for its version: what may have been read under one must not come back
- *    under another, over what was acknowledged in between, because of a ring or a connection.
+ *    under another, over what was acknowledged in between, because of a ring or a connection. Where it is refused for
+ *    its version after it had waited for those, some replica may hold it for long: then the outcome is unknown.
  * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
  * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
  *    suffice, only once, and the answer says so.
@@ -65,6 +66,9 @@ class Leg {
   };
 }
 
+/** Whether the replica may have taken the record: it did not say that it did not. */
+const mayHold = ({ state }: Leg): boolean => state === 'ok' || state === 'failed' || state === 'pending';
+
 export class PlainWrite extends Operation {
   readonly #request: ClientWrite;
   readonly #done: (answer: ClientWriteAnswer) => void;
@@ -79,6 +83,8 @@ export class PlainWrite extends Operation {
   /** 0: the next attempt needs a new one. */
   #version = 0;
   #record: Uint8Array = NO_BYTES;
+  /** A replica may have taken this version in an attempt before the present one. */
+  #mayBeHeld = false;
   #beat = 0;
   /** When silent replicas get hints; Infinity once they have. */
   #standInAtMs = Number.POSITIVE_INFINITY;
@@ -115,7 +121,8 @@ export class PlainWrite extends Operation {
         return;
       }
       this.#record = encodeWrite(this.#request, this.#version, core.self);
-    }
+      this.#mayBeHeld = false;
+    } else if (this.#legs.some(mayHold)) this.#mayBeHeld = true;
     this.#attempt++;
     this.#waits = false;
     this.#silent = false;
@@ -309,6 +316,13 @@ export class PlainWrite extends Operation {
       this.#fail(
         Status.UNAVAILABLE,
         `a replica holds version ${this.#beat}, more than ${limit} us ahead of this node's clock`,
+      );
+      return;
+    }
+    if (stale && this.#mayBeHeld) {
+      this.#fail(
+        Status.UNAVAILABLE,
+        `version ${this.#version} was passed by ${this.#beat} while it was tried again`,
       );
       return;
     }

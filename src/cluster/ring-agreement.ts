@@ -11,9 +11,10 @@
  *    and so on down: all of n + 1 .. m are decided, so what this node had accepted for n + 1 is decided as it is in ring
  *    n + 1, or will never be. Dropping it takes no vote from anyone, because from now on the node gives none for numbers up
  *    to m (1): a quorum for those needs others, and a decided value has a quorum of acceptances that any of them meets.
- * 5. Rings of another cluster are refused.
+ * 5. Rings of another cluster are refused, and those with another number of vnodes than this node's files: it would take other keys
+ *    for a vnode than the rest do.
  */
-import { BadRequestError, type RingKvError, UnavailableError } from '../base/errors.ts';
+import { BadRequestError, ConfigurationError, type RingKvError, UnavailableError } from '../base/errors.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
 import { AcceptorState, ballotOrder } from './ring-acceptor.ts';
 import { decodeRing, encodeRing } from './ring-codec.ts';
@@ -28,6 +29,7 @@ const RING = 'ring';
 
 export class RingAgreement {
   readonly #world: AgreementWorld;
+  readonly #vnodes: number;
   readonly #send: SendRingMessage;
   readonly #onRing: (ring: RingMap, before: RingMap | null) => void;
   readonly #acceptor: AcceptorState;
@@ -37,18 +39,21 @@ export class RingAgreement {
   #saving = 0;
   #proposer: Proposer | null = null;
 
-  /** `onRing` is called whenever a newer ring is held durably. */
+  /** `vnodes` of this node's files. `onRing` is called whenever a newer ring is held durably. Throws ConfigurationError. */
   constructor(
     world: AgreementWorld,
+    vnodes: number,
     send: SendRingMessage,
     onRing: (ring: RingMap, before: RingMap | null) => void,
   ) {
     this.#world = world;
+    this.#vnodes = vnodes;
     this.#send = send;
     this.#onRing = onRing;
     const saved = world.documents.load(RING);
     if (saved !== null) {
       this.#ring = decodeRing(saved);
+      this.#checkVnodes(this.#ring);
       this.#bytes = saved;
       this.#saving = this.#ring.number;
     }
@@ -100,7 +105,10 @@ export class RingAgreement {
     proposer.start();
   }
 
-  /** Takes a ring that was decided, or the first one that this node made. Older ones are nothing new. */
+  /**
+   * Takes a ring that was decided, or the first one that this node made. Older ones are nothing new. Throws BadRequestError, and
+   * ConfigurationError where this node can never be in that ring.
+   */
   learn(bytes: Uint8Array): void {
     const ring = decodeRing(bytes);
     const present = this.#ring;
@@ -108,6 +116,7 @@ export class RingAgreement {
       throw new BadRequestError(
         `ring of cluster ${ring.clusterName} (${ring.clusterId}) at a node of ${present.clusterId}`,
       );
+    this.#checkVnodes(ring);
     if (ring.number <= this.#saving) return;
     this.#saving = ring.number;
     const kept = Uint8Array.from(bytes);
@@ -125,6 +134,13 @@ export class RingAgreement {
       this.#proposer?.onRing(ring, kept);
       this.#onRing(ring, before);
     });
+  }
+
+  #checkVnodes({ vnodes }: RingMap): void {
+    if (vnodes !== this.#vnodes)
+      throw new ConfigurationError(
+        `the cluster has ${vnodes} vnodes, and this data directory was made for ${this.#vnodes}`,
+      );
   }
 
   /** A node tells that it holds ring `number`: asks for it where that is newer. */

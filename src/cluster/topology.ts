@@ -5,8 +5,8 @@
  * 1. No node leads. The live member with the lowest number proposes the next step as soon as the conditions hold that it
  *    sees in gossip; those behind it do so one after another if it does not. Two that do it at once propose the same step,
  *    and Paxos takes one.
- * 2. The step after ring k is proposed when, for each vnode, a quorum of its present replicas and of those to come holds ring
- *    k durably; `switching` also needs all that gain to have pulled. Undo needs the present replicas alone: under ring k and
+ * 2. The step after ring k is proposed when, for each vnode, a quorum of the replicas to come, and as many of the present ones as
+ *    every quorum meets, hold ring k durably; `switching` also needs all that gain to have pulled. Undo needs the present replicas alone: under ring k and
  *    under the ring after it reads and writes meet in them, so those to come may be dead.
  * 3. A node that was a member and is in no newer ring is removed, for ever: it serves nothing, and asks for nothing.
  */
@@ -75,12 +75,14 @@ export class Topology {
   #cancelTick: () => void = () => undefined;
   #cancelStep: (() => void) | null = null;
 
-  constructor(world: TopologyWorld, ports: TopologyPorts) {
+  /** `vnodes` of this node's files. Throws ConfigurationError where the ring that it holds has others. */
+  constructor(world: TopologyWorld, vnodes: number, ports: TopologyPorts) {
     this.#world = world;
     this.#ports = ports;
     this.#wasMember = world.documents.load(MEMBER) !== null;
     this.#agreement = new RingAgreement(
       world,
+      vnodes,
       (to, message) => ports.send(to, message),
       (ring, before) => this.#onRing(ring, before),
     );
@@ -223,7 +225,7 @@ export class Topology {
     while (!this.#isConfirmed(ring, presentOnly)) {
       if (clock.monotonicMs() >= endMs)
         throw new UnavailableError(
-          `ring ${ring.number} is not held by a quorum of the replicas of every vnode: the next one must wait`,
+          `ring ${ring.number} is not held by enough replicas of every vnode yet: the next one must wait`,
         );
       await new Promise<void>((resolve) => {
         timers.after(limits.topologyConfirmMs / 50, resolve);

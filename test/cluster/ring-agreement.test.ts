@@ -8,6 +8,8 @@ import type { ProposalOutcome } from '../../src/cluster/ring-proposer.ts';
 import { EventQueue, VolatileDisk } from './ring-event-queue.ts';
 import { ringOf } from './ring-fixtures.ts';
 
+const VNODES = 8;
+
 /** A crash of a node with the defect forgets what its acceptor had promised and accepted. */
 type Defect = 'none' | 'forgets votes';
 
@@ -38,7 +40,7 @@ class Voters {
     this.random = new Random(seed);
     this.events = new EventQueue(this.random);
     this.#defect = defect;
-    const first = encodeRing(ringOf(count, 8));
+    const first = encodeRing(ringOf(count, VNODES));
     this.members = Array.from({ length: count }, (_, i) => {
       const member: Member = {
         number: i + 1,
@@ -67,6 +69,7 @@ class Voters {
         documents: member.disk,
         log: () => undefined,
       },
+      VNODES,
       (to, message) => {
         if (member.life === life) this.#deliver(member.number, to, message);
       },
@@ -205,7 +208,7 @@ describe('the agreement on a ring', () => {
   it('refuses proposals that do not follow, and proposers that are no members', async () => {
     const voters = new Voters(5, 3);
     const agreement = voters.member(1).agreement as RingAgreement;
-    const ring = agreement.ring ?? ringOf(3, 8);
+    const ring = agreement.ring ?? ringOf(3, VNODES);
     const errors: (string | undefined)[] = [];
     agreement.propose({ ...ring, number: 5 }, ({ error }) => errors.push(error?.message));
     await voters.events.run(10);

@@ -128,7 +128,7 @@ export class RingNetwork {
     node.life++;
     node.seen.clear();
     node.facts = { generation: node.life, version: 0, values: new Map() };
-    const topology = new Topology(this.#worldOf(node), this.#portsOf(node));
+    const topology = new Topology(this.#worldOf(node), this.shape.vnodes, this.#portsOf(node));
     node.topology = topology;
     topology.start({ member: node.member, seeds: node.seeds, shape: this.shape, replaces: node.replaces });
     this.#gossip(node, node.life);

@@ -341,4 +341,24 @@ describe('the topology', () => {
       'ring of cluster test (ffffffffffffffffffffffffffffffff)',
     );
   });
+  it('refuses a ring with another number of vnodes than its own files, and asks for no place in it', async () => {
+    for (const [own, others] of [
+      [16, 32],
+      [32, 16],
+    ] as const) {
+      const network = new RingNetwork(3, shapeOf(own));
+      network.add(memberOf(2), SEEDS);
+      const other = new RingNetwork(3, shapeOf(others));
+      other.add(memberOf(1));
+      await other.run(1000);
+      const bytes = other.rings.get(1) as Uint8Array;
+      const topology = topologyOf(network, 2);
+      const says = `the cluster has ${others} vnodes, and this data directory was made for ${own}`;
+      expect(() => topology.learn(bytes)).toThrow(says);
+      expect(() => topology.onMessage(1, { kind: 'ring-decided', ring: bytes })).toThrow(says);
+      await network.run(1000);
+      expect([topology.ring, topology.standing]).toEqual([null, 'waiting']);
+      expect(network.node(2).disk.load('ring')).toBeNull();
+    }
+  });
 });

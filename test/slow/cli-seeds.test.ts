@@ -85,6 +85,27 @@ describe('a node whose seeds do not answer', () => {
     for (const socket of sockets) socket.destroy();
   });
 
+  it('does not start where the cluster has another number of vnodes than its files', async () => {
+    for (const [vnodes, others] of [
+      ['64', '128'],
+      ['128', '64'],
+    ] as const) {
+      const port = await freePort();
+      const at = ['--port', '0', '--peer-port', String(port), '--data', `of ${others}`];
+      const seed = place.start('serve', ...at, '--vnodes', others);
+      const url = await urlOf(seed);
+      const own = ['--port', '0', '--peer-port', '0', '--data', `own ${vnodes}`];
+      const node = place.start('serve', ...own, '--vnodes', vnodes, '--seeds', `127.0.0.1:${port}`);
+      await until(() => !node.running, END_MS_MAX);
+      const { code, err } = await node.ended;
+      expect(err).toContain(
+        `the cluster has ${others} vnodes, and this data directory was made for ${vnodes}`,
+      );
+      expect(code).not.toBe(0);
+      expect((await statusOf(url)).nodes.filter(({ member }) => member).length).toBe(1);
+    }
+  });
+
   it('joins and serves as soon as a seed is there', async () => {
     const port = await freePort();
     const node = serve('--seeds', `127.0.0.1:${port}`);
