@@ -17,6 +17,7 @@ import type { ClusterWorld, MemberState, MembershipListener, NodeNumber } from '
 import { type Contact, Contacts } from './membership-contacts.ts';
 import { Generation } from './membership-generation.ts';
 import { LocalHealth } from './membership-health.ts';
+import { Heard } from './membership-heard.ts';
 import { Claim, type ClaimCode, decodeGossip, type Gossip, type News } from './membership-messages.ts';
 import { checkFacts, checkOptions, type MembershipOptions } from './membership-options.ts';
 import { Peers } from './membership-peers.ts';
@@ -29,8 +30,6 @@ import { type Member, MemberTable } from './membership-table.ts';
 /** Changes by one message of DELTAS from which the same node is asked again at once. */
 const SYNC_AGAIN_CHANGES = 64;
 const EXPIRE_ROUNDS = 60;
-/** As long as a round ago, and less than the shortest suspicion: whoever is down in truth is not heard for longer by then. */
-const HEARD_ROUNDS = 2;
 
 export class Membership {
   readonly #world: ClusterWorld;
@@ -49,8 +48,7 @@ export class Membership {
   #roundDueMs = 0;
   #seedsAskedMs = Number.NEGATIVE_INFINITY;
   #cancelRound: (() => void) | null = null;
-  /** The round in which each other node was last heard. */
-  readonly #heard = new Map<NodeNumber, number>();
+  readonly #heard = new Heard();
   /** Facts set before the start, or while the generation is being raised. */
   readonly #facts: Map<string, string | number>;
 
@@ -111,12 +109,12 @@ export class Membership {
   isUp(number: NodeNumber): boolean {
     if (number === this.#world.self) return true;
     const claim = this.#table.get(number)?.claim;
-    if (claim === Claim.DOWN) return this.#rounds - (this.#heard.get(number) ?? -HEARD_ROUNDS) < HEARD_ROUNDS;
+    if (claim === Claim.DOWN) return this.#heard.isRecent(number, this.#rounds);
     return claim === Claim.UP || claim === Claim.SUSPECT;
   }
   /** A message of any kind came from `number` itself. */
   heardFrom(number: NodeNumber): void {
-    if (this.#table.get(number) !== undefined) this.#heard.set(number, this.#rounds);
+    if (this.#table.get(number) !== undefined) this.#heard.note(number, this.#rounds);
   }
   /** 1 where this node hears from others as it should; up to limits.healthMultiplierMax. */
   get healthMultiplier(): number {
@@ -243,9 +241,9 @@ export class Membership {
   }
 
   #round(): void {
-    const { clock, timers, random } = this.#world;
+    const { clock, timers } = this.#world;
     if (this.#state !== 'running' && this.#state !== 'raising') return;
-    const ms = (limits.gossipIntervalMs * random.between(900, 1100)) / 1000;
+    const ms = (limits.gossipIntervalMs * this.#world.random.between(900, 1100)) / 1000;
     if (this.#rounds > 0 && clock.monotonicMs() - this.#roundDueMs > limits.stallMs) this.#stalled();
     this.#roundDueMs = clock.monotonicMs() + ms;
     this.#cancelRound = timers.after(ms, () => this.#round());
@@ -258,15 +256,14 @@ export class Membership {
     if (this.#rounds % EXPIRE_ROUNDS === 0)
       for (const { number } of this.#table.expire(clock.monotonicMs())) {
         this.#sender.forget(number);
-        this.#heard.delete(number);
+        this.#heard.forget(number);
       }
   }
 
   /** With one that lives; now and then with one that is down, in proportion: so healed partitions find together. */
   #syncWithSomebody(): void {
     const { random } = this.#world;
-    const others = this.#peers.others;
-    const downs = this.#peers.downs;
+    const { others, downs } = this.#peers;
     const isToDown = downs.length > 0 && random.below(others.length + downs.length) < downs.length;
     if (isToDown) this.#sender.sync(random.pick(downs));
     if (others.length > 0) this.#sender.sync(random.pick(others));
@@ -277,14 +274,10 @@ export class Membership {
     const isAlone = this.#peers.others.length === 0;
     const everyMs = isAlone ? limits.seedAloneMs : limits.seedIntervalMs;
     if (nowMs - this.#seedsAskedMs < everyMs) return;
-    const missing = isAlone
-      ? this.#seedsToAsk()
-      : this.#seedsToAsk().filter((seed) => !this.#peers.isUpAt(seed));
     this.#seedsAskedMs = nowMs;
-    for (const seed of missing) this.#sender.syncWithAddress(seed);
-  }
-  #seedsToAsk(): readonly string[] {
-    return this.#options.seeds.filter((seed) => seed !== this.#options.address);
+    const { seeds, address } = this.#options;
+    for (const seed of seeds)
+      if (seed !== address && (isAlone || !this.#peers.isUpAt(seed))) this.#sender.syncWithAddress(seed);
   }
 
   /** This process stood still: it knows nothing of the others until it has heard from them again. */
@@ -391,8 +384,8 @@ export class Membership {
     if (member?.claim === Claim.SUSPECT) this.#claim(member, Claim.DOWN);
   }
   #claim(member: Member, claim: ClaimCode): void {
-    const accuser = claim === Claim.SUSPECT ? this.#world.self : 0;
-    this.#take({ ...this.#table.newsOf(member, member.version), claim, accuser }, true);
+    const news = this.#table.newsOf(member, member.version);
+    this.#take({ ...news, claim, accuser: claim === Claim.SUSPECT ? this.#world.self : 0 }, true);
   }
 
   #halt(state: 'left' | 'stopped'): void {

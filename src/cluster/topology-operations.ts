@@ -108,6 +108,10 @@ function planned(before: RingMap, ring: RingMap, isUp: (node: NodeNumber) => boo
     );
   const warnings: string[] = [];
   const owning = ring.change?.members.filter(({ weight }) => weight > 0) ?? [];
+  if (owning.length > ring.vnodes)
+    throw new BadRequestError(
+      `${owning.length} members would share ${ring.vnodes} vnodes: some would own none, and keys have fewer replicas; the limit is a member a vnode`,
+    );
   if (owning.length < before.replicas)
     warnings.push(
       `${owning.length} of ${before.replicas} replicas: the cluster will have too few members with a weight`,

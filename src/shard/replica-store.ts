@@ -43,6 +43,7 @@ import type {
 } from '../cluster/contract.ts';
 import { WriteMode } from '../cluster/contract.ts';
 import type { ShardEngine } from '../engine/contract.ts';
+import { statusOfError } from './error-status.ts';
 import {
   buried,
   faultOf,
@@ -228,8 +229,8 @@ export class ReplicaStore {
     // Tables are asked only where they could hold something newer; promises and outcomes are records too.
     const inMemory = mode === WriteMode.FRESH && versionAt(view, 0) > this.#engine.tablesVersionMax(hi, lo);
     const find = (space: number, then: OnHeld): void => {
-      if (!inMemory) this.#waits.lookup(space, hi, lo, key, fail, then);
-      else then(this.#engine.lookupMemory(space, hi, lo, key) ? this.#waits.found() : null);
+      if (inMemory) this.#waits.lookupInMemory(space, hi, lo, key, fail, then);
+      else this.#waits.lookup(space, hi, lo, key, fail, then);
     };
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
@@ -347,7 +348,7 @@ export class ReplicaStore {
     fields.origin = ballot.origin;
     fields.flags = FLAG_EXPIRING;
     fields.expiresMs = this.#options.clock.nowMs() + limits.promiseTtlMs;
-    return this.#appended(this.#engine.append(fields, null), fail);
+    return this.#append(fields, null, fail);
   }
 
   #take(
@@ -358,13 +359,21 @@ export class ReplicaStore {
   ): void {
     load(this.#fields, record);
     if (also !== null) load(this.#also, also);
-    const seq = this.#appended(this.#engine.append(this.#fields, also === null ? null : this.#also), fail);
+    const seq = this.#append(this.#fields, also === null ? null : this.#also, fail);
     if (seq < 0) return;
     release();
     this.#waits.whenDurable(seq, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
   }
-  /** The seq, or minus a status: then `fail` was called. */
-  #appended(seq: number, fail: OnFailure): number {
+  /** The seq, or minus a status: then `fail` was called. The engine may have been closed while the request waited for a file. */
+  #append(fields: RecordFields, also: RecordFields | null, fail: OnFailure): number {
+    let seq: number;
+    try {
+      seq = this.#engine.append(fields, also);
+    } catch (error) {
+      seq = -statusOfError(error);
+      fail(-seq, (error as Error).message + NOTHING_WRITTEN);
+      return seq;
+    }
     if (seq < 0) {
       const { writesRefused } = this.#engine.stats();
       fail(-seq, (writesRefused === '' ? statusName(-seq) : writesRefused) + NOTHING_WRITTEN);

@@ -92,6 +92,25 @@ export class ReplicaWaits {
     else then(outcome === LOOKUP_FOUND ? this.found() : null);
   }
 
+  /** Of memtables alone; never waits. */
+  lookupInMemory(
+    keyspace: number,
+    tokenHi: number,
+    tokenLo: number,
+    key: Uint8Array,
+    fail: OnFailure,
+    then: OnHeld,
+  ): void {
+    let isHeld: boolean;
+    try {
+      isHeld = this.#engine.lookupMemory(keyspace, tokenHi, tokenLo, key);
+    } catch (error) {
+      fail(statusOfError(error), (error as Error).message);
+      return;
+    }
+    then(isHeld ? this.found() : null);
+  }
+
   #freeTicket(): number {
     do this.#nextTicket = (this.#nextTicket + 1) % limits.replicaLookupsMax;
     while (this.#lookups.has(this.#firstTicket + this.#nextTicket));

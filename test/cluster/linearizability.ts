@@ -44,6 +44,8 @@ interface Entry {
 
 /** Configurations after which a check gives up with an error: a history too concurrent to be judged. */
 const STEPS_MAX = 5_000_000;
+/** A history that nobody can judge in the time there is. */
+export class TooConcurrentError extends Error {}
 const REFUSED = Symbol('refused');
 
 /** The register after `operation` on `state`, or REFUSED where its outcome could not have come about. */
@@ -75,7 +77,8 @@ export function checkLinearizable(
   let steps = 0;
   let entry = head.next;
   while (toReturn > 0) {
-    if (++steps > stepsMax) throw new Error(`a history of ${relevant.length} operations takes too long`);
+    if (++steps > stepsMax)
+      throw new TooConcurrentError(`a history of ${relevant.length} operations takes too long`);
     if (entry?.call) {
       const operation = relevant[entry.index] as Operation;
       const twin = twins[entry.index] as number;

@@ -50,18 +50,9 @@ import {
 } from './memory-places.ts';
 import { MemoryTrees } from './memory-trees.ts';
 import { encode, type Held, heldOf } from './records.ts';
+import { ok, refused, stale } from './write-answers.ts';
 
 const NO_BYTES = new Uint8Array(0);
-const plain: WriteAnswer = { status: Status.OK, beat: 0, barred: false, newer: null, message: '' };
-const ok = (newer: Uint8Array | null): WriteAnswer => ({ ...plain, newer });
-const stale = (beat: number, barred: boolean): WriteAnswer => ({
-  ...plain,
-  status: PeerStatus.STALE_VERSION,
-  beat,
-  barred,
-});
-const refused = (status: number, message: string): WriteAnswer => ({ ...plain, status, message });
-
 export interface MemoryReplicaOptions {
   readonly clock: Clock;
   /** Vnodes of the ring. */

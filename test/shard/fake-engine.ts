@@ -101,6 +101,7 @@ export class FakeEngine implements ShardEngine {
   }
 
   append(record: RecordFields, also: RecordFields | null): number {
+    if (this.error !== null) throw this.error;
     if (this.refusal !== 0) return -this.refusal;
     this.appends++;
     this.#put(record);
@@ -172,6 +173,7 @@ export class FakeEngine implements ShardEngine {
     return LOOKUP_PENDING;
   }
   lookupMemory(keyspace: number, _hi: number, _lo: number, key: Uint8Array): boolean {
+    if (this.error !== null) throw this.error;
     return this.#find(nameOf(keyspace, key), true) === LOOKUP_FOUND;
   }
   tablesVersionMax(): number {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
+import { ClosedError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { KEYSPACE_OUTCOMES, KEYSPACE_USER, valueAt } from '../../src/base/record.ts';
@@ -358,5 +359,23 @@ describe(`the rule of a replica (seed ${seed})`, () => {
       expect(answer.status).toBe(Status.BAD_REQUEST);
     }
     expect(PeerStatus.STALE_VERSION).toBeGreaterThan(Status.SHARD_DOWN);
+  });
+
+  it('answers what waited for a file while the engine was closed', async () => {
+    const { store, engine } = newStore();
+    engine.tablesMax = 100;
+    engine.pends = () => true;
+    const waiting = [WriteMode.FRESH, WriteMode.MERGE].map((mode, i) =>
+      write(store, mode, { key: 'a', version: 50 + i, value: 'x' }),
+    );
+    // Behind them; the memtables alone decide on it.
+    engine.tablesMax = 0;
+    waiting.push(write(store, WriteMode.FRESH, { key: 'a', version: 60, value: 'x' }));
+    engine.error = new ClosedError('the shard is closed');
+    while (engine.waiting.length > 0) engine.endLookup();
+    for (const { status, message } of await Promise.all(waiting)) {
+      expect(status).toBe(Status.SHARD_DOWN);
+      expect(message).toContain('the shard is closed');
+    }
   });
 });

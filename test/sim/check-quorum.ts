@@ -196,6 +196,8 @@ class KeyCheck {
           write !== conditional &&
           isAcknowledged(write) &&
           !isSameWrite(write, conditional) &&
+          // The demanded value itself may have got a higher version since: it is still the same.
+          write.value !== expected.value &&
           write.version > expected.version &&
           write.version < version,
       );

@@ -57,7 +57,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
   const failures: Report[] = [];
   let next = 0;
   let done = 0;
-  const sums = { events: 0, operations: 0, acknowledged: 0, rings: 0 };
+  const sums = { events: 0, operations: 0, acknowledged: 0, rings: 0, undecided: 0 };
   let slowestMs = 0;
   const startMs = Date.now();
   const isOver = (): boolean =>
@@ -89,7 +89,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
   const seconds = (Date.now() - startMs) / 1000;
   console.log(
     `${done} simulations from seed ${first} in ${seconds.toFixed(0)} s: ${sums.operations} operations, ${sums.acknowledged} of them ` +
-      `acknowledged, ${sums.events} events, ${sums.rings} rings; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again; ` +
+      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again; ` +
       `${failures.length} simulations with a broken promise`,
   );
   const [example] = failures;
