@@ -220,7 +220,7 @@ export interface HintLoss extends HintPart {
 
 /**
  * Hints on this node's disk, oldest first for each target as far as they can be delivered. Bounds: limits.hintBytesMax,
- * limits.hintAgeMsMax. A part goes only by `discard` and `drop`: what is lost of it is marked for repair before that, durably.
+ * limits.hintAgeMsMax. A part goes only by `discard`: what is lost of it is marked for repair before that, durably.
  */
 export interface HintStore {
   /** OK: durable. OVERLOADED, DISK_FULL, UNAVAILABLE, TIMEOUT, BAD_REQUEST: not kept. */
@@ -235,8 +235,6 @@ export interface HintStore {
   discard(part: HintPart): void;
   /** Stops handing out what is older than limits.hintAgeMsMax; tells of each part once, and again after a restart. */
   expire(nowMs: number): readonly HintLoss[];
-  /** Forgets all hints of a target, and refuses those on their way. */
-  drop(target: NodeNumber): void;
 }
 
 // ---------------------------------------------------------------------------------- what the outside gives

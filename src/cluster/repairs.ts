@@ -134,7 +134,10 @@ export class Repairs {
     defined(this.#backlog ?? undefined, 'marks without a ring').whenKept(done);
   }
 
-  /** Fills a vnode that this node gains from as many of those that hold it as every quorum meets. */
+  /**
+   * Fills a vnode that this node gains from as many of those that hold it as every quorum meets. One that is up but cannot be
+   * read (a damaged table, a shard that is down) keeps nobody from the others. Rejects where too few could be.
+   */
   async pull(vnode: number, sources: readonly NodeNumber[]): Promise<PullResult> {
     const { ring, local, replica } = this.#options;
     const now = ring();
@@ -142,12 +145,23 @@ export class Repairs {
     const statistics = newRepairStatistics();
     const needed = meetingQuorums(readReplicas(now, vnode).length);
     let complete = 0;
+    let failure: Error | null = null;
     const leftovers = new Leftovers(this.#options.world.clock.nowMs());
     for (const source of sources) {
       if (complete === needed) break;
-      await this.#session(now, vnode, local, replica(source), true, statistics, leftovers.take);
+      // Only what was compared to its end counts: `needed` of those say that no quorum has it.
+      const onlyHere: Uint8Array[] = [];
+      const take = (head: Uint8Array): void => void onlyHere.push(head);
+      try {
+        await this.#session(now, vnode, local, replica(source), true, statistics, take);
+      } catch (error) {
+        failure = error as Error;
+        continue;
+      }
+      for (const head of onlyHere) leftovers.take(head);
       complete++;
     }
+    if (complete < needed && failure !== null) throw failure;
     for (const tombstone of leftovers.missedBy(needed)) await this.#bury(tombstone);
     return {
       complete: complete >= needed,

@@ -3,7 +3,7 @@
  * those of hint-files.ts, written by hint-target.ts. Invariants:
  *
  * 1. `add` ends with OK only when the hint is synced, in a file whose name is.
- * 2. A file is listed from its first acknowledged hint on, and goes only by `discard` or `drop`. One that a group is being
+ * 2. A file is listed from its first acknowledged hint on, and goes only by `discard`. One that a group is being
  *    written to is neither handed out nor expired: its hints are about to be acknowledged.
  * 3. After a write or sync that failed its pages cannot be trusted: its hints are refused, the file is read no further than it
  *    was synced, and the next ones go into a new file.
@@ -123,13 +123,6 @@ export class HintLog implements HintStore {
     return losses;
   }
 
-  drop(node: NodeNumber): void {
-    const target = this.#targets.get(node);
-    // Whatever comes for this node from now on has nothing to do with the old.
-    this.#targets.delete(node);
-    target?.drop();
-  }
-
   close(): void {
     this.#isClosed = true;
     for (const target of [...this.#targets.values()]) target.close();
@@ -213,10 +206,7 @@ export class HintLog implements HintStore {
       clock: this.#clock,
       report: this.#report,
       totals: this.#totals,
-      onEmpty: (empty) => {
-        // One that was dropped is in nobody's way any more.
-        if (this.#targets.get(node) === empty) this.#targets.delete(node);
-      },
+      onEmpty: () => void this.#targets.delete(node),
     });
     this.#targets.set(node, target);
     return target;

@@ -36,7 +36,7 @@ export interface HintTargetOptions {
   readonly report: HintLogReport;
   readonly totals: HintTotals;
   /** It holds nothing any more, and nothing is on its way. */
-  readonly onEmpty: (target: HintTarget) => void;
+  readonly onEmpty: () => void;
 }
 
 export const nameOf = (node: NodeNumber): string => `hints for node ${targetName(node)}`;
@@ -58,7 +58,6 @@ export class HintTarget {
   /** Of what waits and of the group on its way. */
   #queuedBytes = 0;
   #isWriting = false;
-  #isDropped = false;
 
   constructor(node: NodeNumber, options: HintTargetOptions) {
     this.node = node;
@@ -107,12 +106,6 @@ export class HintTarget {
     if (!file.isBusy) file.close();
   }
 
-  /** All go, those on their way as well: nobody may add to it any more. */
-  drop(): void {
-    this.#isDropped = true;
-    for (const file of [...this.#files]) if (!file.isBusy) this.remove(file);
-    this.#refuse(this.#waiting.splice(0), Status.UNAVAILABLE, `${nameOf(this.node)} are dropped`);
-  }
   /** What waits is refused; nobody may add to it any more. */
   close(): void {
     if (this.#open !== null) this.seal(this.#open);
@@ -177,11 +170,7 @@ export class HintTarget {
       file.giveUp(report);
       if (!isListed) disk.remove(file);
     }
-    if (this.#isDropped) {
-      if (isListed) this.remove(file);
-      else if (error === null) disk.remove(file);
-      this.#refuse(group, Status.UNAVAILABLE, `${nameOf(this.node)} are dropped`);
-    } else if (error !== null) this.#refuseFor(group, error);
+    if (error !== null) this.#refuseFor(group, error);
     else {
       if (!isListed) this.#files.push(file);
       file.bytes += bytes;
@@ -201,7 +190,7 @@ export class HintTarget {
     else this.#lookEmpty();
   }
   #lookEmpty(): void {
-    if (this.#files.length === 0 && !this.#isWriting) this.#options.onEmpty(this);
+    if (this.#files.length === 0 && !this.#isWriting) this.#options.onEmpty();
   }
 
   /** The file for a group of now. */

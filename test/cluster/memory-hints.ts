@@ -100,9 +100,6 @@ export class MemoryHints implements HintStore {
     }
     return losses;
   }
-  drop(target: NodeNumber): void {
-    for (const part of this.#parts.filter((one) => one.target === target)) this.discard(part);
-  }
 
   #cut(): void {
     const known = new Set(this.#parts.flatMap(({ hints }) => hints));

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
+import { versionAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { vnodeOf } from '../../src/base/token.ts';
 import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contract.ts';
@@ -147,6 +148,7 @@ const areSame = (cluster: Cluster, vnode: number): boolean => {
   const all = replicasOf(cluster.ring, vnode).map((node) => held(cluster, node, vnode).join());
   return all.every((one) => one === all[0]);
 };
+const versionOf = (hex: string): number => versionAt(viewOf(Buffer.from(hex, 'hex')), 0);
 const everyVnode = Array.from({ length: VNODES }, (_, vnode) => vnode);
 
 describe(`the repairs of a node, seed ${seed},`, () => {
@@ -343,6 +345,30 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     expect(areSame(cluster, vnode)).toBe(true);
     expect(cluster.replica(4).all()).toEqual([]);
     expect(cluster.horizon(4, vnode)).toBe(0);
+  });
+
+  it('pull a vnode from others where one of its replicas is up and cannot be read', async () => {
+    for (const broken of [1, 2, 3]) {
+      const cluster = new Cluster([1, 2, 3, 4]);
+      const vnode = everyVnode.find((one) => !replicasOf(cluster.ring, one).includes(4)) as number;
+      const sources = [1, 2, 3];
+      diverge(
+        cluster.random,
+        sources.filter((node) => node !== broken).map((node) => cluster.replica(node)),
+        100,
+        false,
+      );
+      const repairs = cluster.start(4);
+      cluster.down.add(broken);
+      const result = await repairs.pull(vnode, sources);
+      expect(result.complete, `with ${broken} broken`).toBe(true);
+      const ofOthers = sources.flatMap((node) => (node === broken ? [] : held(cluster, node, vnode)));
+      const newest = Math.max(...ofOthers.map(versionOf));
+      expect(Math.max(...held(cluster, 4, vnode).map(versionOf))).toBe(newest);
+      cluster.down.add(2).add(3);
+      await expect(repairs.pull(vnode, sources)).rejects.toThrow();
+      repairs.stop();
+    }
   });
 
   it('end when the node stops, in the middle of a session', async () => {

@@ -5,52 +5,6 @@ import { DIRECTORY, Hints, namesOf, newDisk, TARGET, TARGET_DIRECTORY } from './
 
 const OTHER = 0xcd;
 
-describe('hints of a node that are dropped', () => {
-  it('give back what was counted for them, also while some are on their way, which are refused', async () => {
-    const hints = new Hints(newDisk());
-    for (const ends of ['before the write', 'before the sync', 'with none on the way']) {
-      await hints.addAll('a', 'b');
-      hints.answers.clear();
-      hints.add('on its way');
-      hints.add('with it');
-      if (ends !== 'with none on the way') await Promise.resolve();
-      if (ends === 'before the sync') hints.disk.step();
-      hints.add('waits');
-      hints.log.drop(TARGET);
-      await hints.settle();
-      expect([...hints.answers.values()], ends).toEqual([3, 3, 3].map(() => Status.UNAVAILABLE));
-      expect(hints.log.targets().size).toBe(0);
-      expect(hints.filesOf(), ends).toEqual([]);
-    }
-    // All of the bound is free again.
-    const { hintBytesTotalMax } = limits;
-    expect(roomOf(hints)).toBe(hintBytesTotalMax);
-    await hints.addAll('later');
-    expect(await hints.drain()).toEqual(['later']);
-    expect(roomOf(hints)).toBe(hintBytesTotalMax);
-  });
-
-  it('are not those of another node, nor those that come after', async () => {
-    const hints = new Hints(newDisk());
-    await hints.addAll('old');
-    hints.add('of another', OTHER);
-    hints.add('on its way');
-    await Promise.resolve();
-    hints.log.drop(TARGET);
-    hints.add('new');
-    await hints.settle();
-    expect(hints.acknowledged).toEqual(['old', 'of another', 'new']);
-    expect(await hints.drain()).toEqual(['new']);
-    expect(await hints.drain(OTHER)).toEqual(['of another']);
-  });
-});
-
-/** What the log says that it has room for: a hint that is too long for it names what is held. */
-function roomOf(hints: Hints): number {
-  const held = hints.log.bytesHeld;
-  return limits.hintBytesTotalMax - held;
-}
-
 describe('the bounds', () => {
   it('refuse a hint whose record is longer than any, or is none, and take the longest', async () => {
     const hints = new Hints(newDisk());

@@ -30,7 +30,7 @@ interface Known {
   readonly addedMs: number;
   /** In which life it was added: its answer is there. */
   readonly life: Hints;
-  /** Delivered, dropped, or told as lost: nobody owes it any more. */
+  /** Delivered, or told as lost: nobody owes it any more. */
   isSettled: boolean;
 }
 
@@ -61,8 +61,7 @@ export class HintModel {
     else if (way < 72) this.clock.advanceMs(random.below(limits.hintSegmentAgeMs));
     else if (way < 74) this.clock.advanceMs(random.below(limits.hintAgeMsMax));
     else if (way < 82) await this.handOut();
-    else if (way < 86) this.expire();
-    else if (way < 87) this.drop();
+    else if (way < 87) this.expire();
     else if (way < 92) this.#fail();
     else if (way < 94) this.disk.clearFaults();
     else if (way < 96) await this.restart();
@@ -125,13 +124,6 @@ export class HintModel {
     }
     // Otherwise the node dies before its marks are kept: it must hear of it again.
     if (this.random.chance(0.8)) this.hints.log.discard(loss);
-  }
-
-  drop(): void {
-    const target = this.random.pick(TARGETS);
-    this.#count('dropped');
-    for (const one of this.known.values()) if (one.target === target) this.#settle(one.name);
-    this.hints.log.drop(target);
   }
 
   /** The process dies, the machine goes on. */

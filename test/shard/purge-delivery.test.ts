@@ -136,7 +136,6 @@ const noHints: HintStore = {
   postpone: () => undefined,
   discard: () => undefined,
   expire: () => [],
-  drop: () => undefined,
 };
 
 describe('the replica over the rings', () => {

@@ -33,7 +33,6 @@ const NO_HINTS: HintStore = {
   postpone: () => undefined,
   discard: () => undefined,
   expire: () => [],
-  drop: () => undefined,
 };
 
 class Replicas {

@@ -42,7 +42,6 @@ class World {
       postpone: () => undefined,
       discard: () => undefined,
       expire: () => [],
-      drop: () => undefined,
     };
     this.replica = new RingReplica(client, hints, this.harness.clock, new ManualTimers());
     this.replica.attached(0);
