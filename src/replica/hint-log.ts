@@ -78,18 +78,21 @@ export class HintLog implements HintStore {
     return this.#totals.bytes + this.#files.undeletedBytes + this.#totals.queuedBytes;
   }
 
-  /** Reads one file as a whole: twice limits.hintSegmentBytes and one hint at most. */
+  /** Reads one file as a whole (twice limits.hintSegmentBytes and one hint at most), and those before it that prove too old. */
   next(node: NodeNumber, done: (batch: HintBatch | null, error: Error | null) => void): void {
     let batch: HintBatch | null = null;
     let failure: Error | null = null;
     const target = this.#targets.get(node);
-    const file = target === undefined ? null : this.#nextOf(target);
-    try {
-      if (file !== null) batch = this.#read(file);
-    } catch (error) {
-      failure = error as Error;
-      // It may be readable later, and until it expires; the others need not wait for it.
-      if (file !== null) target?.postpone(file.number);
+    while (target !== undefined && batch === null && failure === null) {
+      const file = this.#nextOf(target);
+      if (file === null) break;
+      try {
+        batch = this.#read(file);
+      } catch (error) {
+        failure = error as Error;
+        // It may be readable later, and until it expires; the others need not wait for it.
+        target.postpone(file.number);
+      }
     }
     queueMicrotask(() => done(batch, failure));
   }
@@ -162,8 +165,14 @@ export class HintLog implements HintStore {
     return null;
   }
 
-  #read(file: HintFile): HintBatch {
+  /** null: all in it is too old, which a damaged header did not tell. It expires. */
+  #read(file: HintFile): HintBatch | null {
     const { hints, bytesDamaged } = this.#scan(file);
+    const lastMs = hints.reduce((last, { addedMs }) => Math.max(last, addedMs), 0);
+    if (hints.length > 0 && this.#clock.nowMs() - lastMs > limits.hintAgeMsMax) {
+      file.lastMs = lastMs;
+      return null;
+    }
     return { target: file.target, position: file.number, writes: hints, bytesDamaged };
   }
 

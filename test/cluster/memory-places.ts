@@ -93,3 +93,23 @@ export function tombstoneOf(held: Held): Uint8Array {
     expiresMs: 0,
   });
 }
+
+/** Puts a record into a list in order, in place of what it holds of its place. */
+export function putIn(list: Held[], held: Held): void {
+  const { view, bytes } = held;
+  const key = keyAt(view, bytes, 0);
+  const at = lowerBound(list, tokenHiAt(view, 0), tokenLoAt(view, 0), keyspaceAt(view, 0), key);
+  const there = list[at];
+  list.splice(at, there !== undefined && comparePlaces(there, held) === 0 ? 1 : 0, held);
+}
+export function findIn(
+  list: readonly Held[],
+  tokenHi: number,
+  tokenLo: number,
+  keyspace: number,
+  key: Uint8Array,
+): Held | null {
+  const there = list[lowerBound(list, tokenHi, tokenLo, keyspace, key)];
+  if (there === undefined) return null;
+  return comparePlace(there.view, there.bytes, 0, tokenHi, tokenLo, keyspace, key) === 0 ? there : null;
+}

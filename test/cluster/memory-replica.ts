@@ -1,6 +1,5 @@
 import type { Clock } from '../../src/base/clock.ts';
 import {
-  comparePlace,
   compareRecordAge,
   expiresMsAt,
   FLAG_TOMBSTONE,
@@ -38,12 +37,13 @@ import {
 } from '../../src/cluster/contract.ts';
 import {
   comparePlaces,
+  findIn,
   firstAfter,
   headOf,
   isAfter,
   isBelow,
-  lowerBound,
   placeOf,
+  putIn,
   startsWith,
   tombstoneOf,
   versionOf,
@@ -384,18 +384,11 @@ export class MemoryReplica implements Replica {
     return list;
   }
   #put(held: Held): void {
-    const { view, bytes } = held;
-    const list = this.#vnodeRecords(tokenHiAt(view, 0));
-    const key = keyAt(view, bytes, 0);
-    const at = lowerBound(list, tokenHiAt(view, 0), tokenLoAt(view, 0), keyspaceAt(view, 0), key);
-    const there = list[at];
-    list.splice(at, there !== undefined && comparePlaces(there, held) === 0 ? 1 : 0, held);
+    putIn(this.#vnodeRecords(tokenHiAt(held.view, 0)), held);
   }
   #find(tokenHi: number, tokenLo: number, keyspace: number, key: Uint8Array): Held | null {
     const list = this.#vnodes.get(vnodeOf(tokenHi, this.#options.vnodes)) ?? [];
-    const there = list[lowerBound(list, tokenHi, tokenLo, keyspace, key)];
-    if (there === undefined) return null;
-    return comparePlace(there.view, there.bytes, 0, tokenHi, tokenLo, keyspace, key) === 0 ? there : null;
+    return findIn(list, tokenHi, tokenLo, keyspace, key);
   }
   #heldOf({ view, bytes }: Held): Held | null {
     return this.#find(tokenHiAt(view, 0), tokenLoAt(view, 0), keyspaceAt(view, 0), keyAt(view, bytes, 0));

@@ -184,6 +184,17 @@ describe('hints expire', () => {
 });
 
 describe('damage', () => {
+  it('to the time of a file of an earlier life lets nothing out that is too old', async () => {
+    const hints = new Hints(newDisk());
+    await hints.addAll('one', 'two');
+    const [path] = hints.filesOf() as [string];
+    hints.disk.flipBit(path, 0, 0);
+    hints.clock.advanceMs(limits.hintAgeMsMax + 1);
+    const restarted = new Hints(hints.disk, hints.clock);
+    expect(await restarted.next()).toBeNull();
+    expect(restarted.expire()).toMatchObject([{ target: TARGET, hints: 1, isDamaged: true }]);
+    expect(restarted.filesOf()).toEqual([]);
+  });
   it('in the middle of a file is told and counted, and the hints behind it are handed out', async () => {
     const random = new Random(seed);
     const names = ['hint 1', 'hint 2', 'hint 3', 'hint 4'];

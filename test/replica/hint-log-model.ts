@@ -166,6 +166,8 @@ export class HintModel {
         for (const name of namesOf(batch)) found.add(name);
         this.hints.log.discard(batch);
       }
+    // Those whose first frame could not be read when the log was opened proved too old only now.
+    for (const loss of this.hints.expire()) this.#lose(loss);
     const missing = [...this.known.values()].filter(
       ({ name, life, isSettled }) => !isSettled && life.answers.get(name) === Status.OK && !found.has(name),
     );
