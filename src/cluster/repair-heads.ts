@@ -16,7 +16,7 @@ import {
 } from '../base/record.ts';
 import type { PagePlace, Replica, ReplicaPage } from './contract.ts';
 import { pageOf } from './repair-calls.ts';
-import type { RepairSessionOptions } from './repair-session.ts';
+import type { RepairSessionOptions } from './repair-options.ts';
 
 const NO_BYTES = new Uint8Array(0);
 const TOKEN_LO_MAX = 0xffff_ffff;

@@ -13,7 +13,6 @@
  * 4. A promise goes after all records of its keys: before them it would bar them.
  * 5. Nothing is thrown away: what cannot be merged ends the session with an error.
  */
-import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   FLAG_TOMBSTONE,
@@ -26,7 +25,7 @@ import {
 } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import { type Replica, type WriteAnswer, WriteMode } from './contract.ts';
-import { type CallTools, errorOf, readOf, writeTo } from './repair-calls.ts';
+import { errorOf, readOf, writeTo } from './repair-calls.ts';
 import {
   compareHeads,
   diedBefore,
@@ -40,50 +39,9 @@ import {
   viewOf,
 } from './repair-heads.ts';
 import { Moves } from './repair-moves.ts';
+import type { RepairSessionOptions } from './repair-options.ts';
 import { leafTokens } from './repair-ranges.ts';
 import { buildTrees, differingLeaves, type LeafRun } from './repair-trees.ts';
-
-export interface RepairStatistics {
-  recordsCompared: number;
-  recordsSent: number;
-  recordsReceived: number;
-  /** Records. */
-  bytesSent: number;
-  /** Records, heads and hashes. */
-  bytesReceived: number;
-  settled: number;
-  resurrections: number;
-}
-export const newRepairStatistics = (): RepairStatistics => ({
-  recordsCompared: 0,
-  recordsSent: 0,
-  recordsReceived: 0,
-  bytesSent: 0,
-  bytesReceived: 0,
-  settled: 0,
-  resurrections: 0,
-});
-
-export interface RepairSessionOptions extends CallTools {
-  readonly vnode: number;
-  readonly vnodes: number;
-  readonly local: Replica;
-  readonly remote: Replica;
-  /** Tells this session's trees from others. */
-  readonly session: number;
-  /** Take only what this node lacks. */
-  readonly pullOnly: boolean;
-  readonly clock: Clock;
-  /** Resolves when so many more bytes may be moved; rejects where the session is to end. */
-  readonly pace: (bytes: number) => Promise<void>;
-  /** Runs a key through SERIAL, so that all its replicas that are up agree. */
-  readonly settle: (key: Uint8Array, tokenHi: number, tokenLo: number) => Promise<void>;
-  readonly statistics: RepairStatistics;
-  /** What both sides will probably leave out: saves that one of them builds its tree twice. 0: unknown. */
-  readonly expectedCutoffMs: number;
-  /** Called with the heads of records that the other side lacks, where only it is to be taken from. */
-  readonly onOnlyHere?: (head: Uint8Array) => void;
-}
 
 /** Resolves to what both sides left out: records that died before. */
 export async function runRepairSession(options: RepairSessionOptions): Promise<number> {

@@ -2,8 +2,8 @@
 import { limits } from '../base/limits.ts';
 import type { Replica } from './contract.ts';
 import { treeNodesOf, treeOf } from './repair-calls.ts';
+import type { RepairSessionOptions } from './repair-options.ts';
 import { leavesUnder, TREE_FANOUT, TREE_LEAF_LEVEL } from './repair-ranges.ts';
-import type { RepairSessionOptions } from './repair-session.ts';
 
 const HASH_BYTES = 8;
 

@@ -28,7 +28,8 @@ import {
 import { RepairBacklog } from './repair-backlog.ts';
 import { errorOf, writeTo } from './repair-calls.ts';
 import { Leftovers } from './repair-leftovers.ts';
-import { newRepairStatistics, type RepairStatistics, runRepairSession } from './repair-session.ts';
+import { newRepairStatistics, type RepairStatistics } from './repair-options.ts';
+import { runRepairSession } from './repair-session.ts';
 import { meetingQuorums, readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 import type { PullResult } from './topology-pulls.ts';

@@ -17,11 +17,8 @@ import {
   WriteMode,
 } from '../../src/cluster/contract.ts';
 import { withVersion } from '../../src/cluster/coordinator-records.ts';
-import {
-  newRepairStatistics,
-  type RepairSessionOptions,
-  runRepairSession,
-} from '../../src/cluster/repair-session.ts';
+import { newRepairStatistics, type RepairSessionOptions } from '../../src/cluster/repair-options.ts';
+import { runRepairSession } from '../../src/cluster/repair-session.ts';
 import { MemoryReplica, type MemoryReplicaOptions } from './memory-replica.ts';
 import { recordOf, viewOf, type Written } from './records.ts';
 
