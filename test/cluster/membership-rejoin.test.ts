@@ -81,9 +81,13 @@ describe(`members of a ring after a restart, seed ${seed},`, () => {
     machines.killAll();
     for (const number of [1, 2, 4]) machines.start(number);
     machines.start(3, '10.0.1.3:9080');
-    expect(await machines.whole(10_000)).toBeGreaterThan(0);
-    for (const number of [1, 2, 4])
-      expect(machines.running.get(number)?.membership.member(3)?.address).toBe('10.0.1.3:9080');
+    // A message of its life before may still come, and tell the old one for a moment.
+    const isKnown = (): boolean =>
+      [1, 2, 4].every(
+        (number) => machines.running.get(number)?.membership.member(3)?.address === '10.0.1.3:9080',
+      );
+    const found = await machines.network.until(() => machines.network.isWhole && isKnown(), 10_000);
+    expect(found).toBeGreaterThan(0);
   });
 
   it('remember addresses to which all of them moved, one after another', async () => {
