@@ -30,6 +30,8 @@ export interface ReadManifest {
   readonly end: number;
   /** The last frame is covered by a later one, or is the snapshot. */
   readonly confirmed: boolean;
+  /** Its bytes. */
+  readonly lastFrame: Uint8Array;
 }
 
 export function manifestPath(directory: string, number: number): string {
@@ -57,6 +59,7 @@ export function readManifest(fs: FileSystem, directory: string): ReadManifest {
   let at = 0;
   let snapshotBytes = 0;
   let confirmed = false;
+  let last = 0;
   while (at < bytes.length) {
     let fault = frameFault(bytes, view, at, number, header);
     if (fault === '' && header.frame !== frames + 1)
@@ -77,12 +80,13 @@ export function readManifest(fs: FileSystem, directory: string): ReadManifest {
       state = next;
     }
     confirmed = kind !== FRAME_SNAPSHOT ? kind === FRAME_CONFIRMATION : true;
+    last = at;
     at += FRAME_HEADER_BYTES + payloadBytes;
     frames++;
     if (kind === FRAME_SNAPSHOT) snapshotBytes = at;
   }
   if (state === null) throw new CorruptionError(path, 0, 'the file is empty');
-  return { number, state, frames, snapshotBytes, end: at, confirmed };
+  return { number, state, frames, snapshotBytes, end: at, confirmed, lastFrame: bytes.slice(last, at) };
 }
 
 function readWhole(fs: FileSystem, path: string): Uint8Array<ArrayBuffer> {
