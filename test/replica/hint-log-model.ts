@@ -113,6 +113,8 @@ export class HintModel {
   #lose(loss: HintLoss): void {
     const { target, tokens, hints, isDamaged } = loss;
     this.#count('expired');
+    // All that it has for the target is repaired: a hint of which nothing is left may be younger than those of its file.
+    if (isDamaged) this.damagedTargets.add(target);
     expect(tokens).toHaveLength(hints);
     const oldMs = this.clock.nowMs() - limits.hintAgeMsMax;
     for (const one of this.known.values()) {
