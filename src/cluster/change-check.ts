@@ -6,6 +6,7 @@
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClusterChange } from './administration.ts';
+import { weightUnits } from './ring-balance.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
@@ -63,7 +64,7 @@ function reweighOf(fields: Fields): ClusterChange {
 
 function isWeight(weight: unknown): boolean {
   if (typeof weight !== 'number' || !(weight >= 0 && weight <= limits.ringWeightMax)) return false;
-  return Math.round(weight * limits.ringWeightUnits) / limits.ringWeightUnits === weight;
+  return weightUnits(weight) / limits.ringWeightUnits === weight;
 }
 
 function checkRack(rack: unknown): void {

@@ -17,7 +17,7 @@ import { nodeName } from './node-name.ts';
 import { RingAgreement } from './ring-agreement.ts';
 import { firstRing, nextPhase, ownerMoves, type RingShape } from './ring-change.ts';
 import { checkMember, encodeRing } from './ring-codec.ts';
-import { confirmedEverywhere, gainers } from './ring-lookup.ts';
+import { confirmedEverywhere, gainers, quorumOf } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { TopologyFact } from './topology-facts.ts';
@@ -169,12 +169,12 @@ export class Topology {
     return plan.warnings;
   }
 
-  /** A change that is begun without them could neither go on nor be undone. */
+  /** After the wait, in which nodes may have gone down: a change that is begun without them could neither go on nor be undone. */
   #checkVoters(ring: RingMap, isUndo: boolean): void {
     const isUp = (node: NodeNumber): boolean => this.#ports.isUp(node);
     const { length } = ring.members;
     const up = ring.members.filter(({ number }) => isUp(number)).length;
-    const needed = Math.floor(length / 2) + 1;
+    const needed = quorumOf(length);
     if (up < needed)
       throw new UnavailableError(
         `a change of the ring needs the votes of ${needed} of its ${length} members, and ${up} are up`,

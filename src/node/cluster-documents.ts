@@ -28,15 +28,15 @@ const RING = 'ring';
 const MEMBER = 'ring-member';
 
 interface Save {
-  image: Uint8Array;
-  readonly done: ((error: Error | null) => void)[];
+  readonly image: Uint8Array;
+  readonly done: readonly ((error: Error | null) => void)[];
 }
 
 export class FileDocuments implements Documents {
   readonly #fs: FileSystem;
   readonly #directory: string;
-  /** Of each document that is being written: what is, and what waits. */
-  readonly #lines = new Map<string, { readonly writing: Save; next: Save | null }>();
+  /** Of each document that is being written: what waits behind that. */
+  readonly #waiting = new Map<string, Save | null>();
 
   /**
    * Makes the directory, durably, where it is not there, and checks every document that is: a node with a damaged one must not
@@ -94,16 +94,14 @@ export class FileDocuments implements Documents {
       queueMicrotask(() => done(error as Error));
       return;
     }
-    const line = this.#lines.get(name);
-    if (line === undefined) {
-      const first = { image, done: [done] };
-      this.#lines.set(name, { writing: first, next: null });
-      queueMicrotask(() => this.#write(name, first));
-    } else if (line.next === null) line.next = { image, done: [done] };
-    else {
-      line.next.image = image;
-      line.next.done.push(done);
-    }
+    const waiting = this.#waiting.get(name);
+    if (waiting === undefined) this.#begin(name, { image, done: [done] });
+    else this.#waiting.set(name, { image, done: [...(waiting?.done ?? []), done] });
+  }
+  /** In a turn of its own: nobody hears of an end before his call has returned. */
+  #begin(name: string, save: Save): void {
+    this.#waiting.set(name, null);
+    queueMicrotask(() => this.#write(name, save));
   }
 
   #pathOf(name: string): string {
@@ -116,12 +114,9 @@ export class FileDocuments implements Documents {
     const path = this.#pathOf(name);
     const temporary = path + TEMPORARY;
     const end = (error: Error | null): void => {
-      const next = this.#lines.get(name)?.next ?? null;
-      if (next === null) this.#lines.delete(name);
-      else {
-        this.#lines.set(name, { writing: next, next: null });
-        queueMicrotask(() => this.#write(name, next));
-      }
+      const next = this.#waiting.get(name) ?? null;
+      if (next === null) this.#waiting.delete(name);
+      else this.#begin(name, next);
       for (const one of done) one(error);
     };
     let file: File;

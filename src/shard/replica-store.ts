@@ -228,10 +228,8 @@ export class ReplicaStore {
     const key = keyAt(view, record, 0);
     // Tables are asked only where they could hold something newer; promises and outcomes are records too.
     const inMemory = mode === WriteMode.FRESH && versionAt(view, 0) > this.#engine.tablesVersionMax(hi, lo);
-    const find = (space: number, then: OnHeld): void => {
-      if (inMemory) this.#waits.lookupInMemory(space, hi, lo, key, fail, then);
-      else this.#waits.lookup(space, hi, lo, key, fail, then);
-    };
+    const find = (space: number, then: OnHeld): void =>
+      this.#waits.lookup(space, hi, lo, key, fail, then, inMemory);
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
       if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promised, outcomes, ends);

@@ -5,7 +5,13 @@
 import { limits } from '../base/limits.ts';
 import { recordBytesAt } from '../base/record.ts';
 import { Status } from '../base/status.ts';
-import { type EngineLookup, LOOKUP_FOUND, LOOKUP_PENDING, type ShardEngine } from '../engine/contract.ts';
+import {
+  type EngineLookup,
+  LOOKUP_ABSENT,
+  LOOKUP_FOUND,
+  LOOKUP_PENDING,
+  type ShardEngine,
+} from '../engine/contract.ts';
 import { statusOfError } from './error-status.ts';
 import { type Held, viewOf } from './replica-records.ts';
 
@@ -72,6 +78,7 @@ export class ReplicaWaits {
     else lookup.done(outcome === LOOKUP_FOUND ? this.found() : null);
   }
 
+  /** `inMemory`: of memtables alone, which never waits. */
   lookup(
     keyspace: number,
     tokenHi: number,
@@ -79,36 +86,20 @@ export class ReplicaWaits {
     key: Uint8Array,
     fail: OnFailure,
     then: OnHeld,
+    inMemory = false,
   ): void {
-    const ticket = this.#freeTicket();
+    const engine = this.#engine;
+    const ticket = inMemory ? 0 : this.#freeTicket();
     let outcome: EngineLookup;
     try {
-      outcome = this.#engine.lookup(keyspace, tokenHi, tokenLo, key, true, ticket);
+      if (!inMemory) outcome = engine.lookup(keyspace, tokenHi, tokenLo, key, true, ticket);
+      else outcome = engine.lookupMemory(keyspace, tokenHi, tokenLo, key) ? LOOKUP_FOUND : LOOKUP_ABSENT;
     } catch (error) {
       fail(statusOfError(error), (error as Error).message);
       return;
     }
     if (outcome === LOOKUP_PENDING) this.#lookups.set(ticket, { done: then, fail });
     else then(outcome === LOOKUP_FOUND ? this.found() : null);
-  }
-
-  /** Of memtables alone; never waits. */
-  lookupInMemory(
-    keyspace: number,
-    tokenHi: number,
-    tokenLo: number,
-    key: Uint8Array,
-    fail: OnFailure,
-    then: OnHeld,
-  ): void {
-    let isHeld: boolean;
-    try {
-      isHeld = this.#engine.lookupMemory(keyspace, tokenHi, tokenLo, key);
-    } catch (error) {
-      fail(statusOfError(error), (error as Error).message);
-      return;
-    }
-    then(isHeld ? this.found() : null);
   }
 
   #freeTicket(): number {

@@ -140,8 +140,7 @@ export class SimulatedFileSystem implements FileSystem {
   /** The disk after a power cut now: synced data and names, and of the rest what chance will have it. */
   powerCut(random: Random = this.#random): SimulatedFileSystem {
     assert(this.#isTracked, 'SimulatedFileSystem.powerCut: nothing is tracked in the automatic mode');
-    const after = new SimulatedFileSystem({ seed: random.uint32(), capacityBytes: this.capacityBytes });
-    after.openFilesMax = this.openFilesMax;
+    const after = this.#heir(random.uint32());
     after.#names = this.#names.afterPowerCut(random, after.#random);
     for (const node of after.#names.files()) after.#used += node.size;
     return after;
@@ -151,11 +150,16 @@ export class SimulatedFileSystem implements FileSystem {
 
   /** The disk as the next process finds it, after this one has ended without its calls having come back: none is done. */
   afterProcess(): SimulatedFileSystem {
-    const after = new SimulatedFileSystem({ seed: this.#random.uint32(), capacityBytes: this.capacityBytes });
-    after.openFilesMax = this.openFilesMax;
+    const after = this.#heir(this.#random.uint32());
     after.#names = this.#names;
     after.#used = this.#used;
     return after;
+  }
+
+  #heir(seed: number): SimulatedFileSystem {
+    const heir = new SimulatedFileSystem({ seed, capacityBytes: this.capacityBytes });
+    heir.openFilesMax = this.openFilesMax;
+    return heir;
   }
 
   /** Calls that have not come back. */

@@ -33,6 +33,7 @@ import { Crash } from '../../src/vfs/simulated-faults.ts';
 
 export const DIRECTORY = '/shard';
 const PUMP_TURNS_MAX = 200_000;
+const APPEND_TRIES_MAX = 100;
 
 export interface Shape {
   readonly vnodes: number;
@@ -247,6 +248,18 @@ export class EngineHarness implements EngineListener {
         this.stepDisk();
       } else idle++;
     }
+  }
+  /** Appends and commits, as soon as memtables and tables leave room. */
+  async appendWhenTaken(fields: RecordFields): Promise<void> {
+    for (let tries = 0; tries < APPEND_TRIES_MAX; tries++) {
+      if (this.engine.append(fields, null) > 0) {
+        this.engine.commit();
+        return;
+      }
+      await this.settle();
+      this.advance(100);
+    }
+    throw new Error('appends are refused for ever');
   }
   stepDisk(): void {
     this.disk.step(this.random === null ? 0 : this.random.below(this.disk.waiting));

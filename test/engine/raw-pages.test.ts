@@ -71,16 +71,8 @@ class World extends EngineHarness {
       keyspace: random.pick([KEYSPACE_USER, KEYSPACE_USER, 1, 2, 3]),
       ...(kind === 0 ? { deleted: true } : kind === 1 ? { expiresMs: 4e12 } : {}),
     });
-    for (let tries = 0; tries < 100; tries++) {
-      if (this.engine.append(fields, null) > 0) {
-        this.model.put(fields);
-        this.engine.commit();
-        return;
-      }
-      await this.settle();
-      this.advance(100);
-    }
-    throw new Error('appends are refused for ever');
+    await this.appendWhenTaken(fields);
+    this.model.put(fields);
   }
 }
 

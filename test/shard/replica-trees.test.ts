@@ -83,16 +83,8 @@ class World extends EngineHarness {
     const fields = fieldsOf({ ...put, version });
     const name = `${fields.keyspace} ${Buffer.from(fields.key).toString()}`;
     if ((this.model.records.get(name)?.version ?? 0) >= version) return;
-    for (let tries = 0; tries < 100; tries++) {
-      if (this.engine.append(fields, null) > 0) {
-        this.model.put(fields);
-        this.engine.commit();
-        return;
-      }
-      await this.settle();
-      this.advance(100);
-    }
-    throw new Error('appends are refused for ever');
+    await this.appendWhenTaken(fields);
+    this.model.put(fields);
   }
   async appendRandom(random: Random, mayTouch: (vnode: number) => boolean): Promise<void> {
     const key = Buffer.from(`key-${random.below(600)}`);

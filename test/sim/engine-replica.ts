@@ -50,7 +50,6 @@ export class EngineReplica implements LocalReplica, EngineListener {
   #trees: ReplicaTrees | null = null;
   #isCommitDue = false;
   #isClosed = false;
-  resurrections = 0;
 
   constructor(host: ProgramHost, hints: HintStore) {
     this.#host = host;
@@ -122,6 +121,9 @@ export class EngineReplica implements LocalReplica, EngineListener {
     });
   }
 
+  get resurrections(): number {
+    return this.#store?.resurrections ?? 0;
+  }
   get engine(): ShardEngine {
     return present(this.#engine);
   }
@@ -194,7 +196,6 @@ export class EngineReplica implements LocalReplica, EngineListener {
   }
   setPurgeBefore(vnode: number, version: number): void {
     if (this.#host.defect !== 'purge-early') this.engine.setPurgeBefore(vnode, version);
-    this.resurrections = present(this.#store).resurrections;
   }
 
   #call<A>(run: (answer: (value: A) => void) => void, done: (value: A) => void): void {
