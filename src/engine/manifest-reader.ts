@@ -86,7 +86,7 @@ export function readManifest(fs: FileSystem, directory: string): ReadManifest {
     if (kind === FRAME_SNAPSHOT) snapshotBytes = at;
   }
   if (state === null) throw new CorruptionError(path, 0, 'the file is empty');
-  return { number, state, frames, snapshotBytes, end: at, confirmed, lastFrame: bytes.slice(last, at) };
+  return { number, state, frames, snapshotBytes, end: at, confirmed, lastFrame: bytes.subarray(last, at) };
 }
 
 function readWhole(fs: FileSystem, path: string): Uint8Array<ArrayBuffer> {
