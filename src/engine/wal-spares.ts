@@ -5,7 +5,8 @@
  *
  * 1. A spare's content never counts: its name is no segment's, and once it is renamed to one, its bytes are
  *    zeros or carry another segment number.
- * 2. A spare is an optimisation. A failure to make one (a full disk, say) is reported and leaves no file.
+ * 2. A spare is an optimisation. A failure to make one is reported and leaves no file. None is begun where the disk has no room
+ *    for it and for the segment in use: it must not take what writes need, and give it back when they were refused.
  * 3. A file longer than a segment is never a spare: recovery reads a segment into an arena of that size.
  */
 import { join } from 'node:path';
@@ -73,13 +74,18 @@ export class SpareSegments {
     this.#ready.push(spare);
   }
 
-  /** Starts to write a spare, where one is missing; `done` follows in any case. */
+  /** Starts to write a spare, where one is missing and there is room; `done` follows in any case. */
   prepare(done: SpareCallback): void {
     if (this.preparing || this.#ready.length >= limits.walSpareSegmentsMax) {
       queueMicrotask(() => done(null));
       return;
     }
     try {
+      const free = this.#fs.freeBytes(this.#directory);
+      if (free < 2 * this.#segmentBytes)
+        throw new DiskFullError(
+          `${free} bytes are free, and segment and spare take ${2 * this.#segmentBytes}`,
+        );
       this.#file = this.#fs.open(this.#nextPath(), 'create');
     } catch (error) {
       const failure = asError(error);

@@ -349,6 +349,36 @@ describe('spare segments', () => {
     expect(await harness.commit()).toBeNull();
   });
 
+  it('take no room that the segment in use needs', async () => {
+    const segmentBytes = 8 * limits.walPrepareChunkBytes;
+    for (const [segments, isMade] of [
+      [1.9, false],
+      [2, true],
+    ] as const) {
+      const disk = newDisk();
+      const harness = new LogHarness(disk, 'always', { segmentBytes });
+      disk.capacityBytes = disk.usedBytes + segments * segmentBytes;
+      harness.log.prepareSpare();
+      await disk.settle();
+      expect(harness.log.spares, `room for ${segments} segments`).toBe(isMade ? 1 : 0);
+      expect(disk.readdir('/shard')).toHaveLength(isMade ? 1 : 0);
+    }
+  });
+
+  it('leave no file where the disk runs full while they are made', async () => {
+    const disk = newDisk();
+    const harness = new LogHarness(disk, 'always', { segmentBytes: 8 * limits.walPrepareChunkBytes });
+    let outcome: Error | null | undefined;
+    harness.log.prepareSpare((error) => {
+      outcome = error;
+    });
+    disk.step();
+    disk.capacityBytes = disk.usedBytes;
+    await disk.settle();
+    expect(outcome).toBeInstanceOf(DiskFullError);
+    expect(disk.readdir('/shard')).toEqual([]);
+  });
+
   it('in the making are given up by close', async () => {
     const disk = newDisk();
     const harness = new LogHarness(disk, 'always', { segmentBytes: limits.walPrepareChunkBytes * 8 });
