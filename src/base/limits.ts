@@ -416,6 +416,9 @@ export const limits = {
   seedWatchMs: 1000,
   seedSaidMs: 5000,
   seedSaidAgainMs: 60_000,
+  /** How long a node that is to join asks the seeds for their ring, and how often, before it gives up. */
+  joinProbeMs: 3000,
+  joinProbeAgainMs: 250,
   /** Members of the ring that were not heard of since the start, and are asked in one round. */
   contactsAskedMax: 8,
   /** How soon a changed address of another member is kept on disk. */

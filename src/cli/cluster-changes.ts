@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Client } from '../client/index.ts';
 import type { ClusterChange, ClusterStatus, DrainAnswer } from '../cluster/administration.ts';
@@ -40,13 +41,13 @@ export function addJoin(program: Command, run: Run): void {
     name: 'join',
     summary: 'take a node that is alone into a cluster',
     description:
-      'Asks a running node that is alone and holds no data to join the cluster of these peer listeners (host:port). ' +
-      'A node that is started with --seeds does so by itself.',
+      'Asks a running node that is alone and holds nothing to join the cluster of these peer listeners (host:port, several ' +
+      'separated by spaces or commas). A node that is started with --seeds does so by itself.',
     example: 'join 127.0.0.1:9080 --url http://127.0.0.1:8083 --wait',
   })
     .argument('<seeds...>', 'peer listeners of the cluster, host:port')
     .action((seeds: string[], flags: ChangeFlags) =>
-      run((context) => ask({ do: 'join', seeds }, flags, context)),
+      run((context) => ask({ do: 'join', seeds: seeds.flatMap((one) => one.split(',')) }, flags, context)),
     );
 }
 
@@ -146,13 +147,16 @@ export function addUndo(program: Command, run: Run): void {
 
 async function ask(what: ClusterChange, flags: ChangeFlags, context: Context): Promise<ExitCodeValue> {
   return await usingServer(flags, context, async (client, options) => {
-    const before = flags.wait === true ? await client.clusterStatus(options) : null;
+    const isAwaited = flags.wait === true;
+    // A node that is to join may know no ring yet.
+    const before = isAwaited && what.do !== 'join' ? await client.clusterStatus(options) : null;
     const answer = await client.clusterChange(what, options);
-    if (before !== null) await follow(what, before, client, context);
+    if (before !== null) await follow(what, statusesOf(client), context, hasEnded(what, before, context));
+    else if (isAwaited) await follow(what, statusesOfJoining(client), context, hasJoined);
     if (flags.json === true) await context.stdout.line(JSON.stringify(answer));
     else
       await context.stdout.line(
-        before === null ? `${what.do} has begun; ringkv status shows how far it is` : `${what.do} is done`,
+        !isAwaited ? `${what.do} has begun; ringkv status shows how far it is` : `${what.do} is done`,
       );
     return ExitCode.OK;
   });
@@ -186,22 +190,55 @@ async function pause(context: Context): Promise<void> {
   }
 }
 
-/** Until nothing of the change is under way any more. */
-async function follow(
+type StatusSource = (signal: AbortSignal) => Promise<ClusterStatus | null>;
+
+const statusesOf =
+  (client: Client): StatusSource =>
+  (signal) =>
+    client.clusterStatus({ signal });
+/** null while it has not found its cluster. */
+const statusesOfJoining =
+  (client: Client): StatusSource =>
+  async (signal) => {
+    try {
+      return await client.clusterStatus({ signal });
+    } catch (error) {
+      if (error instanceof UnavailableError) return null;
+      throw error;
+    }
+  };
+
+/** Nothing of the change is under way any more. */
+function hasEnded(
   what: ClusterChange,
   before: ClusterStatus,
-  client: Client,
+  { clock }: Context,
+): (status: ClusterStatus) => boolean {
+  const beginMs = clock.monotonicMs() + BEGIN_MS;
+  return (status) => {
+    const begun = status.ring !== before.ring || status.repair.lastEndMs !== before.repair.lastEndMs;
+    const busy = status.change !== null || (what.do === 'repair' && status.repair.running);
+    return !busy && (begun || clock.monotonicMs() > beginMs);
+  };
+}
+/** The node that answers is a member, and has what it gained. */
+const hasJoined = ({ nodes, self, change }: ClusterStatus): boolean =>
+  change === null && nodes.some(({ nodeId, member }) => nodeId === self && member);
+
+async function follow(
+  what: ClusterChange,
+  statuses: StatusSource,
   context: Context,
+  isOver: (status: ClusterStatus) => boolean,
 ): Promise<void> {
   const progress = startProgress(what.do, 1, context);
-  const beginMs = context.clock.monotonicMs() + BEGIN_MS;
   try {
     for (;;) {
-      const status = await client.clusterStatus({ signal: context.interrupted });
-      const begun = status.ring !== before.ring || status.repair.lastEndMs !== before.repair.lastEndMs;
-      const busy = status.change !== null || (what.do === 'repair' && status.repair.running);
-      if (!busy && (begun || context.clock.monotonicMs() > beginMs)) return;
-      progress.update(shareDone(status), 0);
+      const status = await statuses(context.interrupted);
+      if (status !== null) {
+        if (isOver(status)) return;
+        progress.update(shareDone(status), 0);
+      }
       await sleep(POLL_MS, undefined, { signal: context.interrupted });
     }
   } catch (error) {

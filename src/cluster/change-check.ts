@@ -3,6 +3,7 @@
  * Fields that a change does not have are refused: `{"nod": ...}` must not decommission the node that was asked. Errors name field, value
  * and limit.
  */
+import { parseAddress } from '../base/address.ts';
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClusterChange } from './administration.ts';
@@ -94,6 +95,12 @@ function seedsOf(value: unknown): readonly string[] {
   const isList = Array.isArray(value) && value.every((one) => typeof one === 'string');
   if (!isList || value.length === 0 || value.length > limits.seedsMax)
     throw new BadRequestError(`seeds ${shown(value)} are no array of 1 to ${limits.seedsMax} addresses`);
+  for (const seed of value as readonly string[])
+    try {
+      parseAddress(seed);
+    } catch (error) {
+      throw new BadRequestError(`seeds: ${(error as Error).message}`, { cause: error });
+    }
   return value;
 }
 

@@ -40,11 +40,19 @@ export class ClusterAnswers {
   readonly #node: ClusterNode;
   readonly #self: RingMember;
   readonly #nowMs: () => number;
+  readonly #join: (seeds: readonly string[]) => Promise<void>;
 
-  constructor(node: ClusterNode, self: RingMember, nowMs: () => number) {
+  /** `join` takes the node, if nothing speaks against it, into the cluster of these seeds: resolves when it looks for it. */
+  constructor(
+    node: ClusterNode,
+    self: RingMember,
+    nowMs: () => number,
+    join: (seeds: readonly string[]) => Promise<void>,
+  ) {
     this.#node = node;
     this.#self = self;
     this.#nowMs = nowMs;
+    this.#join = join;
   }
 
   /** Throws BadRequestError and UnavailableError. */
@@ -168,7 +176,9 @@ export class ClusterAnswers {
 
   async #change(request: ClusterChange, deadlineMs: number): Promise<unknown> {
     const node = this.#node;
-    const change = checkChange({ ...request }, this.#ring().vnodes);
+    // Also where it has no ring yet.
+    const isJoin = request.do === 'join';
+    const change = checkChange({ ...request }, isJoin ? 0 : this.#ring().vnodes);
     switch (change.do) {
       case 'repair':
         return { vnodes: node.repairs.request(change.vnodes ?? null) };
@@ -192,7 +202,8 @@ export class ClusterAnswers {
         return { warnings: await node.change({ op: 'reweigh', member: { ...before, weight, ...place } }) };
       }
       case 'join':
-        throw new BadRequestError('a node joins when it is started with --seeds');
+        await this.#join(change.seeds);
+        return { warnings: [] };
     }
   }
 

@@ -45,6 +45,8 @@ export class ClusterNode {
   readonly topology: Topology;
   readonly repairs: Repairs;
   readonly versions: HybridClock;
+  /** Why it takes part in nothing: refuses clients and changes, and is silent towards other nodes. '' where it does. */
+  held = '';
   readonly #options: ClusterNodeOptions;
   readonly #world: ClusterWorld;
   readonly #hintReplay: HintReplay;
@@ -157,6 +159,7 @@ export class ClusterNode {
 
   /** A message of another node. Throws MessageError where it is malformed. */
   onMessage(from: NodeNumber, bytes: Uint8Array): void {
+    if (this.held !== '') return;
     this.membership.heardFrom(from);
     this.#router?.receive(from, bytes);
   }
@@ -197,6 +200,7 @@ export class ClusterNode {
   /** Begins a change of the ring: resolves when it is agreed on. */
   async change(operation: TopologyOperation): Promise<readonly string[]> {
     await this.#coordinate();
+    if (this.held !== '') throw new UnavailableError(this.held);
     return await this.topology.request(operation);
   }
   /** No more requests of clients. Resolves when hints for nodes that are there are handed out, or after `waitMs`: what is left. */
@@ -279,6 +283,7 @@ export class ClusterNode {
     }
     // A change that another asks for makes this node one of several as well.
     const take = (): void => {
+      if (this.held !== '') return;
       try {
         this.topology.onMessage(from, message);
       } catch (error) {
@@ -357,6 +362,7 @@ export class ClusterNode {
   }
 
   #refusal(): string {
+    if (this.held !== '') return this.held;
     if (this.#draining) return DRAINING;
     if (this.topology.ring === null) return 'this node has not found its cluster yet';
     return this.standing === 'removed' ? 'this node was removed from the cluster' : '';

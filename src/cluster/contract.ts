@@ -262,6 +262,10 @@ export interface Documents {
   /** Replaces it atomically. Saves of one name take effect in order. */
   save(name: string, bytes: Uint8Array, done: (error: Error | null) => void): void;
 }
+export interface RemovableDocuments extends Documents {
+  /** Durably, before it returns, whether it was there or not; no save of it is under way. Throws IoError. */
+  remove(name: string): void;
+}
 
 export interface ClusterWorld {
   readonly self: NodeNumber;

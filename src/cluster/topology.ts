@@ -68,6 +68,7 @@ export class Topology {
   #standing: Standing = 'waiting';
   #wasMember: boolean;
   #undone = false;
+  #requests = 0;
   #ticks = 0;
   #readyRing = 0;
   #readySinceMs = 0;
@@ -99,6 +100,11 @@ export class Topology {
   }
   get standing(): Standing {
     return this.#standing;
+  }
+
+  /** A change that was asked for here has not been agreed on or refused yet, or a step of one is being proposed. */
+  get isChanging(): boolean {
+    return this.#requests > 0 || this.#agreement.proposing;
   }
 
   start({ member, seeds, shape, replaces }: TopologyStart): void {
@@ -159,6 +165,15 @@ export class Topology {
    * goes on by itself. Throws BadRequestError where it makes no sense, UnavailableError where it cannot be agreed on now.
    */
   async request(operation: TopologyOperation): Promise<readonly string[]> {
+    this.#requests++;
+    try {
+      return await this.#begin(operation);
+    } finally {
+      this.#requests--;
+    }
+  }
+
+  async #begin(operation: TopologyOperation): Promise<readonly string[]> {
     const { ring } = this.#agreement;
     if (ring === null || this.#standing !== 'member')
       throw new UnavailableError(`node ${nodeName(this.#world.self)} is no member: it is ${this.#standing}`);

@@ -13,9 +13,9 @@
 import { join } from 'node:path';
 import { assert } from '../base/assert.ts';
 import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from '../base/checksum.ts';
-import { CorruptionError, FormatVersionError } from '../base/errors.ts';
+import { ClosedError, CorruptionError, FormatVersionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { Documents } from '../cluster/contract.ts';
+import type { RemovableDocuments } from '../cluster/contract.ts';
 import type { File, FileSystem } from '../vfs/file-system.ts';
 
 const MAGIC = 0x43564b52;
@@ -32,11 +32,12 @@ interface Save {
   readonly done: readonly ((error: Error | null) => void)[];
 }
 
-export class FileDocuments implements Documents {
+export class FileDocuments implements RemovableDocuments {
   readonly #fs: FileSystem;
   readonly #directory: string;
   /** Of each document that is being written: what waits behind that. */
   readonly #waiting = new Map<string, Save | null>();
+  #onIdle: (() => void) | null = null;
 
   /**
    * Makes the directory, durably, where it is not there, and checks every document that is: a node with a damaged one must not
@@ -87,6 +88,10 @@ export class FileDocuments implements Documents {
    * written waits for that, and goes as one: each save is all of the document.
    */
   save(name: string, content: Uint8Array, done: (error: Error | null) => void): void {
+    if (this.#onIdle !== null) {
+      queueMicrotask(() => done(new ClosedError(`document ${name} is not saved any more`)));
+      return;
+    }
     let image: Uint8Array;
     try {
       image = imageOf(this.#pathOf(name), content);
@@ -98,6 +103,22 @@ export class FileDocuments implements Documents {
     if (waiting === undefined) this.#begin(name, { image, done: [done] });
     else this.#waiting.set(name, { image, done: [...(waiting?.done ?? []), done] });
   }
+  /** What was asked for is saved, and nothing more. Resolves when no write is under way. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+      if (this.#waiting.size === 0) resolve();
+    });
+  }
+
+  /** Throws IoError. */
+  remove(name: string): void {
+    const path = this.#pathOf(name);
+    assert(!this.#waiting.has(name), () => `documents: ${path} is being written, and not to be removed`);
+    if (this.#fs.exists(path)) this.#fs.unlink(path);
+    this.#fs.syncDirectory(this.#directory);
+  }
+
   /** In a turn of its own: nobody hears of an end before his call has returned. */
   #begin(name: string, save: Save): void {
     this.#waiting.set(name, null);
@@ -118,6 +139,7 @@ export class FileDocuments implements Documents {
       if (next === null) this.#waiting.delete(name);
       else this.#begin(name, next);
       for (const one of done) one(error);
+      if (this.#waiting.size === 0) this.#onIdle?.();
     };
     let file: File;
     try {

@@ -27,6 +27,9 @@ export type FrontCommand =
   | { readonly kind: 'coordinator'; readonly ends: ShardClientEnds }
   /** The node is part of a cluster: requests go to the coordinator. */
   | { readonly kind: 'coordinate' }
+  /** Requests for data are refused until `release`; answered by `held` when none is under way any more. */
+  | { readonly kind: 'hold' }
+  | { readonly kind: 'release' }
   /** For /readyz; '' while the node serves. */
   | { readonly kind: 'not-ready'; readonly reason: string }
   /** Once, when every shard is attached. */
@@ -38,4 +41,5 @@ export type FrontEvent =
   | { readonly kind: 'listening'; readonly port: number }
   /** No request is at the shards any more. */
   | { readonly kind: 'coordinating' }
+  | { readonly kind: 'held' }
   | { readonly kind: 'failed'; readonly error: PlainError };

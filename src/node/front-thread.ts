@@ -66,6 +66,12 @@ export function runFrontThread(data: FrontThreadData): void {
       case 'coordinate':
         client.coordinate(() => tell({ kind: 'coordinating' }));
         return;
+      case 'hold':
+        client.hold(() => tell({ kind: 'held' }));
+        return;
+      case 'release':
+        client.release();
+        return;
       case 'not-ready':
         reason = command.reason;
         return;

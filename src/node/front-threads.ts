@@ -66,6 +66,13 @@ export class FrontThreads {
   async coordinate(): Promise<void> {
     await Promise.all(this.peers.map((peer) => peer.coordinate()));
   }
+  /** Resolves when no request for data is under way any more; none is taken until `release`. */
+  async hold(): Promise<void> {
+    await Promise.all(this.peers.map((peer) => peer.hold()));
+  }
+  release(): void {
+    for (const peer of this.peers) peer.release();
+  }
   setNotReady(reason: string): void {
     for (const peer of this.peers) peer.setNotReady(reason);
   }
@@ -79,6 +86,7 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
   readonly coordinatorDoorbell: DoorbellMemory;
   readonly #listening = newSettled<number>();
   readonly #coordinating = newSettled<void>();
+  #holding = newSettled<void>();
 
   constructor(index: number, options: FrontThreadsOptions) {
     const { config, nodeId, onDeath } = options;
@@ -116,6 +124,15 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
     this.tell({ kind: 'coordinate' });
     return this.#coordinating.promise;
   }
+  /** Resolves when no request for data is under way any more; none is taken until `release`. */
+  hold(): Promise<void> {
+    this.#holding = newSettled<void>();
+    this.tell({ kind: 'hold' });
+    return this.#holding.promise;
+  }
+  release(): void {
+    this.tell({ kind: 'release' });
+  }
   /** Resolves with the port that it listens on; rejects where it cannot. */
   listen(port: number): Promise<number> {
     this.tell({ kind: 'listen', port });
@@ -133,6 +150,9 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
       case 'coordinating':
         this.#coordinating.resolve();
         return;
+      case 'held':
+        this.#holding.resolve();
+        return;
       case 'failed':
         this.closing = true;
         this.#listening.reject(errorOfPlain(event.error));
@@ -141,5 +161,6 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
   protected override onExit(error: Error): void {
     this.#listening.reject(error);
     this.#coordinating.reject(error);
+    this.#holding.reject(error);
   }
 }

@@ -48,13 +48,15 @@ export async function startNode(
       directory: threads.directory,
       log,
       coordinate: async () => fronts?.coordinate(),
+      hold: async () => fronts?.hold(),
+      release: () => fronts?.release(),
       onNotReady: (reason) => {
         clusterReason = reason;
         tellFronts();
       },
       onDeath: fail,
     });
-    const peerPort = await peer.listen();
+    const { port: peerPort, waits } = await peer.listen();
     await threads.start([...fronts.peers, peer], true);
     threads.onNotReady = tellFronts;
     const opened = peer.open();
@@ -65,8 +67,7 @@ export async function startNode(
       await front.listen();
       coordinator.setUrl(front.url);
     };
-    const isWaiting =
-      effective.seeds !== '' && (await Promise.race([opened, ...ends, pause(limits.openSoonMs)])) === WAITS;
+    const isWaiting = waits && (await Promise.race([opened, ...ends, pause(limits.openSoonMs)])) === WAITS;
     if (isWaiting) {
       // The shards are not to be asked by a node that has no place in the ring; the coordinator refuses until then.
       await fronts.coordinate();

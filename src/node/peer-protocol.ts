@@ -27,19 +27,25 @@ export type PeerCommand =
   | { readonly kind: 'front'; readonly ends: ShardServerEnds }
   /** All front ends ask the coordinator now, and none has a request at a shard. */
   | { readonly kind: 'coordinating' }
+  /** No front end has a request for data under way, and none takes any. */
+  | { readonly kind: 'held' }
   /** Where clients reach this node. */
   | { readonly kind: 'url'; readonly url: string }
   | { readonly kind: 'close' };
 
 /** Beside ClientEvent. */
 export type PeerEvent =
-  | { readonly kind: 'listening'; readonly port: number }
+  /** `waits`: it has seeds, and no ring before it has found their cluster. */
+  | { readonly kind: 'listening'; readonly port: number; readonly waits: boolean }
   /** It knows its ring: requests can be coordinated. */
   | { readonly kind: 'opened' }
   /** The port cannot be taken, a document cannot be read, or the cluster refuses this node. The thread ends. */
   | { readonly kind: 'failed'; readonly error: PlainError }
   /** The node is, or is about to become, one of several: front ends must ask the coordinator; answered by `coordinating`. */
   | { readonly kind: 'coordinate' }
+  /** Front ends must take no request for data until `release`; answered by `held`. */
+  | { readonly kind: 'hold' }
+  | { readonly kind: 'release' }
   /** Why the node does not serve, for /readyz; '' where it does. */
   | { readonly kind: 'not-ready'; readonly reason: string }
   | { readonly kind: 'event'; readonly level: 'info' | 'warn' | 'error'; readonly message: string };

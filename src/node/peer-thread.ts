@@ -3,19 +3,15 @@
  * ask. A client of every shard. It does what the main thread says (peer-protocol.ts).
  */
 import { systemClock } from '../base/clock.ts';
-import { ConfigurationError, RingKvError } from '../base/errors.ts';
+import { BadRequestError, ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Random, systemSeed } from '../base/random.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterChange, ClusterQuestion } from '../cluster/administration.ts';
-import { ClusterAnswers, placeOf } from '../cluster/cluster-answers.ts';
-import { ClusterNode } from '../cluster/cluster-node.ts';
 import type { ClusterWorld, Timers } from '../cluster/contract.ts';
-import { nextGeneration } from '../cluster/membership-generation.ts';
-import type { RingMember } from '../cluster/ring-map.ts';
+import { beginJoin } from '../cluster/lone-join.ts';
 import { CoordinatorServer } from '../peer/coordinator-server.ts';
 import { checkTls, type PeerTls } from '../peer/tls.ts';
-import { Transport } from '../peer/transport.ts';
 import { HintLog } from '../replica/hint-log.ts';
 import { statusOfError } from '../shard/error-status.ts';
 import { RingReplica } from '../shard/ring-replica.ts';
@@ -24,11 +20,10 @@ import type { FileSystem } from '../vfs/file-system.ts';
 import { fileSystemOf } from '../vfs/open.ts';
 import { realFileSystem } from '../vfs/real.ts';
 import type { ClientCommand, ClientEvent } from './client-thread.ts';
-import { FileDocuments } from './cluster-documents.ts';
 import type { NodeConfig } from './contract.ts';
 import { plainError } from './job-port.ts';
+import { PeerLife } from './peer-life.ts';
 import type { PeerCommand, PeerEvent, PeerThreadData } from './peer-protocol.ts';
-import { SeedWatch } from './seed-watch.ts';
 
 const MEMORY_DIRECTORY = '/';
 
@@ -72,14 +67,17 @@ class PeerNode {
   readonly #tell: (event: PeerEvent | ClientEvent) => void;
   readonly #client: RingShardClient;
   readonly #hints: HintLog;
-  readonly #transport: Transport;
   readonly #server: CoordinatorServer;
-  readonly #world: ClusterWorld;
   readonly #local: RingReplica;
-  #node: ClusterNode | null = null;
-  #answers: ClusterAnswers | null = null;
-  #seedWatch: SeedWatch | null = null;
-  #onCoordinating: () => void = () => undefined;
+  readonly #fs: FileSystem;
+  readonly #random = new Random(systemSeed());
+  readonly #tls: PeerTls | null;
+  /** One after another; the last two while one takes the place of the other. */
+  readonly #lives: PeerLife[];
+  readonly #onCoordinating: (() => void)[] = [];
+  #onHeld: () => void = () => undefined;
+  #joining = false;
+  #closed = false;
   #port = 0;
   #url = '';
 
@@ -87,46 +85,17 @@ class PeerNode {
     this.#data = data;
     this.#tell = tell;
     const { config, nodeId, directory } = data;
-    const log = (level: 'info' | 'warn' | 'error', message: string): void =>
-      tell({ kind: 'event', level, message });
-    const fs = fileSystemOf({ kind: directory === null ? 'memory' : 'real' });
-    const parent = directory ?? MEMORY_DIRECTORY;
-    const self = Number.parseInt(nodeId.slice(0, 8), 16);
+    this.#fs = fileSystemOf({ kind: directory === null ? 'memory' : 'real' });
     const { shards, vnodes } = config;
     this.#client = new RingShardClient({ shards, vnodes, doorbell: data.doorbell, clock: systemClock });
-    this.#hints = new HintLog(fs, parent, systemClock, log);
+    this.#hints = new HintLog(this.#fs, this.#parent, systemClock, this.#log);
     this.#local = new RingReplica(this.#client, this.#hints, systemClock, systemTimers);
-    const documents = new FileDocuments(fs, parent);
-    const random = new Random(systemSeed());
-    this.#transport = new Transport({
-      clusterName: config.clusterName,
-      clusterId: '',
-      node: self,
-      nodeId,
-      generation: nextGeneration({ documents, clock: systemClock }),
-      tls: tlsOf(config, nodeId),
-      clock: systemClock,
-      random,
-      log,
-      onMessage: (from, message) => this.#node?.onMessage(from, message),
-      onConnected: (node) => this.#node?.onConnected(node),
-      onDisconnected: (node, left) => {
-        if (left === 0) this.#node?.onDisconnected(node);
-      },
-    });
-    this.#world = {
-      self,
-      clock: systemClock,
-      random,
-      timers: systemTimers,
-      network: this.#transport,
-      documents,
-      log,
-    };
+    this.#tls = tlsOf(config, nodeId);
+    this.#lives = [this.#newLife()];
     this.#server = new CoordinatorServer(data.frontDoorbell, {
-      write: (request, done) => this.#started().write(request, done),
-      read: (request, done) => this.#started().read(request, done),
-      scan: (request, done) => this.#started().scan(request, done),
+      write: (request, done) => this.#life.node.write(request, done),
+      read: (request, done) => this.#life.node.read(request, done),
+      scan: (request, done) => this.#life.node.scan(request, done),
       administer: (request, deadlineMs, done) => this.#administer(request, deadlineMs, done),
     });
   }
@@ -141,96 +110,133 @@ class PeerNode {
       case 'detach':
         this.#client.detach(command.shard);
         return;
-      case 'listen': {
-        const { peerHost, peerPort } = this.#data.config;
-        this.#port = await this.#transport.listen(peerHost, peerPort);
-        this.#tell({ kind: 'listening', port: this.#port });
+      case 'listen':
+        this.#port = await this.#life.listen(this.#data.config.peerPort);
+        this.#tell({ kind: 'listening', port: this.#port, waits: this.#life.seeds.length > 0 });
         return;
-      }
       case 'front':
         this.#server.attach(command.ends);
         return;
       case 'open':
-        this.#open();
+        this.#life.open(this.#port, this.#url);
         return;
       case 'coordinating':
-        this.#onCoordinating();
+        this.#onCoordinating.shift()?.();
+        return;
+      case 'held':
+        this.#onHeld();
         return;
       case 'url':
         this.#url = command.url;
-        this.#node?.setUrl(this.#url);
+        this.#life.setUrl(command.url);
     }
   }
 
   async close(): Promise<void> {
-    this.#seedWatch?.stop();
-    this.#node?.stop();
+    this.#closed = true;
     this.#server.close();
-    await this.#transport.close();
+    for (const life of this.#lives) await life.end();
     this.#local.close();
     this.#client.close();
     this.#hints.close();
   }
 
-  #open(): void {
+  get #parent(): string {
+    return this.#data.directory ?? MEMORY_DIRECTORY;
+  }
+  /** The one that answers. */
+  get #life(): PeerLife {
+    return this.#lives[0] as PeerLife;
+  }
+  readonly #log: ClusterWorld['log'] = (level, message) => this.#tell({ kind: 'event', level, message });
+
+  #newLife(): PeerLife {
     const { config, nodeId } = this.#data;
-    const { peerHost, rack, clusterName, vnodes, replicas, repairIntervalMs } = config;
-    const seeds = config.seeds === '' ? [] : config.seeds.split(',');
-    const host = peerHost.includes(':') ? `[${peerHost}]` : peerHost;
-    const member: RingMember = {
-      number: this.#world.self,
+    return new PeerLife({
+      config,
       nodeId,
-      address: `${host}:${this.#port}`,
-      url: '',
-      weight: 1,
-      ...placeOf(rack),
-    };
-    const node = new ClusterNode({
-      world: this.#world,
+      fs: this.#fs,
+      parent: this.#parent,
+      random: this.#random,
+      timers: systemTimers,
       local: this.#local,
       hints: this.#hints,
-      member,
-      clusterName,
-      vnodes,
-      replicas,
-      seeds,
-      replaces: config.replace === '' ? 0 : Number.parseInt(config.replace.slice(0, 8), 16),
-      repairIntervalMs,
-      versionMax: 0,
-      onCoordinate: (done) => {
-        this.#onCoordinating = done;
-        this.#tell({ kind: 'coordinate' });
-      },
-      onClusterId: (clusterId) => this.#transport.setClusterId(clusterId),
+      tls: this.#tls,
+      log: this.#log,
+      onCoordinate: (done) => this.#coordinate(done),
       onNotReady: (reason) => this.#tell({ kind: 'not-ready', reason }),
-    });
-    this.#node = node;
-    this.#answers = new ClusterAnswers(node, member, () => systemClock.nowMs());
-    const watch = new SeedWatch({
-      timers: systemTimers,
-      seeds,
-      standings: () => this.#transport.seedStandings(),
-      onNotReady: (reason) => this.#tell({ kind: 'not-ready', reason }),
-      log: this.#world.log,
-    });
-    this.#seedWatch = watch;
-    watch.start();
-    node.start((error) => {
-      watch.stop();
-      if (error === null) this.#tell({ kind: 'opened' });
-      else throw error;
+      onOpened: () => this.#tell({ kind: 'opened' }),
+      join: (seeds) => this.#join(seeds),
     });
   }
 
-  #started(): ClusterNode {
-    if (this.#node === null)
-      throw new ConfigurationError('the peer worker got a request before it was opened');
-    return this.#node;
+  #coordinate(done: () => void): void {
+    this.#onCoordinating.push(done);
+    this.#tell({ kind: 'coordinate' });
+  }
+
+  /**
+   * Leaves the cluster of one that this node founded, and begins anew as a node with these seeds: as a start of the process would, from
+   * the same documents. What goes wrong once that is decided ends the thread.
+   */
+  async #join(seeds: readonly string[]): Promise<void> {
+    const life = this.#life;
+    if (this.#joining || this.#closed)
+      throw new UnavailableError('this node is about to join already, or to end');
+    if (life.node.draining)
+      throw new BadRequestError('this node is drained: it serves again when it is restarted');
+    if (this.#data.directory === null)
+      throw new BadRequestError(
+        'a node with in-memory forgets at its end which cluster it is in: start it with seeds',
+      );
+    this.#joining = true;
+    try {
+      await beginJoin(
+        life.joinOptions({
+          hold: () =>
+            new Promise((resolve) => {
+              this.#onHeld = resolve;
+              this.#tell({ kind: 'hold' });
+            }),
+          release: () => this.#tell({ kind: 'release' }),
+        }),
+        seeds,
+      );
+      await this.#beginAnew(life);
+    } finally {
+      this.#joining = false;
+    }
+  }
+
+  async #beginAnew(left: PeerLife): Promise<void> {
+    const { vnodes } = this.#data.config;
+    this.#log(
+      'info',
+      'this node leaves the cluster of its own, and looks for that of the seeds it was given',
+    );
+    try {
+      // A node that is alone purges by age. What one of several may purge it learns with its ring.
+      for (let vnode = 0; vnode < vnodes; vnode++) this.#local.setPurgeBefore(vnode, 0);
+      await left.end();
+      if (this.#closed) return;
+      const life = this.#newLife();
+      this.#lives.push(life);
+      await life.listen(this.#port);
+      await new Promise<void>((resolve) => this.#coordinate(resolve));
+      if (this.#closed) return;
+      life.open(this.#port, this.#url);
+      this.#lives.shift();
+      this.#tell({ kind: 'release' });
+    } catch (cause) {
+      throw new Error(`this node is to join another cluster, and cannot begin: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
   }
 
   #administer(request: Uint8Array, deadlineMs: number, done: (status: number, answer: string) => void): void {
     const question = JSON.parse(Buffer.from(request).toString()) as ClusterQuestion | ClusterChange;
-    const answers = this.#answers;
+    const { answers } = this.#life;
     if (answers === null) {
       done(Status.UNAVAILABLE, 'this node is starting');
       return;

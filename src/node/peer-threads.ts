@@ -15,14 +15,24 @@ export interface PeerThreadOptions {
   readonly log: Log;
   /** Front ends must ask the coordinator; resolves when they do, and none has a request at a shard. */
   readonly coordinate: () => Promise<void>;
+  /** Front ends must take no request for data; resolves when none is under way. */
+  readonly hold: () => Promise<void>;
+  readonly release: () => void;
   readonly onNotReady: (reason: string) => void;
   readonly onDeath: (error: Error) => void;
+}
+
+export interface PeerListening {
+  /** For other nodes. */
+  readonly port: number;
+  /** It has seeds, and no ring before it has found their cluster. */
+  readonly waits: boolean;
 }
 
 export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
   readonly #options: PeerThreadOptions;
   readonly #frontDoorbell: DoorbellMemory;
-  readonly #listening = newSettled<number>();
+  readonly #listening = newSettled<PeerListening>();
   readonly #opened = newSettled<void>();
   #fronts = 0;
 
@@ -37,8 +47,8 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
     this.#frontDoorbell = frontDoorbell;
   }
 
-  /** Resolves with the port for other nodes; rejects with a ListenError. */
-  listen(): Promise<number> {
+  /** Rejects with a ListenError. */
+  listen(): Promise<PeerListening> {
     this.tell({ kind: 'listen' });
     return this.#listening.promise;
   }
@@ -68,10 +78,10 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
   }
 
   protected override onEvent(event: PeerEvent): void {
-    const { log, coordinate, onNotReady, onDeath } = this.#options;
+    const { log, coordinate, hold, release, onNotReady, onDeath } = this.#options;
     switch (event.kind) {
       case 'listening':
-        this.#listening.resolve(event.port);
+        this.#listening.resolve(event);
         return;
       case 'opened':
         this.#opened.resolve();
@@ -86,6 +96,15 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
           () => this.tell({ kind: 'coordinating' }),
           (error: Error) => log('error', `front ends cannot turn to the coordinator: ${error.message}`),
         );
+        return;
+      case 'hold':
+        hold().then(
+          () => this.tell({ kind: 'held' }),
+          (error: Error) => log('error', `front ends cannot be held: ${error.message}`),
+        );
+        return;
+      case 'release':
+        release();
         return;
       case 'not-ready':
         onNotReady(event.reason);

@@ -1,19 +1,10 @@
 /** TCP and TLS: how the transport listens and dials. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
-import { ConfigurationError, ListenError } from '../base/errors.ts';
+import { parseAddress } from '../base/address.ts';
+import { ListenError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { type PeerTls, secureOptions } from './tls.ts';
-
-/** Cuts host:port, with IPv6 hosts in brackets. Throws ConfigurationError. */
-export function parseAddress(address: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):([0-9]{1,5})$/.exec(address);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || !(port >= 1 && port <= 65_535))
-    throw new ConfigurationError(`${JSON.stringify(address.slice(0, 200))} is no address: use host:port`);
-  return { host, port };
-}
 
 /**
  * A server for connections of nodes. `onSocket` gets each as it comes, `onOpen` the same one again when it may be used, and

@@ -9,6 +9,7 @@
  */
 import type { Server, Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
+import { parseAddress } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
@@ -22,7 +23,7 @@ import { limitedLog } from './limited-log.ts';
 import { newPeerCounts, type PeerCounts } from './peer-counts.ts';
 import { type PeerMetrics, PeerTable } from './peer-table.ts';
 import { keepForSeed, type Seed, Seeds, takeWaiting } from './seeds.ts';
-import { createPeerServer, dialPeer, listen, parseAddress, remoteOf } from './sockets.ts';
+import { createPeerServer, dialPeer, listen, remoteOf } from './sockets.ts';
 import { type PeerTls, secureOptions } from './tls.ts';
 
 export interface TransportOptions {

@@ -6,8 +6,11 @@
  * 1. Slots of the shards come first, those of the coordinator after them: a reply is never mistaken for another's.
  * 2. There is no way back. Requests that are at the shards when the way changes end there; `coordinate` says when the
  *    last one has.
+ * 3. From `hold` to `release` no request for data leaves, whichever the way; `hold` says when the last one before has ended,
+ *    at the shards and at the coordinator. Questions about the cluster pass: one of them has asked for it.
  */
 import { assert } from '../base/assert.ts';
+import { Status } from '../base/status.ts';
 import { type LookupOutcome, MEMTABLE_MISS } from '../ipc/contract.ts';
 import {
   type LocalRecord,
@@ -28,7 +31,12 @@ export class SwitchingClient implements ShardClient {
   /** To the coordinator, which answers questions about the cluster at all times. */
   readonly coordinator: RingShardClient;
   #coordinated = false;
+  #held = false;
   #onDrained: (() => void) | null = null;
+  #onHeld: (() => void) | null = null;
+  /** By slot of the coordinator: a question about the cluster has it. */
+  readonly #isQuestion: Uint8Array;
+  #questions = 0;
 
   /** Both share their request object. */
   constructor(direct: RingShardClient, coordinator: RingShardClient) {
@@ -37,6 +45,7 @@ export class SwitchingClient implements ShardClient {
     this.coordinator = coordinator;
     this.vnodes = direct.vnodes;
     this.slotsMax = direct.slotsMax + coordinator.slotsMax;
+    this.#isQuestion = new Uint8Array(coordinator.slotsMax);
   }
 
   get shards(): number {
@@ -59,13 +68,33 @@ export class SwitchingClient implements ShardClient {
     this.#lookDrained();
   }
 
+  /** Refuses requests for data with SHARD_DOWN from now on. `onHeld` is called when none is under way any more. */
+  hold(onHeld: () => void): void {
+    this.#held = true;
+    this.#onHeld = onHeld;
+    this.#lookDrained();
+  }
+  release(): void {
+    this.#held = false;
+    this.#onHeld = null;
+  }
+
   getLocal(tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome {
-    return this.#coordinated ? MEMTABLE_MISS : this.direct.getLocal(tokenHi, tokenLo, key, nowMs);
+    return this.#coordinated || this.#held
+      ? MEMTABLE_MISS
+      : this.direct.getLocal(tokenHi, tokenLo, key, nowMs);
   }
   submit(): number {
-    if (!this.#isForCoordinator(this.request.op)) return this.direct.submit();
+    const { op } = this.request;
+    if (this.#held && isForData(op)) return -Status.SHARD_DOWN;
+    if (!this.#isForCoordinator(op)) return this.direct.submit();
     const slot = this.coordinator.submit();
-    return slot < 0 ? slot : this.direct.slotsMax + slot;
+    if (slot < 0) return slot;
+    if (op === Op.CLUSTER) {
+      this.#isQuestion[slot] = 1;
+      this.#questions++;
+    }
+    return this.direct.slotsMax + slot;
   }
   flush(): void {
     this.direct.flush();
@@ -75,11 +104,18 @@ export class SwitchingClient implements ShardClient {
     this.direct.setHandler({
       onReply: (slot: number, reply: ShardReply) => {
         handler.onReply(slot, reply);
-        if (this.#onDrained !== null) setImmediate(() => this.#lookDrained());
+        this.#lookDrainedSoon();
       },
     });
     const first = this.direct.slotsMax;
-    this.coordinator.setHandler({ onReply: (slot, reply) => handler.onReply(first + slot, reply) });
+    this.coordinator.setHandler({
+      onReply: (slot, reply) => {
+        this.#questions -= this.#isQuestion[slot] as number;
+        this.#isQuestion[slot] = 0;
+        handler.onReply(first + slot, reply);
+        this.#lookDrainedSoon();
+      },
+    });
   }
   close(): void {
     this.direct.close();
@@ -87,12 +123,21 @@ export class SwitchingClient implements ShardClient {
   }
 
   #isForCoordinator(op: OpCode): boolean {
-    return op === Op.CLUSTER || (this.#coordinated && (op <= Op.DELETE || op === Op.SCAN));
+    return op === Op.CLUSTER || (this.#coordinated && isForData(op));
+  }
+  #lookDrainedSoon(): void {
+    if (this.#onDrained !== null || this.#onHeld !== null) setImmediate(() => this.#lookDrained());
   }
   #lookDrained(): void {
     if (this.direct.inFlight > 0) return;
     const done = this.#onDrained;
     this.#onDrained = null;
     done?.();
+    if (this.coordinator.inFlight > this.#questions) return;
+    const held = this.#onHeld;
+    this.#onHeld = null;
+    held?.();
   }
 }
+
+const isForData = (op: OpCode): boolean => op <= Op.DELETE || op === Op.SCAN;

@@ -18,7 +18,12 @@ function answersOf(left: readonly HintsLeft[]): { answers: ClusterAnswers; waits
       return Promise.resolve(left);
     },
   };
-  const answers = new ClusterAnswers(node as unknown as ClusterNode, testMember(1), () => NOW_MS);
+  const answers = new ClusterAnswers(
+    node as unknown as ClusterNode,
+    testMember(1),
+    () => NOW_MS,
+    () => Promise.reject(new Error('nobody joins')),
+  );
   return { answers, waits };
 }
 
