@@ -46,7 +46,7 @@ const KEY_CHARACTERS_MAX = 80;
  * Resolves when this node is one that joins, durably: it is held still, and must begin anew. Rejects with what speaks against it; then
  * the node is as it was. An Error that is no RingKvError: whether it joins or not is known only at its next start.
  */
-export async function beginJoin(options: LoneJoinOptions, seeds: readonly string[]): Promise<void> {
+export async function beginLoneJoin(options: LoneJoinOptions, seeds: readonly string[]): Promise<void> {
   const { hold, release, ring, ringOf } = options;
   checkAlone(options);
   // Without holding anybody up: mostly it ends here where it ends.

@@ -9,7 +9,7 @@ import { Random, systemSeed } from '../base/random.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterChange, ClusterQuestion } from '../cluster/administration.ts';
 import type { ClusterWorld, Timers } from '../cluster/contract.ts';
-import { beginJoin } from '../cluster/lone-join.ts';
+import { beginLoneJoin } from '../cluster/lone-join.ts';
 import { CoordinatorServer } from '../peer/coordinator-server.ts';
 import { checkTls, type PeerTls } from '../peer/tls.ts';
 import { HintLog } from '../replica/hint-log.ts';
@@ -191,7 +191,7 @@ class PeerNode {
       );
     this.#joining = true;
     try {
-      await beginJoin(
+      await beginLoneJoin(
         life.joinOptions({
           hold: () =>
             new Promise((resolve) => {

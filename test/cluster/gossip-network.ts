@@ -6,13 +6,14 @@ import type {
   Liveness,
   MembershipListener,
   NodeNumber,
+  RemovableDocuments,
 } from '../../src/cluster/contract.ts';
 import { Membership } from '../../src/cluster/membership.ts';
 import type { Contact } from '../../src/cluster/membership-contacts.ts';
 import { EventQueue } from './event-queue.ts';
 
 /** Small documents on a disk that survives restarts. */
-export class MemoryDocuments implements Documents {
+export class MemoryDocuments implements RemovableDocuments {
   readonly #saved = new Map<string, Uint8Array>();
   load(name: string): Uint8Array | null {
     return this.#saved.get(name) ?? null;
@@ -20,6 +21,9 @@ export class MemoryDocuments implements Documents {
   save(name: string, bytes: Uint8Array, done: (error: Error | null) => void): void {
     this.#saved.set(name, bytes.slice());
     queueMicrotask(() => done(null));
+  }
+  remove(name: string): void {
+    this.#saved.delete(name);
   }
 }
 

@@ -1,0 +1,351 @@
+import { describe, expect, it } from 'vitest';
+import { IoError, UnavailableError } from '../../src/base/errors.ts';
+import { limits } from '../../src/base/limits.ts';
+import { Random, systemSeed } from '../../src/base/random.ts';
+import { KEYSPACE_IDEMPOTENCY, KEYSPACE_PROMISES } from '../../src/base/record.ts';
+import { Status } from '../../src/base/status.ts';
+import { type NodeNumber, WriteMode } from '../../src/cluster/contract.ts';
+import { JOINING, resumeJoin } from '../../src/cluster/join-document.ts';
+import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
+import { beginReweigh, firstRing, beginJoin as ringWithJoin } from '../../src/cluster/ring-change.ts';
+import type { RingMap } from '../../src/cluster/ring-map.ts';
+import { testMember } from './coordinator-world.ts';
+import { MemoryDocuments } from './gossip-network.ts';
+import { MemoryReplica } from './memory-replica.ts';
+import { recordOf, type Written } from './records.ts';
+import { EventQueue } from './ring-event-queue.ts';
+
+const VNODES = 16;
+const seed = systemSeed();
+
+/** Ring 1 of a cluster of its own. */
+const ringOf = (node: NodeNumber, vnodes = VNODES, clusterName = 'test'): RingMap =>
+  firstRing({ clusterName, clusterId: node.toString(16).padStart(32, '0'), vnodes, replicas: 3 }, [
+    testMember(node),
+  ]);
+
+/** A node that is alone, the clients that write to it, and how it is held. */
+class LoneNode {
+  readonly number: NodeNumber;
+  readonly queue: EventQueue;
+  readonly replica: MemoryReplica;
+  readonly documents = new MemoryDocuments();
+  readonly hintBytes = new Map<NodeNumber, number>();
+  readonly acknowledged: string[] = [];
+  ring: RingMap | null;
+  isChanging = false;
+  isHeld = false;
+  /** What became of being told to join; '' as long as nothing has. */
+  outcome = '';
+  pageStatus: number = Status.OK;
+  /** Where the seeds are asked. */
+  answers: (seeds: readonly string[]) => Promise<RingMap> = () => Promise.resolve(ringOf(99));
+  #underWay = 0;
+  #onIdle: (() => void) | null = null;
+
+  constructor(number: NodeNumber, queue: EventQueue) {
+    this.number = number;
+    this.queue = queue;
+    this.ring = ringOf(number);
+    const { clock } = queue;
+    this.replica = new MemoryReplica({
+      clock,
+      vnodes: VNODES,
+      gcGraceMs: 3_600_000,
+      later: (run) => queue.after(queue.random.below(5), run),
+      fault: (operation) => (operation === 'page' ? this.pageStatus : Status.OK),
+    });
+  }
+
+  get options(): LoneJoinOptions {
+    return {
+      self: testMember(this.number),
+      clusterName: 'test',
+      vnodes: VNODES,
+      local: this.replica,
+      hints: { targets: () => this.hintBytes },
+      documents: this.documents,
+      clock: this.queue.clock,
+      ring: () => this.ring,
+      isChanging: () => this.isChanging,
+      hold: () => {
+        this.isHeld = true;
+        return new Promise((resolve) => {
+          this.#onIdle = resolve;
+          this.#lookIdle();
+        });
+      },
+      release: () => {
+        this.isHeld = false;
+      },
+      ringOf: (seeds) => this.answers(seeds),
+    };
+  }
+
+  join(seeds: readonly string[] = ['n99:1']): Promise<void> {
+    return beginLoneJoin(this.options, seeds).then(
+      () => {
+        this.outcome = 'joins';
+      },
+      (error: Error) => {
+        this.outcome = `${error.constructor.name}: ${error.message}`;
+      },
+    );
+  }
+
+  /** As a front end: refused at once, or on its way to the replica for a while, and acknowledged when it is there. */
+  write(written: Written): void {
+    if (this.isHeld) return;
+    const { queue, replica } = this;
+    this.#underWay++;
+    queue.after(queue.random.below(20), () => {
+      const deadlineMs = queue.clock.nowMs() + 1000;
+      replica.write({ record: recordOf(written), also: null, mode: WriteMode.FRESH, deadlineMs }, () => {
+        this.acknowledged.push(String(written.key));
+        this.#underWay--;
+        this.#lookIdle();
+      });
+    });
+  }
+  #lookIdle(): void {
+    if (this.#underWay === 0) this.#onIdle?.();
+  }
+}
+
+const newNode = (random: Random, number: NodeNumber = 1): LoneNode =>
+  new LoneNode(number, new EventQueue(random));
+/** Lets simulated time pass, and what promises lead to in it, until `until` holds or `ms` have passed. */
+async function pass(queue: EventQueue, ms: number, until: () => boolean): Promise<boolean> {
+  const endMs = queue.clock.monotonicMs() + ms;
+  while (!until() && queue.clock.monotonicMs() < endMs) {
+    await queue.run(2, until);
+    await new Promise((done) => setImmediate(done));
+  }
+  return until();
+}
+async function joined(node: LoneNode, seeds?: readonly string[]): Promise<string> {
+  void node.join(seeds);
+  expect(await pass(node.queue, 60_000, () => node.outcome !== ''), 'it does not end').toBe(true);
+  return node.outcome;
+}
+
+describe(`a node that is alone and told to join, seed ${seed},`, () => {
+  it('is one that joins by these seeds, durably and held, where nothing speaks against it', async () => {
+    const node = newNode(new Random(seed));
+    expect(await joined(node, ['n7:1', 'n8:1'])).toBe('joins');
+    expect(node.isHeld).toBe(true);
+    expect(resumeJoin(node.documents)).toEqual(['n7:1', 'n8:1']);
+  });
+
+  it('also where it has found no cluster yet, whose seeds then count no more', async () => {
+    const node = newNode(new Random(seed));
+    node.ring = null;
+    expect(await joined(node, ['n7:1'])).toBe('joins');
+    node.isHeld = false;
+    node.outcome = '';
+    expect(await joined(node, ['n8:1'])).toBe('joins');
+    expect(resumeJoin(node.documents)).toEqual(['n8:1']);
+  });
+
+  const others = { ...ringOf(1), members: [testMember(1), testMember(2)] };
+  const cases: readonly (readonly [what: string, of: (node: LoneNode) => void, says: RegExp])[] = [
+    [
+      'has others',
+      (node) => {
+        node.ring = others;
+      },
+      /^BadRequestError: this node knows a cluster of 2 nodes/,
+    ],
+    [
+      'is being joined by another',
+      (node) => {
+        node.ring = ringWithJoin(ringOf(1), testMember(2));
+      },
+      /^BadRequestError: .*cluster of 1 node \(ring 2\), which is being changed/,
+    ],
+    [
+      'had others, or was changed',
+      (node) => {
+        node.ring = { ...beginReweigh(ringOf(1), testMember(1)), change: null };
+      },
+      /^BadRequestError: the cluster of this node has been changed before \(ring 2\)/,
+    ],
+    [
+      'is about to change',
+      (node) => {
+        node.isChanging = true;
+      },
+      /^UnavailableError: a change .* is being agreed on/,
+    ],
+    [
+      'keeps hints',
+      (node) => {
+        node.hintBytes.set(7, 123);
+      },
+      /^BadRequestError: .*123 bytes of hints/,
+    ],
+    [
+      'cannot read what it holds',
+      (node) => {
+        node.pageStatus = Status.SHARD_DOWN;
+      },
+      /^ShardDownError: whether this node is empty cannot be told/,
+    ],
+    [
+      'finds no seed',
+      (node) => {
+        node.answers = () => Promise.reject(new UnavailableError('no seed'));
+      },
+      /^UnavailableError: no seed$/,
+    ],
+    [
+      'finds another number of vnodes',
+      (node) => {
+        node.answers = () => Promise.resolve(ringOf(99, 32));
+      },
+      /^BadRequestError: the cluster has 32 vnodes, and this data directory was made for 16/,
+    ],
+    [
+      'finds another name',
+      (node) => {
+        node.answers = () => Promise.resolve(ringOf(99, VNODES, 'theirs'));
+      },
+      /^BadRequestError: the seeds are of cluster theirs, and this node of test/,
+    ],
+    [
+      'finds its own cluster',
+      (node) => {
+        node.answers = () => Promise.resolve(ringOf(1));
+      },
+      /^BadRequestError: node 00000001\w+ is in the cluster of these seeds already/,
+    ],
+    [
+      'finds itself in the other cluster',
+      (node) => {
+        node.answers = () => Promise.resolve(ringWithJoin(ringOf(99), testMember(1)));
+      },
+      /^BadRequestError: node 00000001\w+ is in the cluster of these seeds already \(ring 2\)/,
+    ],
+  ];
+  it.each(cases)('that %s is refused, and as it was', async (_, prepare, says) => {
+    const node = newNode(new Random(seed));
+    prepare(node);
+    expect(await joined(node)).toMatch(says);
+    expect([node.isHeld, node.documents.load(JOINING)]).toEqual([false, null]);
+  });
+
+  const helds: readonly (readonly [what: string, written: Omit<Written, 'version'>, says: RegExp])[] = [
+    ['a value', { key: 'user_1', value: 'Ada' }, /a record of the key "user_1"/],
+    ['a tombstone', { key: 'user_1', tombstone: true }, /a record of the key "user_1" \(deleted/],
+    ['what has expired', { key: 'user_1', expiresMs: 1 }, /a record of the key "user_1"/],
+    [
+      'the outcome of an idempotency key',
+      { key: 'request-1\0user_1', keyspace: KEYSPACE_IDEMPOTENCY },
+      /outcomes or promises for the key "request-1\\u0000user_1"/,
+    ],
+    [
+      'a promise',
+      { key: 'user_1', keyspace: KEYSPACE_PROMISES },
+      /outcomes or promises for the key "user_1"/,
+    ],
+    ['a value of a long key', { key: 'k'.repeat(200), value: '' }, new RegExp(`"${'k'.repeat(80)}"`)],
+  ];
+  it.each(helds)('that holds %s is refused, whatever vnode it is in', async (_, written, says) => {
+    const random = new Random(seed);
+    for (let i = 0; i < VNODES; i++) {
+      const node = newNode(random);
+      node.write({ ...written, key: i === 0 ? written.key : `${i} ${written.key}`, version: 1 });
+      await pass(node.queue, 1000, () => node.acknowledged.length === 1);
+      const outcome = await joined(node);
+      if (i === 0) expect(outcome).toMatch(says);
+      expect(outcome).toMatch(/^BadRequestError: .*only an empty node can join$/);
+      expect(node.isHeld).toBe(false);
+    }
+  });
+
+  it('has acknowledged no write that the other cluster does not get, whenever it was written', async () => {
+    const outcomes = { joins: 0, refused: 0, refusedLate: 0 };
+    for (let round = 0; round < 400; round++) {
+      const random = new Random(seed + round);
+      const node = newNode(random);
+      const { queue } = node;
+      let asked = 0;
+      node.answers = () => {
+        asked++;
+        return new Promise((resolve) => queue.after(random.below(30), () => resolve(ringOf(99))));
+      };
+      for (let i = random.below(4); i > 0; i--)
+        queue.after(random.below(80), () => node.write({ key: `key-${i}`, version: i + 1, value: 'v' }));
+      queue.after(random.below(40), () => void node.join());
+      await pass(queue, 400, () => false);
+      const { outcome } = node;
+      if (outcome === 'joins') expect(node.acknowledged, `round ${round}`).toEqual([]);
+      else {
+        expect(outcome, `round ${round}`).toMatch(/holds a record of the key "key-\d"/);
+        expect(node.documents.load(JOINING)).toBe(null);
+        expect(node.isHeld).toBe(false);
+      }
+      if (outcome === 'joins') outcomes.joins++;
+      else if (asked > 0) outcomes.refusedLate++;
+      else outcomes.refused++;
+    }
+    // Both ends were met, and the one that only a second look finds.
+    expect(Math.min(...Object.values(outcomes)), JSON.stringify(outcomes)).toBeGreaterThan(3);
+  });
+
+  it('never waits for one that waits for it, in whatever circle they are told to join', async () => {
+    let joins = 0;
+    for (let round = 0; round < 300; round++) {
+      const random = new Random(seed + round);
+      const queue = new EventQueue(random);
+      const nodes = Array.from({ length: random.between(2, 4) }, (_, i) => new LoneNode(i + 1, queue));
+      for (const [i, node] of nodes.entries()) {
+        const next = nodes[(i + 1) % nodes.length] as LoneNode;
+        // As RingProbe: asks again and again, and a node that is held says nothing.
+        node.answers = () =>
+          new Promise((resolve, reject) => {
+            const endMs = queue.clock.monotonicMs() + limits.joinProbeMs;
+            const ask = (): void => {
+              if (queue.clock.monotonicMs() >= endMs) reject(new UnavailableError('silent'));
+              else if (!next.isHeld) queue.after(random.below(20), () => resolve(ringOf(next.number)));
+              else queue.after(limits.joinProbeAgainMs, ask);
+            };
+            queue.after(random.below(20), ask);
+          });
+        queue.after(random.below(60), () => void node.join([`n${next.number}:1`]));
+      }
+      await pass(queue, 20_000, () => nodes.every(({ outcome }) => outcome !== ''));
+      const outcomes = nodes.map(({ outcome }) => outcome);
+      expect(outcomes, `round ${round}`).not.toContain('');
+      expect(
+        outcomes.every((one) => one === 'joins'),
+        `round ${round}: a circle`,
+      ).toBe(false);
+      joins += outcomes.filter((one) => one === 'joins').length;
+    }
+    expect(joins).toBeGreaterThan(100);
+  });
+
+  it('is as it was where the disk does not take it, and ends where that is not known', async () => {
+    for (const isRemovable of [true, false]) {
+      const node = newNode(new Random(seed));
+      const { documents } = node;
+      // Renamed, and then the sync of the directory failed.
+      const save = documents.save.bind(documents);
+      documents.save = (name, bytes, done) =>
+        save(name, bytes, () => done(new IoError('sync-directory failed', 'EIO')));
+      if (!isRemovable)
+        documents.remove = () => {
+          throw new IoError('unlink failed', 'EIO');
+        };
+      const outcome = await joined(node);
+      if (isRemovable) {
+        expect(outcome).toBe('IoError: sync-directory failed');
+        expect([node.isHeld, documents.load(JOINING)]).toEqual([false, null]);
+      } else {
+        expect(outcome).toBe('Error: whether this node joins is not known: unlink failed');
+        expect(node.isHeld, 'it must take no write').toBe(true);
+      }
+    }
+  });
+});
