@@ -189,6 +189,65 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
     expect(looked).toBe(1);
   });
 
+  it('sends no request for data while it is held, whichever way it goes, and says when none is under way', async () => {
+    for (const isCoordinated of [false, true]) {
+      const world = newWorld();
+      const behind = isCoordinated ? world.coordinator : world.direct;
+      if (isCoordinated) world.client.coordinate(() => undefined);
+      behind.automatic = false;
+      world.send(Op.PUT, 'a');
+      world.send(Op.PUT, 'b');
+      await until(() => behind.appends === 2);
+      let held = 0;
+      world.client.hold(() => held++);
+      for (const op of [Op.PUT, Op.GET, Op.DELETE, Op.SCAN] as const)
+        expect(-world.send(op, 'c'), `operation ${op}`).toBe(Status.SHARD_DOWN);
+      behind.sync(1);
+      await until(() => world.answered === 1);
+      for (let i = 0; i < 10; i++) await new Promise((done) => setImmediate(done));
+      expect(held).toBe(0);
+      behind.sync();
+      await until(() => held === 1);
+      expect([world.direct.stored(0), world.coordinator.stored(0)]).toEqual(isCoordinated ? [0, 2] : [2, 0]);
+      world.client.release();
+      behind.automatic = true;
+      expect(world.send(Op.PUT, 'd')).toBeGreaterThanOrEqual(0);
+      await until(() => world.answered === 3);
+      expect(held).toBe(1);
+    }
+  });
+
+  it('is held at once where only questions about the cluster are under way, and lets them pass', async () => {
+    const world = newWorld();
+    const answers: number[] = [];
+    expect(world.send(Op.CLUSTER, 'a', (status) => answers.push(status))).toBeGreaterThanOrEqual(0);
+    let held = 0;
+    world.client.hold(() => held++);
+    expect(held).toBe(1);
+    expect(world.send(Op.CLUSTER, 'b', (status) => answers.push(status))).toBeGreaterThanOrEqual(0);
+    await until(() => answers.length === 2);
+    // Slots of questions that have ended are counted no more.
+    world.client.release();
+    world.client.coordinate(() => undefined);
+    world.coordinator.automatic = false;
+    world.send(Op.PUT, 'c');
+    await until(() => world.coordinator.appends === 1);
+    world.client.hold(() => held++);
+    for (let i = 0; i < 10; i++) await new Promise((done) => setImmediate(done));
+    expect(held).toBe(1);
+    world.coordinator.sync();
+    await until(() => held === 2);
+  });
+
+  it('reads no memtable while it is held', () => {
+    const world = newWorld();
+    world.client.direct.getLocal = () => {
+      throw new Error('a read of what may be another cluster by now');
+    };
+    world.client.hold(() => undefined);
+    expect(world.client.getLocal(0, 0, Buffer.from('a'), START_MS)).toBe(MEMTABLE_MISS);
+  });
+
   it('asks the shards for their administration at all times', async () => {
     const world = newWorld();
     world.client.coordinate(() => undefined);
