@@ -17,6 +17,7 @@ import { Status } from '../base/status.ts';
 import type { HintStore, LocalReplica, PageAnswer, PagePlace, RemovableDocuments } from './contract.ts';
 import { encodeJoin, JOINING } from './join-document.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
+import type { Standing } from './topology.ts';
 
 export interface LoneJoinOptions {
   readonly self: RingMember;
@@ -29,6 +30,7 @@ export interface LoneJoinOptions {
   readonly clock: Clock;
   /** Of this node's present cluster; null where it has none yet. */
   readonly ring: () => RingMap | null;
+  readonly standing: () => Standing;
   /** A change of that cluster is being agreed on. */
   readonly isChanging: () => boolean;
   /** From now on requests of clients, changes and messages of other nodes are refused; resolves when no request is under way. */
@@ -64,10 +66,11 @@ export async function beginLoneJoin(options: LoneJoinOptions, seeds: readonly st
   }
 }
 
-function checkAlone({ self, ring, isChanging }: LoneJoinOptions): void {
+/** One that is in no ring yet may look elsewhere: what it asked for there, and gets all the same, is to be undone there. */
+function checkAlone({ self, ring, standing, isChanging }: LoneJoinOptions): void {
   if (isChanging()) throw new UnavailableError('a change of the cluster of this node is being agreed on');
   const own = ring();
-  if (own === null) return;
+  if (own === null || standing() === 'waiting') return;
   const { members, change, number } = own;
   const isAlone = members.length === 1 && members[0]?.number === self.number && change === null;
   if (!isAlone)

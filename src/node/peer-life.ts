@@ -183,6 +183,7 @@ export class PeerLife {
       documents: this.#documents,
       clock: systemClock,
       ring: () => node.ring,
+      standing: () => node.standing,
       isChanging: () => node.topology.isChanging,
       hold: async (reason) => {
         node.held = reason;

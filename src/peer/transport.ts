@@ -104,9 +104,15 @@ export class Transport implements Network {
     return bound;
   }
 
-  /** The cluster's id became known: the first ring was made, or learned. */
+  /**
+   * The cluster's id became known: the first ring was made, or learned. Whoever greeted under another, or under none, has to greet again:
+   * two that knew none may have become members of two clusters.
+   */
   setClusterId(clusterId: string): void {
+    if (clusterId === this.#clusterId) return;
     this.#clusterId = clusterId;
+    for (const connection of this.#connections)
+      if (connection.hello !== null && connection.hello.clusterId !== clusterId) connection.destroy('');
   }
 
   /** New certificates: for connections from now on. */

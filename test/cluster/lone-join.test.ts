@@ -9,6 +9,7 @@ import { JOINING, resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
 import { beginReweigh, firstRing, beginJoin as ringWithJoin } from '../../src/cluster/ring-change.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
+import type { Standing } from '../../src/cluster/topology.ts';
 import { testMember } from './coordinator-world.ts';
 import { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
@@ -33,6 +34,7 @@ class LoneNode {
   readonly hintBytes = new Map<NodeNumber, number>();
   readonly acknowledged: string[] = [];
   ring: RingMap | null;
+  standing: Standing = 'member';
   isChanging = false;
   isHeld = false;
   /** What became of being told to join; '' as long as nothing has. */
@@ -76,6 +78,7 @@ class LoneNode {
       documents: this.documents,
       clock: this.queue.clock,
       ring: () => this.ring,
+      standing: () => this.standing,
       isChanging: () => this.isChanging,
       hold: () => {
         this.isHeld = true;
@@ -149,9 +152,25 @@ describe(`a node that is alone and told to join, seed ${seed},`, () => {
   it('also where it has found no cluster yet, whose seeds then count no more', async () => {
     const node = newNode(new Random(seed));
     node.ring = null;
+    node.standing = 'waiting';
     expect(await joined(node, ['n7:1'])).toBe('joins');
     node.isHeld = false;
     node.outcome = '';
+    expect(await joined(node, ['n8:1'])).toBe('joins');
+    expect(resumeJoin(node.documents)).toEqual(['n8:1']);
+  });
+
+  it('also where it knows a cluster that has not taken it in', async () => {
+    const node = newNode(new Random(seed));
+    node.ring = { ...ringOf(2), number: 7, members: [testMember(2), testMember(3)] };
+    for (const standing of ['removed', 'joining'] as const) {
+      node.standing = standing;
+      expect(await joined(node, ['n8:1']), standing).toMatch(
+        /^BadRequestError: this node knows a cluster of 2/,
+      );
+      node.outcome = '';
+    }
+    node.standing = 'waiting';
     expect(await joined(node, ['n8:1'])).toBe('joins');
     expect(resumeJoin(node.documents)).toEqual(['n8:1']);
   });

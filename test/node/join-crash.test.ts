@@ -94,6 +94,7 @@ async function join(fs: SimulatedFileSystem): Promise<{ error: Error | null; isH
       documents,
       clock,
       ring: () => ring(OWN, 1),
+      standing: () => 'member',
       isChanging: () => false,
       hold: () => {
         isHeld = true;

@@ -2,20 +2,25 @@
  * The store as it runs on a simulated machine: the product's ClusterNode, hints, replica and engine, put together as
  * src/node/peer-thread.ts and src/shard/replica-server.ts do it, over the simulated disk, network and clock.
  */
+import { RingKvError, UnavailableError } from '../../src/base/errors.ts';
 import { Status } from '../../src/base/status.ts';
 import { ClusterNode } from '../../src/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/cluster/cluster-node-options.ts';
 import type { NodeNumber, Replica } from '../../src/cluster/contract.ts';
+import { resumeJoin } from '../../src/cluster/join-document.ts';
+import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
 import { nextGeneration } from '../../src/cluster/membership-generation.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
+import { RingProbe } from '../../src/cluster/ring-probe.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
 import { hintedReplica, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
+import type { ProcessNetwork } from './sim-network.ts';
 
 const DATA = '/data';
 const NOT_OPEN = 'this node is starting';
@@ -42,37 +47,53 @@ export class NodeProgram implements Program {
   readonly #host: ProgramHost;
   readonly #replica: EngineReplica;
   readonly #hints: HintLog;
-  readonly #node: ClusterNode;
+  readonly #network: ProcessNetwork;
+  #documents: FileDocuments;
+  #node: ClusterNode;
+  #probe: RingProbe | null = null;
   #isEngineOpen = false;
+  /** Requests of clients under way; who waits for their end; and whether further ones are refused. */
+  #underWay = 0;
+  #onIdle: (() => void) | null = null;
+  #isHeld = false;
+  #isJoining = false;
   isOpen = false;
 
   constructor(host: ProgramHost) {
     this.#host = host;
-    const { self, nodeId, address, rack, clock, random, life, fs, role, tuning } = host;
+    const { fs, clock } = host;
     if (!fs.exists(DATA)) {
       fs.mkdir(DATA);
       fs.syncDirectory('/');
     }
-    const documents = new FileDocuments(fs, DATA);
-    // The transport takes it for its greeting before the node is made.
-    nextGeneration({ documents, clock });
+    this.#documents = new FileDocuments(fs, DATA);
     this.#hints = new HintLog(fs, DATA, clock, (level, message) => host.log(level, message));
     this.#replica = new EngineReplica(host, this.#hints);
-    const network = host.attach({
+    this.#network = host.attach({
       onMessage: (from, message) => this.#receive(from, message),
       onDisconnected: (node) => {
         if (this.#isEngineOpen) this.#node.onDisconnected(node);
       },
     });
+    this.#node = this.#newNode();
+    this.#open().catch((error: unknown) => host.fail(error));
+  }
+
+  #newNode(): ClusterNode {
+    const { self, nodeId, address, rack, clock, random, life, role, tuning, defect, log } = this.#host;
+    const documents = this.#documents;
+    const told = resumeJoin(documents);
+    // The transport takes it for its greeting before the node is made.
+    nextGeneration({ documents, clock });
     const options: ClusterNodeOptions = {
       world: {
         self,
         clock,
         random,
         timers: life,
-        network,
+        network: this.#network,
         documents,
-        log: (level, message) => host.log(level, message),
+        log: (level, message) => log(level, message),
       },
       local: this.#replica,
       hints: this.#hints,
@@ -80,25 +101,98 @@ export class NodeProgram implements Program {
       clusterName: 'sim',
       vnodes: tuning.vnodes,
       replicas: tuning.replicas,
-      seeds: role.seeds,
-      replaces: role.replaces,
+      seeds: told ?? role.seeds,
+      replaces: told === null ? role.replaces : 0,
       repairIntervalMs: tuning.repairIntervalMs,
       versionMax: 0,
       onCoordinate: (done) => void life.after(1, done),
-      onClusterId: () => undefined,
+      onClusterId: (clusterId) => this.#network.setClusterId(clusterId),
       onNotReady: () => undefined,
     };
-    this.#node = host.defect === null ? new ClusterNode(options) : new DefectiveNode(options, host);
-    this.#open().catch((error: unknown) => host.fail(error));
+    return defect === null ? new ClusterNode(options) : new DefectiveNode(options, this.#host);
   }
 
   async #open(): Promise<void> {
     await this.#replica.open();
     this.#isEngineOpen = true;
-    this.#node.start((error) => {
-      if (error === null) this.isOpen = true;
-      else this.#host.fail(error);
+    this.#start();
+  }
+  #start(): void {
+    const node = this.#node;
+    node.start((error) => {
+      if (error !== null) this.#host.fail(error);
+      else if (node === this.#node) this.isOpen = true;
     });
+  }
+
+  async join(seeds: readonly string[]): Promise<void> {
+    if (!this.#isEngineOpen || this.#isJoining) throw new UnavailableError(NOT_OPEN);
+    this.#isJoining = true;
+    try {
+      await beginLoneJoin(this.#joinOptions(), seeds);
+      await this.#beginAnew();
+    } catch (error) {
+      if (!(error instanceof RingKvError)) this.#host.fail(error);
+      throw error;
+    } finally {
+      this.#isJoining = false;
+    }
+  }
+
+  #joinOptions(): LoneJoinOptions {
+    const { self, nodeId, address, rack, clock, life, tuning } = this.#host;
+    const node = this.#node;
+    return {
+      self: { number: self, nodeId, address, url: '', weight: 1, rack, zone: '' },
+      clusterName: 'sim',
+      vnodes: tuning.vnodes,
+      local: this.#replica,
+      hints: this.#hints,
+      documents: this.#documents,
+      clock,
+      ring: () => node.ring,
+      standing: () => node.standing,
+      isChanging: () => node.topology.isChanging,
+      hold: (reason) => {
+        node.held = reason;
+        this.#isHeld = true;
+        return new Promise((resolve) => {
+          this.#onIdle = resolve;
+          this.#ended(0);
+        });
+      },
+      release: () => {
+        node.held = '';
+        this.#isHeld = false;
+      },
+      ringOf: async (from) => {
+        // It asks over connections of its own, which bear no cluster's id.
+        this.#network.setClusterId('');
+        this.#probe = new RingProbe({ clock, timers: life, network: this.#network }, from, () => new Map());
+        try {
+          return await this.#probe.ring();
+        } finally {
+          this.#probe = null;
+          this.#network.setClusterId(node.ring?.clusterId ?? '');
+        }
+      },
+    };
+  }
+
+  async #beginAnew(): Promise<void> {
+    this.#node.stop();
+    await this.#documents.close();
+    this.isOpen = false;
+    this.#documents = new FileDocuments(this.#host.fs, DATA);
+    this.#network.setClusterId('');
+    this.#node = this.#newNode();
+    this.#isHeld = false;
+    this.#start();
+  }
+
+  #ended(requests: number): void {
+    this.#underWay -= requests;
+    if (this.#underWay === 0) this.#onIdle?.();
   }
 
   get ring(): RingMap | null {
@@ -118,16 +212,37 @@ export class NodeProgram implements Program {
   }
 
   write(...[request, done]: Parameters<Program['write']>): void {
-    if (this.isOpen) this.#node.write(request, done);
-    else done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message: NOT_OPEN });
+    if (!this.isOpen || this.#isHeld) {
+      done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message: NOT_OPEN });
+      return;
+    }
+    this.#underWay++;
+    this.#node.write(request, (answer) => {
+      done(answer);
+      this.#ended(1);
+    });
   }
   read(...[request, done]: Parameters<Program['read']>): void {
-    if (this.isOpen) this.#node.read(request, done);
-    else done({ status: Status.UNAVAILABLE, record: null, message: NOT_OPEN });
+    if (!this.isOpen || this.#isHeld) {
+      done({ status: Status.UNAVAILABLE, record: null, message: NOT_OPEN });
+      return;
+    }
+    this.#underWay++;
+    this.#node.read(request, (answer) => {
+      done(answer);
+      this.#ended(1);
+    });
   }
   scan(...[request, done]: Parameters<Program['scan']>): void {
-    if (this.isOpen) this.#node.scan(request, done);
-    else done({ status: Status.UNAVAILABLE, records: new Uint8Array(0), next: null, message: NOT_OPEN });
+    if (!this.isOpen || this.#isHeld) {
+      done({ status: Status.UNAVAILABLE, records: new Uint8Array(0), next: null, message: NOT_OPEN });
+      return;
+    }
+    this.#underWay++;
+    this.#node.scan(request, (answer) => {
+      done(answer);
+      this.#ended(1);
+    });
   }
   change(operation: TopologyOperation): Promise<unknown> {
     return this.#node.change(operation);
@@ -153,6 +268,10 @@ export class NodeProgram implements Program {
   #receive(from: NodeNumber, message: Uint8Array): void {
     if (!this.#isEngineOpen) return;
     try {
+      if (this.#probe !== null) {
+        this.#probe.receive(message);
+        return;
+      }
       this.#node.onMessage(from, message);
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;

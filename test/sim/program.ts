@@ -8,7 +8,6 @@ import type {
   ClientScanAnswer,
   ClientWrite,
   ClientWriteAnswer,
-  Network,
   NodeNumber,
 } from '../../src/cluster/contract.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
@@ -17,7 +16,7 @@ import type { Standing } from '../../src/cluster/topology.ts';
 import type { FileSystem } from '../../src/vfs/file-system.ts';
 import type { Defect } from './defects.ts';
 import type { ProcessLife } from './process-life.ts';
-import type { NetworkListener } from './sim-network.ts';
+import type { NetworkListener, ProcessNetwork } from './sim-network.ts';
 
 /** How a program begins: what an operator would tell it. */
 export interface Role {
@@ -41,7 +40,7 @@ export interface ProgramHost {
   readonly role: Role;
   readonly tuning: Tuning;
   readonly defect: Defect | null;
-  attach(hears: NetworkListener): Network;
+  attach(hears: NetworkListener): ProcessNetwork;
   log(level: 'info' | 'warn' | 'error', message: string): void;
   /** Ends the simulation: what must never happen has happened. */
   fail(error: unknown): void;
@@ -78,6 +77,8 @@ export interface Program {
   scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void;
   /** Begins a change of the ring; rejects where that makes no sense or cannot be agreed on. */
   change(operation: TopologyOperation): Promise<unknown>;
+  /** A node that is alone joins the cluster of these; rejects with what speaks against it. */
+  join(seeds: readonly string[]): Promise<void>;
   /** Repairs all that it holds. */
   repair(): void;
   /** Makes one table of all tables. */

@@ -55,6 +55,14 @@ interface Listener {
   readonly address: string;
   readonly life: ProcessLife;
   readonly hears: NetworkListener;
+  /** Who has connected with it, from where: it need not know their addresses to answer. */
+  readonly connected: Map<NodeNumber, string>;
+  /** '' while it knows none: connections are made between ends of one cluster only. */
+  clusterId: string;
+}
+/** The network as one process sees it. */
+export interface ProcessNetwork extends Network {
+  setClusterId(clusterId: string): void;
 }
 
 export interface NetworkStats {
@@ -81,15 +89,15 @@ export class SimNetwork {
   }
 
   /** Opens the listener of a process, in place of an earlier one's; the network as that process sees it. */
-  attach(self: NodeNumber, address: string, life: ProcessLife, hears: NetworkListener): Network {
-    const listener: Listener = { self, address, life, hears };
+  attach(self: NodeNumber, address: string, life: ProcessLife, hears: NetworkListener): ProcessNetwork {
+    const listener: Listener = { self, address, life, hears, connected: new Map(), clusterId: '' };
     this.#listeners.set(address, listener);
     const addresses = new Map<NodeNumber, string>([[self, address]]);
     const sendTo = (target: string, message: Uint8Array): boolean =>
       life.isAlive && this.#send(listener, target, message);
     return {
       send: (to, message) => {
-        const target = addresses.get(to);
+        const target = addresses.get(to) ?? listener.connected.get(to);
         // Nobody is taken for whom he is not: connections begin with who they are.
         const isOther = target !== undefined && (this.#listeners.get(target)?.self ?? to) !== to;
         return target !== undefined && !isOther && sendTo(target, message);
@@ -97,6 +105,9 @@ export class SimNetwork {
       sendTo,
       setAddress: (node, target) => void addresses.set(node, target),
       forget: (node) => void addresses.delete(node),
+      setClusterId: (clusterId) => {
+        listener.clusterId = clusterId;
+      },
     };
   }
 
@@ -189,12 +200,14 @@ export class SimNetwork {
   #deliver(from: Listener, to: Listener, message: Uint8Array, delayUs: number): void {
     this.#scheduler.after(delayUs, () => {
       // What was under way when the link was cut is lost with it.
-      if (this.isCut(from.address, to.address) || !to.life.isAlive) {
+      const areApart = from.clusterId !== '' && to.clusterId !== '' && from.clusterId !== to.clusterId;
+      if (this.isCut(from.address, to.address) || !to.life.isAlive || areApart) {
         this.#lose(from, to);
         return;
       }
       to.life.receive(() => {
         this.stats.delivered++;
+        to.connected.set(from.self, from.address);
         to.hears.onMessage(from.self, message);
       });
     });
