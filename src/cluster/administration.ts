@@ -8,7 +8,7 @@ export type ClusterQuestion =
 
 /** `node` and `by`: a node's id (32 hexadecimal digits), or as many first digits as tell it from the others. */
 export type ClusterChange =
-  /** A node that is alone and holds nothing asks the cluster of these peer listeners to take it in. */
+  /** A node that is alone and holds nothing asks the cluster of these peer listeners (host:port) to take it in. */
   | { readonly do: 'join'; readonly seeds: readonly string[] }
   /** `node` (this one where it is missing) gives its vnodes to the others and leaves. */
   | { readonly do: 'decommission'; readonly node?: string }

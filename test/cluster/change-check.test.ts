@@ -42,6 +42,8 @@ describe(`a change of a cluster, seed ${seed},`, () => {
     [{ do: 'reweigh', node: '1' }, 'needs the field weight'],
     [{ do: 'repair', vnodes: Array.from({ length: VNODES + 1 }, () => 0) }, 'no array of 1 to 64 numbers'],
     [{ do: 'repair', vnodes: [VNODES] }, 'vnode 64 is no whole number from 0 to 63'],
+    [{ do: 'join', seeds: ['a:1', 'nowhere'] }, '"nowhere" is no address: use host:port'],
+    [{ do: 'join', seeds: ['a:0'] }, '"a:0" is no address'],
     [{ do: 'join', seeds: Array.from({ length: limits.seedsMax + 1 }, () => 'a:1') }, 'no array of 1 to 64'],
     [{ do: 'decommission', node: '1'.repeat(33) }, '1 to 32 hexadecimal digits'],
     [{ do: 'decommission', nodes: '1' }, '"decommission" has no field "nodes": it has node'],

@@ -2,7 +2,17 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { FrameKind } from '../../src/peer/frame.ts';
 import { RefusalCode } from '../../src/peer/hello.ts';
-import { closeAll, connected, idOf, portOf, rawListener, rawTo, TestPeer, until } from './harness.ts';
+import {
+  CLUSTER_ID,
+  closeAll,
+  connected,
+  idOf,
+  portOf,
+  rawListener,
+  rawTo,
+  TestPeer,
+  until,
+} from './harness.ts';
 
 afterEach(closeAll);
 
@@ -111,6 +121,25 @@ describe('two nodes', () => {
     expect(joiner.transport.sendTo(seed.address, Buffer.from('again'))).toBe(true);
     expect(joiner.say(9, 'by number')).toBe(true);
     await until(() => seed.received.length === 3);
+  });
+
+  it("greet again, where a node has learned its cluster, with whom greeted under none, and never with another cluster's", async () => {
+    const one = await new TestPeer(1, { clusterId: '' }).listen();
+    const two = await new TestPeer(2, { clusterId: '' }).listen();
+    const three = await new TestPeer(3, { clusterId: CLUSTER_ID }).listen();
+    await connected(one, two);
+    await connected(one, three);
+    // Its ring came from node 3; node 2 still knows none, and is greeted under the id.
+    one.transport.setClusterId(CLUSTER_ID);
+    await until(() => one.events.includes('-2 0'));
+    await until(() => one.transport.isConnected(2) && two.transport.isConnected(1));
+    expect(one.events.filter((event) => event.endsWith('3') || event.startsWith('-3'))).toEqual(['+3']);
+    two.transport.setClusterId('d'.repeat(32));
+    await until(() => two.events.includes('-1 0'));
+    await one.logged(/of two clusters with the name/);
+    expect([one.transport.isConnected(2), two.transport.isConnected(1)]).toEqual([false, false]);
+    expect(one.say(3, 'still here')).toBe(true);
+    await until(() => three.received.length === 1);
   });
 
   it('keep few messages for a seed that is not there yet', async () => {
