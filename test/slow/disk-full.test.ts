@@ -8,8 +8,8 @@ import { Workplace } from './cli-process.ts';
 
 const DISK_BYTES = 64 * MiB;
 const BALLAST_BYTES = 24 * MiB;
-/** The longest that a flush waits before it looks again is 10 s (limits.jobRetryMsMax); then it must run. */
-const RESUME_MS_MAX = 20_000;
+/** The longest that a flush waits before it looks again is 10 s (limits.jobRetryMsMax); then it must run, on a busy machine too. */
+const RESUME_MS_MAX = 60_000;
 const LANES = 16;
 
 const mountPoint = mkdtempSync(join(tmpdir(), 'ringkv-disk-full-'));
