@@ -268,10 +268,7 @@ export class NodeProgram implements Program {
   #receive(from: NodeNumber, message: Uint8Array): void {
     if (!this.#isEngineOpen) return;
     try {
-      if (this.#probe !== null) {
-        this.#probe.receive(message);
-        return;
-      }
+      this.#probe?.receive(message.slice());
       this.#node.onMessage(from, message);
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;
