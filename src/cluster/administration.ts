@@ -3,6 +3,8 @@
 export type ClusterQuestion =
   | { readonly ask: 'status' }
   | { readonly ask: 'ring' }
+  /** Counters of the coordinator's thread for /metrics, of this process: HintReplayMetrics. */
+  | { readonly ask: 'metrics' }
   /** `key` in base64. */
   | { readonly ask: 'key'; readonly key: string };
 

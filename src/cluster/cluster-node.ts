@@ -22,7 +22,7 @@ import type {
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
-import { HintReplay, type HintsLeft } from './hint-replay.ts';
+import { HintReplay, type HintReplayMetrics, type HintsLeft } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
 import { encodeGossip, encodeRingAgreement } from './messages.ts';
@@ -131,6 +131,9 @@ export class ClusterNode {
   }
   get metrics(): Coordinator['metrics'] {
     return this.#coordinator.metrics;
+  }
+  get hintMetrics(): Readonly<HintReplayMetrics> {
+    return this.#hintReplay.metrics;
   }
   get hintBytes(): ReadonlyMap<NodeNumber, number> {
     return this.#options.hints.targets();

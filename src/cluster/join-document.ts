@@ -10,7 +10,7 @@
  */
 import { CorruptionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { RemovableDocuments } from './contract.ts';
+import type { Documents, RemovableDocuments } from './contract.ts';
 import { decodeRing } from './ring-codec.ts';
 
 export const JOINING = 'joining';
@@ -45,6 +45,15 @@ export function resumeJoin(documents: RemovableDocuments): readonly string[] | n
   const ring = documents.load(RING);
   if (ring !== null && decodeRing(ring).clusterId === leaves) for (const name of LEFT) documents.remove(name);
   return seeds;
+}
+
+/**
+ * The cluster that this node has left: '' where none. Others may know its ring still, and give it back; but at the next start it
+ * would be forgotten again, with what had been acknowledged under it.
+ */
+export function leftCluster(documents: Documents): string {
+  const bytes = documents.load(JOINING);
+  return bytes === null ? '' : decodeJoin(bytes).leaves;
 }
 
 function decodeJoin(bytes: Uint8Array): JoinIntent {

@@ -16,6 +16,7 @@
  */
 import { BadRequestError, ConfigurationError, type RingKvError, UnavailableError } from '../base/errors.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
+import { leftCluster } from './join-document.ts';
 import { AcceptorState, ballotOrder } from './ring-acceptor.ts';
 import { decodeRing, encodeRing } from './ring-codec.ts';
 import type { RingMap } from './ring-map.ts';
@@ -33,6 +34,8 @@ export class RingAgreement {
   readonly #send: SendRingMessage;
   readonly #onRing: (ring: RingMap, before: RingMap | null) => void;
   readonly #acceptor: AcceptorState;
+  /** The id of a cluster of which no ring is taken any more; '' of none. */
+  readonly #left: string;
   #ring: RingMap | null = null;
   #bytes: Uint8Array | null = null;
   /** The number of the newest ring that is being saved. */
@@ -58,6 +61,7 @@ export class RingAgreement {
       this.#saving = this.#ring.number;
     }
     this.#acceptor = new AcceptorState(world.documents);
+    this.#left = leftCluster(world.documents);
   }
 
   /** The newest ring held durably; null before the first. */
@@ -116,6 +120,8 @@ export class RingAgreement {
       throw new BadRequestError(
         `ring of cluster ${ring.clusterName} (${ring.clusterId}) at a node of ${present.clusterId}`,
       );
+    if (ring.clusterId === this.#left)
+      throw new BadRequestError(`ring ${ring.number} of cluster ${ring.clusterId}, which this node has left`);
     this.#checkVnodes(ring);
     if (ring.number <= this.#saving) return;
     this.#saving = ring.number;

@@ -1,9 +1,10 @@
 /**
- * GET /metrics: the front end's own counters and, from each shard by STATS, the engine's. Front-end thread. With
+ * GET /metrics: the front end's own counters, from each shard by STATS the engine's, and what the coordinator counts of hints. Front-end thread. With
  * several front ends a scrape is answered by one of them, for itself and all shards: the label `frontend` says which.
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { Status } from '../base/status.ts';
+import type { HintReplayMetrics } from '../cluster/hint-replay.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
 import { negotiate } from './media.ts';
@@ -17,6 +18,36 @@ const OPEN_METRICS = 'application/openmetrics-text';
 /** Shards that do not answer a scrape in this time are down for it. */
 const SCRAPE_TIMEOUT_MS = 2000;
 const STATS_DEPTH_MAX = 3;
+/** The tag of the question to the coordinator, among those of the shards. */
+const COORDINATOR = -1;
+/** Fields of HintReplayMetrics (src/cluster/hint-replay.ts). */
+const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: string, help: string])[] = [
+  ['hintsReplayed', 'hints_replayed', 'Hints that their nodes took.'],
+  ['hintBytesReplayed', 'hints_replayed_bytes', 'Bytes of hints that were handed out.'],
+  [
+    'hintBatchesFailed',
+    'hints_parts_failed',
+    'Parts of hints that could not be handed out whole, and are tried again.',
+  ],
+  ['hintsExpired', 'hints_expired', 'Hints that grew too old: their vnodes are repaired.'],
+  ['hintsSettled', 'hints_settled', 'Hints that a promise barred, and SERIAL settled.'],
+  ['hintsRedirected', 'hints_redirected', 'Hints that went to the present replicas of their vnode.'],
+  [
+    'hintsRefused',
+    'hints_refused',
+    'Hints that a replica refuses whenever they come: their vnodes are repaired.',
+  ],
+  [
+    'hintBytesDamaged',
+    'hints_damaged_bytes',
+    'Bytes of hints that cannot be read: their vnodes are repaired.',
+  ],
+  [
+    'resurrections',
+    'hints_resurrections',
+    'Hints that would have brought back what was deleted, and were refused.',
+  ],
+];
 
 type Labels = Readonly<Record<string, string | number>>;
 interface Sample {
@@ -39,6 +70,7 @@ export function scrape(state: FrontState, res: HttpResponse, req: HttpRequest, h
 
 class ScrapeRun extends Run {
   readonly #stats: (Readonly<Record<string, unknown>> | null)[];
+  #hints: Readonly<Record<string, unknown>> = {};
   readonly #open: boolean;
   #asked = false;
 
@@ -58,6 +90,11 @@ class ScrapeRun extends Run {
         request.deadlineMs = this.deadlineMs;
         this.send(shard);
       }
+      const request = this.state.requests.blank();
+      request.op = Op.CLUSTER;
+      request.value = Buffer.from(JSON.stringify({ ask: 'metrics' }));
+      request.deadlineMs = this.deadlineMs;
+      this.send(COORDINATOR);
     }
     if (this.inFlight === 0) this.#finish();
   }
@@ -65,11 +102,13 @@ class ScrapeRun extends Run {
   protected override take(reply: ShardReply, shard: number): void {
     if (reply.status !== Status.OK) return;
     const stats: unknown = JSON.parse(messageOf(reply));
-    if (typeof stats === 'object' && stats !== null) this.#stats[shard] = stats as Record<string, unknown>;
+    if (typeof stats !== 'object' || stats === null) return;
+    if (shard === COORDINATOR) this.#hints = stats as Record<string, unknown>;
+    else this.#stats[shard] = stats as Record<string, unknown>;
   }
 
   #finish(): void {
-    const text = new Exposition(this.#open).text(this.state, this.#stats);
+    const text = new Exposition(this.#open).text(this.state, this.#stats, this.#hints);
     this.answer((res) => {
       res.writeHeader('Content-Type', contentTypeOf(this.#open));
       this.state.answers.end(res, Buffer.from(text), this.head);
@@ -91,9 +130,18 @@ class Exposition {
     this.#open = open;
   }
 
-  text(state: FrontState, stats: readonly (Readonly<Record<string, unknown>> | null)[]): string {
+  text(
+    state: FrontState,
+    stats: readonly (Readonly<Record<string, unknown>> | null)[],
+    hints: Readonly<Record<string, unknown>>,
+  ): string {
     this.#front(state);
     this.#shards(stats);
+    for (const [field, name, help] of HINT_COUNTERS) {
+      const value = hints[field];
+      if (typeof value === 'number')
+        this.#add(`ringkv_${name}_total`, 'counter', help, [{ labels: {}, value }]);
+    }
     if (this.#open) this.#lines.push('# EOF');
     return `${this.#lines.join('\n')}\n`;
   }
@@ -105,7 +153,8 @@ class Exposition {
     this.#lines.push(`# HELP ${family} ${help}`, `# TYPE ${family} ${type}`);
     for (const { labels, value, metricName } of samples) {
       const pairs = Object.entries(labels).map(([label, text]) => `${label}="${text}"`);
-      this.#lines.push(`${metricName ?? name}{${pairs.join(',')}} ${value}`);
+      const shown = pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+      this.#lines.push(`${metricName ?? name}${shown} ${value}`);
     }
   }
 

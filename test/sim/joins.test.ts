@@ -115,11 +115,14 @@ class Scenario {
   join(machine: Machine, seeds: readonly string[]): void {
     const { program } = machine;
     if (program === null) return;
+    // Who only waited there may be taken in there after all.
+    const left = program.standing === 'member' ? program.ring?.clusterId : undefined;
     this.cluster.note(`${machine.name} is told to join ${seeds.join()}`);
     program.join(seeds).then(
       () => {
         this.stats.joined++;
         this.cluster.note(`${machine.name} joins`);
+        if (left !== undefined) this.#left.push({ machine, clusterId: left });
         // What it had acknowledged in a cluster of its own would be nowhere, or where nobody meant it to be.
         for (const one of this.acknowledged)
           if (one.machine === machine) this.#takenAlong.push(`${machine.name} joins with ${one.key}`);
@@ -139,6 +142,7 @@ class Scenario {
   }
 
   readonly #takenAlong: string[] = [];
+  readonly #left: { readonly machine: Machine; readonly clusterId: string }[] = [];
   #lookedUs = 0;
   /** Numbers of rings that were being changed when the operator looked last. */
   readonly #changing = new Map<Machine, number>();
@@ -176,6 +180,10 @@ class Scenario {
 
   async #check(): Promise<void> {
     expect(this.#takenAlong).toEqual([]);
+    const stayed = this.#left.filter(
+      ({ machine, clusterId }) => machine.program?.ring?.clusterId === clusterId,
+    );
+    expect(stayed.map(({ machine }) => `${machine.name} is where it was`)).toEqual([]);
     this.stats.clusters = new Set(this.cluster.machines.map(({ program }) => program?.ring?.clusterId)).size;
     for (const { machine, key } of this.acknowledged) {
       let found = '';
@@ -214,6 +222,16 @@ class Scenario {
     await this.scheduler.run(this.scheduler.nowUs + us, isDone);
     return isDone();
   }
+
+  /** Two that are started, and nothing else. */
+  async start(): Promise<readonly [Machine, Machine]> {
+    const [one, other] = this.cluster.machines as [Machine, Machine];
+    one.start();
+    other.start();
+    this.#tick();
+    expect(await this.until(() => one.isServing && other.isServing, SETTLED_US)).toBe(true);
+    return [one, other];
+  }
 }
 
 describe(`nodes that are alone and told to join each other (seeds from ${first})`, () => {
@@ -244,5 +262,27 @@ describe(`nodes that are alone and told to join each other (seeds from ${first})
     expect(total.joined, JSON.stringify(total)).toBeGreaterThan(count / 4);
     expect(total.refused, JSON.stringify(total)).toBeGreaterThan(count / 4);
     expect(total.acknowledged, JSON.stringify(total)).toBeGreaterThan(count);
+  });
+
+  it('tell no ring while they ask for one themselves', async () => {
+    const scenario = new Scenario(first);
+    const [one, other] = await scenario.start();
+    const outcomes: string[] = [];
+    const follow = (machine: Machine, seeds: readonly string[]): void => {
+      const told = machine.program?.join(seeds) ?? Promise.reject(new Error('it does not run'));
+      told.then(
+        () => outcomes.push(`${machine.name} joins`),
+        (error: Error) => outcomes.push(`${machine.name}: ${error.message}`),
+      );
+    };
+    // Nobody is there: it asks until it gives up.
+    follow(one, ['nowhere:1']);
+    await scenario.until(() => false, SECOND_US);
+    follow(other, [one.address]);
+    await scenario.until(() => outcomes.length > 0, PATIENCE_US);
+    expect(outcomes).toEqual([expect.stringContaining(`${one.name}: no seed has told its ring`)]);
+    // Released, it is found by who goes on asking.
+    await scenario.until(() => outcomes.length > 1, PATIENCE_US);
+    expect(outcomes[1]).toBe(`${other.name} joins`);
   });
 });

@@ -56,12 +56,19 @@ describe('a drain in a cluster of real processes', () => {
       await cluster.kill(first);
       await cluster.restart(first);
       await cluster.restart(third);
+      const counted = async (name: string): Promise<number> => {
+        const text = await (await fetch(`${first.url}/metrics`)).text();
+        return Number(new RegExp(`^ringkv_hints_${name}_total (\\d+)$`, 'm').exec(text)?.[1]);
+      };
+      expect(await counted('expired')).toBe(0);
       await cluster.settled(3);
       await eventually('a drain has nothing left', async () => {
         const { warnings } = await drain(first.url);
         return warnings.length === 0;
       });
       expect(await hintBytes()).toBe(0);
+      expect(await counted('replayed')).toBeGreaterThan(0);
+      expect(await counted('replayed_bytes')).toBeGreaterThan(await counted('replayed'));
       await cluster.identical([...writer.acknowledged.keys()].slice(-50));
     },
     TIMEOUT_MS,

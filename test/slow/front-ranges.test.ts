@@ -228,9 +228,12 @@ describe('what operators ask', () => {
     expect(text).toContain('ringkv_http_request_seconds_bucket{frontend="2",op="get",le="+Inf"} 3');
     expect(text).toContain('ringkv_shard_up{shard="1"} 1');
     expect(text).toContain('ringkv_shard_op{shard="1"} 7');
+    expect(text).toMatch(/^# TYPE ringkv_hints_replayed_total counter\nringkv_hints_replayed_total 5$/m);
+    expect(text).toMatch(/^ringkv_hints_damaged_bytes_total 0$/m);
+    expect(text).not.toContain('ringkv_hints_expired');
     const lines = text.trimEnd().split('\n');
     for (const line of lines)
-      expect(line).toMatch(/^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+\{[^}]*\} [0-9.e+-]+)$/);
+      expect(line).toMatch(/^(# (HELP|TYPE) [a-z_]+ .+|[a-z_]+(\{[^}]+\})? [0-9.e+-]+)$/);
     const open = await at.call('GET', '/metrics', {
       accept: 'application/openmetrics-text; version=1.0.0, text/plain;q=0.5',
     });
