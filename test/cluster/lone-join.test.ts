@@ -7,7 +7,9 @@ import { Status } from '../../src/base/status.ts';
 import { type NodeNumber, WriteMode } from '../../src/cluster/contract.ts';
 import { JOINING, resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
+import { RingAgreement } from '../../src/cluster/ring-agreement.ts';
 import { beginReweigh, firstRing, beginJoin as ringWithJoin } from '../../src/cluster/ring-change.ts';
+import { encodeRing } from '../../src/cluster/ring-codec.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
 import { testMember } from './coordinator-world.ts';
@@ -375,5 +377,28 @@ describe(`a node that is alone and told to join, seed ${seed},`, () => {
         expect(node.isHeld, 'it must take no write').toBe(true);
       }
     }
+  });
+
+  it('takes no ring of the cluster that it has left, whoever gives it back', async () => {
+    const node = newNode(new Random(seed));
+    expect(await joined(node)).toBe('joins');
+    const { queue, documents } = node;
+    const world = {
+      self: 1,
+      random: queue.random,
+      timers: queue.timers(() => true),
+      documents,
+      log: () => undefined,
+    };
+    const agreement = new RingAgreement(
+      world,
+      VNODES,
+      () => undefined,
+      () => undefined,
+    );
+    expect(() => agreement.learn(encodeRing(ringOf(1)))).toThrow(/which this node has left/);
+    agreement.learn(encodeRing(ringOf(99)));
+    await pass(queue, 100, () => agreement.ring !== null);
+    expect(agreement.ring?.clusterId).toBe(ringOf(99).clusterId);
   });
 });
