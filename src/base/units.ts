@@ -3,6 +3,9 @@ import { ConfigurationError } from './errors.ts';
 
 const durationMs = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 const sizeBytes = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 } as const;
+/** As disks are sold and data sets are told; settings keep to the exact units above. */
+const decimalBytes = { kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, PB: 1e15 } as const;
+const amountBytes = { ...sizeBytes, ...decimalBytes } as const;
 
 function parse(text: string, units: Readonly<Record<string, number>>, plain: string, what: string): number {
   const match = /^([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)$/.exec(text.trim());
@@ -25,6 +28,10 @@ export function parseDurationMs(text: string): number {
 export function parseSizeBytes(text: string): number {
   return parse(text, sizeBytes, 'bytes', 'size');
 }
+/** Bytes of an amount of data such as 2KB (2,000) or 100TB; also with the units of sizes. Throws ConfigurationError. */
+export function parseAmountBytes(text: string): number {
+  return parse(text, amountBytes, 'bytes', 'amount of data');
+}
 
 function format(value: number, units: Readonly<Record<string, number>>, plain: string): string {
   const best = Object.entries(units)
@@ -34,3 +41,12 @@ function format(value: number, units: Readonly<Record<string, number>>, plain: s
 }
 export const formatDurationMs = (ms: number): string => format(ms, durationMs, 'ms');
 export const formatSizeBytes = (bytes: number): string => format(bytes, sizeBytes, 'B');
+
+const THREE_DIGITS = 3;
+/** Of three digits, in decimal units, for people: 1.44 TB. */
+export function formatAmountBytes(bytes: number): string {
+  const { PB, TB, GB, MB, KB } = decimalBytes;
+  for (const [unit, size] of Object.entries({ PB, TB, GB, MB, KB }))
+    if (Math.abs(bytes) >= size) return `${Number((bytes / size).toPrecision(THREE_DIGITS))} ${unit}`;
+  return `${Number(bytes.toPrecision(THREE_DIGITS))} B`;
+}
