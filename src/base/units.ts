@@ -15,6 +15,10 @@ function parse(text: string, units: Readonly<Record<string, number>>, plain: str
       `${JSON.stringify(text)} is not a ${what}: use ${plain} or ${Object.keys(units).join(', ')}`,
     );
   const result = Number(match[1]) * unit;
+  if (result > Number.MAX_SAFE_INTEGER)
+    throw new ConfigurationError(
+      `${JSON.stringify(text)} is above the maximum of ${Number.MAX_SAFE_INTEGER} ${plain}`,
+    );
   if (!Number.isSafeInteger(result))
     throw new ConfigurationError(`${JSON.stringify(text)} is not a whole number of ${plain}`);
   return result;

@@ -21,6 +21,7 @@ import { exitCodeOf, messageOf } from './failure.ts';
 import { addGet } from './get.ts';
 import { addImport } from './import.ts';
 import { addLocalCluster } from './local-cluster.ts';
+import { addPlan } from './plan.ts';
 import { addPut } from './put.ts';
 import { addScan } from './scan.ts';
 import { addServe } from './serve.ts';
@@ -78,7 +79,7 @@ function programOf({ columns, stderr, stdout }: Context, run: Run): Command {
   for (const one of [addServe, addLocalCluster, addGet, addPut, addDelete, addScan, addImport, addExport])
     one(program, run);
   for (const one of [addStatus, addRing, addKey, addJoin, addDecommission, addReplace]) one(program, run);
-  for (const one of [addReweigh, addRepair, addDrain, addUndo, addVerify, addConfig, addBench])
+  for (const one of [addReweigh, addRepair, addDrain, addUndo, addVerify, addConfig, addBench, addPlan])
     one(program, run);
   return program;
 }
