@@ -12,7 +12,7 @@ function parse(text: string, units: Readonly<Record<string, number>>, plain: str
   const unit = match === null ? undefined : match[2] === '' ? 1 : units[match[2] ?? ''];
   if (match === null || unit === undefined)
     throw new ConfigurationError(
-      `${JSON.stringify(text)} is not a ${what}: use ${plain} or ${Object.keys(units).join(', ')}`,
+      `${JSON.stringify(text)} is not ${what}: use ${plain} or ${Object.keys(units).join(', ')}`,
     );
   const result = Number(match[1]) * unit;
   if (result > Number.MAX_SAFE_INTEGER)
@@ -26,15 +26,15 @@ function parse(text: string, units: Readonly<Record<string, number>>, plain: str
 
 /** Milliseconds of a duration such as 10s. Throws ConfigurationError. */
 export function parseDurationMs(text: string): number {
-  return parse(text, durationMs, 'milliseconds', 'duration');
+  return parse(text, durationMs, 'milliseconds', 'a duration');
 }
 /** Bytes of a size such as 64MiB. Throws ConfigurationError. */
 export function parseSizeBytes(text: string): number {
-  return parse(text, sizeBytes, 'bytes', 'size');
+  return parse(text, sizeBytes, 'bytes', 'a size');
 }
 /** Bytes of an amount of data such as 2KB (2,000) or 100TB; also with the units of sizes. Throws ConfigurationError. */
 export function parseAmountBytes(text: string): number {
-  return parse(text, amountBytes, 'bytes', 'amount of data');
+  return parse(text, amountBytes, 'bytes', 'an amount of data');
 }
 
 function format(value: number, units: Readonly<Record<string, number>>, plain: string): string {

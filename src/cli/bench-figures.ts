@@ -82,8 +82,8 @@ const space = z.strictObject({
   bytesPerObject: positive,
   /** Bytes of tables for each byte of the keys and values that live. */
   amplification: positive,
-  /** Processor time of that merging for each MiB of tables it left. */
-  compactionCpuUsPerMiB: amount,
+  /** Processor time of that merging for each MiB that it wrote; null where too little was left to merge. */
+  compactionCpuUsPerMiB: amount.nullable(),
 });
 export type SpaceFigures = z.infer<typeof space>;
 

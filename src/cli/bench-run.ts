@@ -51,6 +51,8 @@ const VALUES_MAX = 512;
 const WARM_UP_FACTOR = 1.1;
 /** What takes longer is no disk for this. */
 const FILL_SECONDS_MAX = 3600;
+/** Where less was merged, its processor time says nothing. */
+const MERGED_MIB_MIN = 16;
 const MEMORY_OBJECTS_MAX = 10_000;
 const SETTLE_POLL_MS = 50;
 /** Looks one after another at which nothing was flushed or compacted, nor due. */
@@ -252,19 +254,22 @@ export class BenchRun {
   async #space(store: Store, puts: number): Promise<SpaceFigures> {
     const { objectsMax, valueBytes } = this.#plan;
     const objects = Math.max(1, Math.min(puts, objectsMax));
-    const tableBytesBefore = sum(await statsOf(store), ({ tableBytes }) => tableBytes);
+    const before = await statsOf(store);
     const cpuStart = processorUs();
     await store.compact();
     const cpuUs = processorUs() - cpuStart;
     const after = await statsOf(store);
     const tableBytes = sum(after, (shard) => shard.tableBytes);
+    const merged = (shards: readonly EngineStats[]): number =>
+      sum(shards, ({ compactionBytesWritten }) => compactionBytesWritten);
+    const mergedMiB = (merged(after) - merged(before)) / MiB;
     return {
       objects,
-      tableBytesBefore,
+      tableBytesBefore: sum(before, (shard) => shard.tableBytes),
       tableBytes,
       bytesPerObject: tableBytes / objects,
       amplification: tableBytes / (objects * (KEY_BYTES + valueBytes)),
-      compactionCpuUsPerMiB: cpuUs / (tableBytes / MiB),
+      compactionCpuUsPerMiB: mergedMiB < MERGED_MIB_MIN ? null : cpuUs / mergedMiB,
     };
   }
 

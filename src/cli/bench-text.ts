@@ -18,6 +18,10 @@ export function figureLines(figures: BenchFigures): string[] {
     us(cpuUs),
   ];
   const written = put.writtenPerByte === null ? 'not told by this system' : put.writtenPerByte.toFixed(2);
+  const merging =
+    space.compactionCpuUsPerMiB === null
+      ? 'too little was merged to tell its processor time'
+      : `${(space.compactionCpuUsPerMiB / US_OF_MS).toFixed(1)} ms of processor time for each MiB that was merged`;
   const unsettled = put.isSettled ? '' : ' (compactions had not come to an end)';
   return [
     `${machine.processor}, ${machine.cores} cores, ${formatAmountBytes(machine.memoryBytes)} of memory; ${machine.platform}, Node.js ${machine.node}`,
@@ -44,7 +48,7 @@ export function figureLines(figures: BenchFigures): string[] {
       ],
       [
         'tables before and after it',
-        `${formatAmountBytes(space.tableBytesBefore)}, ${formatAmountBytes(space.tableBytes)}; ${(space.compactionCpuUsPerMiB / US_OF_MS).toFixed(1)} ms of processor time a MiB`,
+        `${formatAmountBytes(space.tableBytesBefore)}, ${formatAmountBytes(space.tableBytes)}; ${merging}`,
       ],
       [
         'memory',

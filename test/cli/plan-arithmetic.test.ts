@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '../../src/base/errors.ts';
@@ -131,7 +132,7 @@ describe('a plan', () => {
     const us =
       (100_000 * 268 * figures.put.cpuUsSettled) / 14.5 +
       100_000 * (figures.getTables.cpuUs - figures.getMemory.cpuUs) +
-      ((150_000 * record * rewritten) / 2 ** 20) * figures.space.compactionCpuUsPerMiB;
+      ((150_000 * record * rewritten) / 2 ** 20) * (figures.space.compactionCpuUsPerMiB ?? 0);
     expect(lineOf(plan, 'processorServers')).toBe(Math.ceil((us / (8e6 * 0.6)) * 1.5));
     const written = 150_000 * 2000 * ((figures.put.writtenPerByte ?? 0) + rewritten);
     expect(lineOf(plan, 'diskWriteBytesPerSecond')).toBeCloseTo(written, 0);
@@ -326,6 +327,11 @@ describe('bytes between nodes', () => {
     expect(get - messages.get * FRAME_HEADER_BYTES).toBeLessThanOrEqual(GET_BYTES);
     expect(put).toBeGreaterThanOrEqual(PUT_BYTES);
     expect(put - messages.put * FRAME_HEADER_BYTES).toBeLessThanOrEqual(PUT_BYTES);
+    const page = readFileSync(new URL('../../docs/scale.md', import.meta.url), 'utf8');
+    const said = (bytes: number): string => bytes.toLocaleString('en-US');
+    expect(page).toContain(
+      `${said(get)} and ${said(put)} bytes: measured were ${said(GET_BYTES)} and ${said(PUT_BYTES)}`,
+    );
   });
 
   it('grow by one whole record where the coordinator holds none', () => {
