@@ -10,7 +10,7 @@ import { packageVersion } from '../node/package-version.ts';
 import { FIGURES_FILE, FIGURES_VERSION } from './bench-figures.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
-import { CommandError, UsageError } from './failure.ts';
+import { CommandError, InterruptedError, UsageError } from './failure.ts';
 import { amount, fraction, integer, jsonFlag } from './flags.ts';
 import { startProgress } from './progress.ts';
 
@@ -100,6 +100,8 @@ async function bench(flags: BenchFlags, context: Context): Promise<ExitCodeValue
   const { compressible, inFlight, seconds, value: valueBytes } = flags;
   const config = configOf(flags, context);
   const objectsMax = Math.max(1, Math.floor(flags.dataMax / recordBytes(KEY_BYTES, valueBytes)));
+  // Watched from before there is a directory to be removed.
+  if (context.interrupted.aborted) throw new InterruptedError();
   const directory = makeBenchDirectory(flags.directory);
   const progress = startProgress('measuring', PHASES, context);
   try {

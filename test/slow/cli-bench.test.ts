@@ -12,7 +12,7 @@ beforeEach(() => {
 });
 afterEach(() => place.remove());
 
-const env = 'RINGKV_MEMTABLE_BYTES=1MiB RINGKV_BLOCK_CACHE_BYTES=4MiB RINGKV_SHARDS=2';
+const env = 'RINGKV_MEMTABLE_BYTES=2MiB RINGKV_BLOCK_CACHE_BYTES=4MiB RINGKV_SHARDS=2';
 const bench = (flags: string) =>
   place.startShell(`${env} exec "${process.execPath}" "${MAIN}" bench --directory disk ${flags}`);
 const VALUE_BYTES = 1000;
@@ -29,7 +29,7 @@ describe('ringkv bench', () => {
     const text = readFileSync(place.path('figures.json'), 'utf8');
     const figures: BenchFigures = figuresSchema.parse(JSON.parse(text));
     expect(figures.settings).toMatchObject({
-      ...{ valueBytes: VALUE_BYTES, keyBytes: KEY_BYTES, shards: 2, memtableBytes: 2 ** 20 },
+      ...{ valueBytes: VALUE_BYTES, keyBytes: KEY_BYTES, shards: 2, memtableBytes: 2 * 2 ** 20 },
       ...{ blockCacheBytes: 4 * 2 ** 20, durability: 'always', seconds: 1 },
     });
     expect(figures.machine.cores).toBe(availableParallelism());
