@@ -25,6 +25,5 @@ describe(`hash trees that background threads build (seed ${seed})`, () => {
     expect(report.killed).toMatchObject({ status: Status.UNAVAILABLE });
     expect(report.tables).toBeGreaterThan(4);
     expect(report.written).toBeGreaterThan(100);
-    expect([Status.SHARD_DOWN, Status.OK]).toContain(report.closed);
   });
 });
