@@ -192,7 +192,7 @@ describe(`hash trees of a replica (seed ${seed})`, () => {
 
   it('that are done when their session has ended count for nothing', async () => {
     const world = await newWorld(new Random(seed));
-    await world.append({ key: Buffer.from('k') }, 0);
+    for (let i = 0; i < 20; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
     await world.settle();
     const { engine } = world;
     const sum = engine.sumTree.bind(engine);
@@ -201,7 +201,7 @@ describe(`hash trees of a replica (seed ${seed})`, () => {
       world.trees.end(1);
       return sums;
     };
-    expect(await world.built({ session: 1, vnodes: [0] })).toMatchObject({
+    expect(await world.built({ session: 1, vnodes: [0, 1, 2, 3] })).toMatchObject({
       status: Status.OVERLOADED,
       records: 0,
     });
@@ -290,6 +290,7 @@ describe(`hash trees of a replica (seed ${seed})`, () => {
       message: 'a background job failed',
     });
     world.beforeJob = null;
+    for (let i = 0; i < 100; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
     await world.wait(world.engine.compactAll());
     await world.settle();
     // What the failed job read was given back: only the merged table is still there.
