@@ -177,10 +177,12 @@ for (let round = 0; round < rounds; round++)
     const name = withTrees ? 'with trees   ' : 'without trees';
     console.log(`${name} get ${figures(gets)}   put ${figures(puts)}   failed ${failed}`);
   }
-const mean = times.reduce((a, b) => a + b, 0) / times.length;
-const mbPerSecond = (RECORDS * VALUE_BYTES) / 1e6 / (mean / 1000);
-console.log(
-  `${times.length} trees, ${Math.round(mean)} ms each: ${Math.round(mbPerSecond)} MB of values a second`,
-);
+if (times.length > 0) {
+  const mean = times.reduce((a, b) => a + b, 0) / times.length;
+  const mbPerSecond = (RECORDS * VALUE_BYTES) / 1e6 / (mean / 1000);
+  console.log(
+    `${times.length} trees, ${Math.round(mean)} ms each: ${Math.round(mbPerSecond)} MB of values a second`,
+  );
+}
 await store.close();
 rmSync(path, { recursive: true });
