@@ -16,7 +16,7 @@ import { addSums, writeSum } from '../engine/tree-sums.ts';
 import type { SeekTarget } from '../ipc/contract.ts';
 import { createStopFlag, StopFlag, type StopFlagMemory } from '../ipc/stop-flag.ts';
 import { statusOfError } from './error-status.ts';
-import { readHeads, TREE_BOUNDS, type TreeBounds } from './tree-heads.ts';
+import { readHeads, type TreeBounds, treeBounds } from './tree-heads.ts';
 
 const TWO_32 = 0x1_0000_0000;
 const HASH_BYTES = 8;
@@ -66,7 +66,7 @@ export class ReplicaTrees {
     this.#clock = clock;
     this.#gcGraceMs = gcGraceMs;
     this.#vnodes = vnodes;
-    this.#bounds = bounds ?? TREE_BOUNDS;
+    this.#bounds = bounds ?? treeBounds();
     this.#nextTurn = () => new Promise(defer);
   }
 

@@ -20,11 +20,11 @@ export interface TreeBounds {
   readonly headsBytes: number;
   readonly partBytes: number;
 }
-export const TREE_BOUNDS: TreeBounds = {
+export const treeBounds = (): TreeBounds => ({
   sliceRecords: limits.treeSliceRecords,
   headsBytes: limits.treeHeadsBytes,
   partBytes: limits.treePartBytes,
-};
+});
 
 /** Resolves to the part of the tree that begins behind `after`. Rejects with what a page throws, ClosedError for instance. */
 export async function readHeads(

@@ -5,7 +5,7 @@ import { Random, systemSeed } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Job } from '../../src/engine/contract.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
-import { TREE_BOUNDS, type TreeBounds } from '../../src/shard/tree-heads.ts';
+import { type TreeBounds, treeBounds } from '../../src/shard/tree-heads.ts';
 import { DIRECTORY } from '../engine/engine-harness.ts';
 import { GRACE_MS, newWorld, TREE_SHAPE, type TreeWorld } from './tree-world.ts';
 
@@ -15,7 +15,7 @@ const NOTHING = (): Promise<void> => Promise.resolve();
 /** By turns those of the product, and ones with which a tree takes many parts. */
 const boundsOf = (round: number, random: Random): TreeBounds =>
   round % 2 === 0
-    ? TREE_BOUNDS
+    ? treeBounds()
     : {
         sliceRecords: random.between(1, 10),
         headsBytes: random.between(60, 500),

@@ -11,7 +11,7 @@ import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import type { ReplicaTree, TreeAnswer } from '../../src/cluster/contract.ts';
 import { ReplicaTrees } from '../../src/shard/replica-trees.ts';
-import { TREE_BOUNDS, type TreeBounds } from '../../src/shard/tree-heads.ts';
+import { type TreeBounds, treeBounds } from '../../src/shard/tree-heads.ts';
 import { newDisk } from '../engine/disk.ts';
 import { EngineHarness, fieldsOf, type Put, SHAPE, type Shape, turn } from '../engine/engine-harness.ts';
 
@@ -111,7 +111,7 @@ export class Model {
 export class TreeWorld extends EngineHarness {
   readonly model = new Model();
   readonly later: (() => void)[] = [];
-  bounds: TreeBounds = TREE_BOUNDS;
+  bounds: TreeBounds = treeBounds();
   keys = 600;
   #trees: ReplicaTrees | null = null;
   #version = 0;
