@@ -193,9 +193,14 @@ export const limits = {
   replicaLookupsMax: 32_768,
   /** Bytes of hash trees that a shard keeps: 4,096 leaves of 8 bytes for each vnode compared. The oldest make room. */
   treeBytesMax: 32 * MiB,
-  /** Of one slice of work on a tree, between which other requests have their turn. */
+  /** Records of memtables that a shard looks at for a tree in one turn. */
   treeSliceRecords: 500,
-  treeSliceBytes: 1 * MiB,
+  /** Heads of them that one tree job is given; where a vnode has more, several jobs build its tree. */
+  treeHeadsBytes: 256 * KiB,
+  /** Bytes of records in tables after which a tree job ends, and another one goes on where it ended: jobs of other shards have their turn. */
+  treePartBytes: 64 * MiB,
+  /** Requests for trees that wait in one shard, which has one tree job at a time. */
+  treeBuildsMax: 64,
   /** Bytes of records that one page of heads reads. */
   replicaPageReadBytesMax: 4 * MiB,
 
@@ -573,6 +578,10 @@ assert(
 assert(
   limits.keyBytesCeiling + limits.idempotencyKeyBytesMax < 65_536,
   'limits: an idempotency record has both keys in its key',
+);
+assert(
+  limits.treeHeadsBytes >= 2 * (limits.keyBytesCeiling + KiB),
+  'limits: the longest head must fit a part of a tree',
 );
 assert(
   limits.hintQueueBytesMax >= 2 * limits.peerRecordBytesMax + KiB,

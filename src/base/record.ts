@@ -107,6 +107,41 @@ export function valueAt(view: DataView, bytes: Uint8Array, offset: number): Uint
   return bytes.subarray(start, start + valueLengthAt(view, offset));
 }
 
+/** A copy of a record's place in the order of records. */
+export function placeAt(
+  view: DataView,
+  bytes: Uint8Array,
+  offset: number,
+): { tokenHi: number; tokenLo: number; keyspace: number; key: Uint8Array } {
+  return {
+    tokenHi: tokenHiAt(view, offset),
+    tokenLo: tokenLoAt(view, offset),
+    keyspace: keyspaceAt(view, offset),
+    key: keyAt(view, bytes, offset).slice(),
+  };
+}
+
+/** Bytes of a record without its value. */
+export const headBytesAt = (view: DataView, offset: number): number =>
+  recordBytes(keyLengthAt(view, offset), 0);
+
+/** Copies a record without its value to `to` in `target`, which has room; the size of the copy. */
+export function copyHead(
+  view: DataView,
+  bytes: Uint8Array,
+  offset: number,
+  target: Uint8Array,
+  to: number,
+): number {
+  const length = RECORD_HEADER_BYTES + keyLengthAt(view, offset);
+  const size = headBytesAt(view, offset);
+  target.set(bytes.subarray(offset, offset + length), to);
+  target.fill(0, to + length, to + size);
+  // valueLength.
+  target.fill(0, to, to + 4);
+  return size;
+}
+
 /** True for a tombstone and for a record whose expiry has passed: both read as absent. */
 export function isDeadAt(view: DataView, offset: number, nowMs: number): boolean {
   const flags = flagsAt(view, offset);

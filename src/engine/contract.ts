@@ -7,6 +7,7 @@ import type { MemtableSetMemory, RecordCursor, SeekTarget } from '../ipc/contrac
 import type { JobUrgencyMemory } from '../ipc/job-urgency.ts';
 import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { FileSystemSpec } from '../vfs/file-system.ts';
+import type { TreePart, TreeSums } from './tree-contract.ts';
 
 export type Durability = 'always' | 'interval' | 'os';
 export type Compression = 'none' | 'snappy';
@@ -153,7 +154,14 @@ export interface VerifyJob extends JobContext {
   readonly tables: readonly TableMeta[];
 }
 
-export type Job = FlushJob | CompactJob | VerifyJob;
+/** Merges tables with the heads of a part, and sums what is newest of each key. */
+export interface TreeJob extends JobContext {
+  readonly kind: 'tree';
+  readonly tables: readonly TableMeta[];
+  readonly part: TreePart;
+}
+
+export type Job = FlushJob | CompactJob | VerifyJob | TreeJob;
 
 export interface JobResult {
   readonly tables: readonly TableMeta[];
@@ -163,6 +171,8 @@ export interface JobResult {
   readonly recordsWritten: number;
   /** Verify: what is damaged, each with file and offset. */
   readonly damage: readonly { readonly file: string; readonly offset: number; readonly what: string }[];
+  /** Of a tree job alone. */
+  readonly tree?: TreeSums;
 }
 
 /** Runs jobs: on a background pool, or in place. Rejects with the error classes of src/base/errors.ts. */
@@ -246,6 +256,8 @@ export interface RawPageRequest {
   readonly lastLo: number;
   readonly recordsMax: number;
   readonly bytesMax: number;
+  /** Only what memtables hold, whatever tables hold of the same keys. */
+  readonly memoryOnly?: boolean;
 }
 
 /** False ends the page after this record. */
@@ -321,6 +333,12 @@ export interface ShardEngine {
   tablesVersionMax(tokenHi: number, tokenLo: number): number;
   /** Visits durable records of all states. Synchronous and bounded. True where the range ended. */
   rawPage(request: RawPageRequest, visit: RawVisitor): boolean;
+  /**
+   * Sums a part of a hash tree on a background thread: the part's heads, read from memtables before this call, and the tables in
+   * force now. Of each key that record counts which was the newest at some moment between the two. Rejects with CorruptionError
+   * and IoError, and as TreeSpec has it.
+   */
+  sumTree(part: TreePart): Promise<TreeSums>;
   /**
    * Tombstones of a vnode with this version or a higher one stay, whatever their age: not all replicas are known to have
    * them. Infinity leaves gcGraceMs alone to decide. Not kept over a restart: EngineOptions.purgeBefore holds until it is called.

@@ -10,7 +10,6 @@
 import type { Clock } from '../base/clock.ts';
 import { ClosedError } from '../base/errors.ts';
 import { KiB } from '../base/limits.ts';
-import type { JobUrgency } from '../ipc/job-urgency.ts';
 import { StopFlag, type StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { JobTools } from './job-tools.ts';
 
@@ -23,6 +22,12 @@ export const BURST_MS_MAX = 100;
 export const PAUSE_MS_MAX = 50;
 /** Rest for each millisecond of work that is not urgent. */
 export const REST_PER_WORK = 3;
+
+/** Whether somebody waits for a job: src/ipc/job-urgency.ts, or a constant. */
+export interface Urgency {
+  readonly urgent: boolean;
+}
+export const NEVER_URGENT: Urgency = { urgent: false };
 
 /** A token bucket: a debt of bytes that shrinks with time. */
 export class RateLimit {
@@ -51,19 +56,14 @@ export class JobPace {
   readonly #stop: StopFlag;
   readonly #tools: JobTools;
   readonly #rate: RateLimit;
-  readonly #urgency: JobUrgency | null;
+  readonly #urgency: Urgency | null;
   #bytes = 0;
   #records = 0;
   /** When the slice began. */
   #startedMs: number;
 
   /** `urgency` null: always urgent. */
-  constructor(
-    stop: StopFlagMemory,
-    tools: JobTools,
-    bytesPerSecond: number,
-    urgency: JobUrgency | null = null,
-  ) {
+  constructor(stop: StopFlagMemory, tools: JobTools, bytesPerSecond: number, urgency: Urgency | null = null) {
     this.#stop = new StopFlag(stop);
     this.#tools = tools;
     this.#rate = new RateLimit(bytesPerSecond, tools.clock);

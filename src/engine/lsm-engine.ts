@@ -5,27 +5,21 @@
  *   write-path.ts       appends, group commit, full disk          flusher.ts    memtables to tables
  *   lookups.ts          point reads                               compactor.ts  tables to fewer tables
  *   scans.ts            pages in order                            snapshots.ts  pinned states
- *   table-set.ts        tables in force, and those still read
+ *   table-set.ts        tables in force, and those still read engine-trees.ts  hash trees
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
 import { ClosedError, DiskFullError, ReadOnlyError, RingKvError } from '../base/errors.ts';
 import type { RecordFields } from '../base/record.ts';
 import { createJobUrgency, JobUrgency } from '../ipc/job-urgency.ts';
 import { StopFlag } from '../ipc/stop-flag.ts';
-import type { FileSystem } from '../vfs/file-system.ts';
 import { Compactor, type PlannedJob } from './compactor.ts';
 import type {
   CompactJob,
-  EngineListener,
   EngineLookup,
-  EngineOptions,
   EngineStats,
   FlushJob,
   FoundRecord,
-  JobContext,
   JobResult,
-  JobRunner,
   RawPageRequest,
   RawVisitor,
   ScanEnd,
@@ -35,45 +29,19 @@ import type {
   TableMeta,
   TableReader,
 } from './contract.ts';
+import { contextOf, type EngineBase } from './engine-base.ts';
 import type { Recovery } from './engine-recovery.ts';
-import type { EngineTables } from './engine-tables.ts';
+import { EngineTrees } from './engine-trees.ts';
 import { verifyEngine } from './engine-verify.ts';
 import { Flusher } from './flusher.ts';
 import { Lookups } from './lookups.ts';
-import type { Manifest } from './manifest.ts';
-import type { MemtableList } from './memtable-list.ts';
 import { PurgeHorizons } from './purge-horizons.ts';
 import { rawPage } from './raw-pages.ts';
 import { scanPage } from './scans.ts';
 import { Snapshots } from './snapshots.ts';
-import type { TableSet } from './table-set.ts';
+import type { TreePart, TreeSums } from './tree-contract.ts';
 import { CommitLog } from './wal.ts';
 import { WritePath } from './write-path.ts';
-import type { SetTimer } from './write-path-parts.ts';
-
-/** What an engine is put together from. */
-export interface EngineBase {
-  readonly options: EngineOptions;
-  readonly fs: FileSystem;
-  readonly jobs: JobRunner;
-  readonly clock: Clock;
-  readonly listener: EngineListener;
-  readonly setTimer: SetTimer;
-  readonly inlineUsMax: number;
-  readonly defer: (run: () => void) => void;
-  readonly manifest: Manifest;
-  readonly files: EngineTables;
-  readonly tables: TableSet;
-  readonly memtables: MemtableList;
-}
-
-export const contextOf = ({ options }: EngineBase): JobContext => ({
-  fileSystem: options.fileSystem,
-  directory: options.directory,
-  table: options.table,
-  ownership: options.ownership,
-  stop: options.stop,
-});
 
 export class LsmEngine implements ShardEngine {
   readonly versionMax: number;
@@ -84,6 +52,7 @@ export class LsmEngine implements ShardEngine {
   readonly #compactor: Compactor;
   readonly #lookups: Lookups;
   readonly #snapshots: Snapshots;
+  readonly #trees: EngineTrees;
   readonly #stop: StopFlag;
   readonly #urgency = createJobUrgency();
   readonly #horizons: PurgeHorizons;
@@ -168,6 +137,7 @@ export class LsmEngine implements ShardEngine {
     const report = (error: Error): void => files.report(error);
     this.#lookups = new Lookups(memtables, tables, listener, report, recovery.damage);
     this.#snapshots = new Snapshots(tables);
+    this.#trees = new EngineTrees(base);
     if (recovery.damage === null) this.#start();
     else this.#writePath.makeReadOnly(recovery.damage.message);
   }
@@ -260,11 +230,16 @@ export class LsmEngine implements ShardEngine {
     this.#checkOpen();
     const { tables, memtables, options, files } = this.#base;
     try {
-      return rawPage(request, tables.current, memtables, options.ownership, visit);
+      const version = request.memoryOnly === true ? null : tables.current;
+      return rawPage(request, version, memtables, options.ownership, visit);
     } catch (error) {
       files.report(error);
       throw error;
     }
+  }
+  async sumTree(part: TreePart): Promise<TreeSums> {
+    this.#checkOpen();
+    return this.#trees.sum(part);
   }
   readonly setPurgeBefore = (vnode: number, version: number): void => this.#horizons.set(vnode, version);
   readonly purgeBefore = (vnode: number): number => this.#horizons.of(vnode);
@@ -386,7 +361,7 @@ export class LsmEngine implements ShardEngine {
     const { manifest, tables } = this.#base;
     this.#stop.raise();
     const closed = new ClosedError('the shard is closed');
-    const jobs = Promise.all([this.#flusher.stop(closed), this.#compactor.stop(closed)]);
+    const jobs = Promise.all([this.#flusher.stop(closed), this.#compactor.stop(closed), this.#trees.quiet()]);
     await this.#writePath.end();
     await jobs;
     const failure = await new Promise<Error | null>((resolve) => this.#log.close(resolve));

@@ -3,7 +3,7 @@
  * compaction holds as many files open as tables overlap, however many it reads. Owned by the job's thread.
  */
 import { defined } from '../base/assert.ts';
-import type { RecordCursor } from '../ipc/contract.ts';
+import type { RecordCursor, SeekTarget } from '../ipc/contract.ts';
 import type { TableMeta, TableReader, TableRecordCursor } from './contract.ts';
 import { compareFirst, compareTokens } from './token-range.ts';
 
@@ -30,6 +30,7 @@ export class RunCursor implements RecordCursor {
   readonly #tables: readonly TableMeta[];
   readonly #open: (meta: TableMeta) => TableReader;
   #next = 0;
+  #from: SeekTarget | null = null;
   #reader: TableReader | null = null;
   #cursor: TableRecordCursor | null = null;
 
@@ -39,9 +40,11 @@ export class RunCursor implements RecordCursor {
     this.#open = open;
   }
 
-  /** Goes to the first record. After a throw `close` closes what is open. */
-  start(): void {
+  /** Goes to the first record at or after `from`. After a throw `close` closes what is open. */
+  start(from: SeekTarget | null = null): void {
+    this.#from = from;
     this.#show();
+    this.#from = null;
   }
 
   next(): void {
@@ -64,7 +67,7 @@ export class RunCursor implements RecordCursor {
       if (table === undefined) return;
       this.#next++;
       this.#reader = this.#open(table);
-      this.#cursor = this.#reader.cursor(null);
+      this.#cursor = this.#reader.cursor(this.#from);
     }
     this.bytes = this.#cursor.bytes;
     this.view = this.#cursor.view;

@@ -12,15 +12,18 @@ import { memtableCursors } from './scans.ts';
 import type { TableVersion } from './table-set.ts';
 import { compareTokens, owns } from './token-range.ts';
 
-/** Visits records from `from` (after it where `exclusive`); true where the range ended, false at a bound. */
+/**
+ * Visits records from `from` (after it where `exclusive`); true where the range ended, false at a bound. Without a `version`
+ * of the tables: what memtables hold.
+ */
 export function rawPage(
   request: RawPageRequest,
-  version: TableVersion,
+  version: TableVersion | null,
   memtables: MemtableList,
   ownership: Ownership,
   visit: RawVisitor,
 ): boolean {
-  const tables = version.cursors(request.from);
+  const tables = version?.cursors(request.from) ?? [];
   try {
     return readPage(
       request,

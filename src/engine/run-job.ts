@@ -7,6 +7,7 @@ import { runCompactJob } from './compact-job.ts';
 import type { Job, JobResult, JobRunner } from './contract.ts';
 import { runFlushJob } from './flush-job.ts';
 import type { JobTools } from './job-tools.ts';
+import { runTreeJob } from './tree-job.ts';
 import { runVerifyJob } from './verify-job.ts';
 
 /**
@@ -21,6 +22,8 @@ export function runJob(job: Job, fs: FileSystem, tools: JobTools): Promise<JobRe
       return runCompactJob(job, fs, tools);
     case 'verify':
       return runVerifyJob(job, fs, tools);
+    case 'tree':
+      return runTreeJob(job, fs, tools);
   }
 }
 

@@ -2,7 +2,9 @@
  * The threads for background work, owned by the main thread: some for flushes, which writers wait for, and some at a
  * lower priority for compactions and verifications, which nobody waits for. With one priority for all, 256 durable
  * puts in flight on two cores gave 85,000 a second; with compaction at nice 10, 95,000; with flushes at nice 10 too,
- * writes outran them and were refused (docs/performance.md).
+ * writes outran them and were refused (docs/performance.md). Hash trees have a thread of low priority to themselves, from the
+ * first one on: a repair that waited for a compaction of hours would never come to an end, nor writes that wait for a
+ * compaction behind trees.
  */
 import { ClosedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
@@ -20,20 +22,28 @@ export interface BackgroundThreads {
 export class BackgroundPool implements JobRunner {
   readonly #flushes: BackgroundLane;
   readonly #others: BackgroundLane;
+  #trees: BackgroundLane | null = null;
+  readonly #log: Log;
+  #closed = false;
 
   constructor(threads: BackgroundThreads, log: Log) {
+    this.#log = log;
     this.#flushes = new BackgroundLane('runBackgroundJob', threads.flushes, log);
     this.#others = new BackgroundLane('runLowPriorityJob', threads.others, log);
   }
 
   /** Rejects with the classes of src/base/errors.ts; with any other error the thread died, and its file calls are over. */
   run(job: Job): Promise<JobResult> {
-    return (job.kind === 'flush' ? this.#flushes : this.#others).run(job);
+    if (job.kind === 'flush') return this.#flushes.run(job);
+    if (job.kind !== 'tree' || this.#closed) return this.#others.run(job);
+    this.#trees ??= new BackgroundLane('runLowPriorityJob', 1, this.#log);
+    return this.#trees.run(job);
   }
 
   /** What runs ends first: whoever started it has raised its stop flag. */
   async close(): Promise<void> {
-    await Promise.all([this.#flushes.close(), this.#others.close()]);
+    this.#closed = true;
+    await Promise.all([this.#flushes.close(), this.#others.close(), this.#trees?.close()]);
   }
 }
 

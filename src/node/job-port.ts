@@ -14,6 +14,7 @@ import {
   ListenError,
   OverloadedError,
   ReadOnlyError,
+  TimeoutError,
   UnavailableError,
 } from '../base/errors.ts';
 import type { Job, JobResult, JobRunner } from '../engine/contract.ts';
@@ -57,6 +58,8 @@ export function errorOfPlain({ code, message, file, offset, errno }: PlainError)
       return new IoError(message, errno);
     case 'OVERLOADED':
       return new OverloadedError(message);
+    case 'TIMEOUT':
+      return new TimeoutError(message);
     case 'CLOSED':
       return new ClosedError(message);
     case 'READ_ONLY':

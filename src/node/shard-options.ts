@@ -22,7 +22,7 @@ export type ShardSettings = Omit<EngineOptions, 'directory' | 'ownership' | 'mem
 export const arenaBytesOf = ({ memtableBytes }: NodeConfig): number =>
   memtableBytes - (memtableBytes % ARENA_STEP_BYTES);
 
-/** Threads for flushes, and for compactions and verifications: together half the cores, and at least one of each. */
+/** Threads for flushes, and for compactions and verifications: together half the cores, and at least one of each. One more builds hash trees. */
 export function backgroundThreads(): BackgroundThreads {
   const threads = Math.min(limits.backgroundThreadsMax, Math.max(2, Math.ceil(availableParallelism() / 2)));
   const flushes = Math.floor(threads / 2);

@@ -1,15 +1,13 @@
 /** Pages of a replica's records over one shard's engine (contract of ReplicaPage). Owned by the shard's thread; synchronous. */
 import { limits } from '../base/limits.ts';
 import {
+  copyHead,
+  headBytesAt,
   KEYSPACE_USER,
   keyLengthAt,
   keyStartAt,
-  keyspaceAt,
-  RECORD_HEADER_BYTES,
-  recordBytes,
+  placeAt,
   recordBytesAt,
-  tokenHiAt,
-  tokenLoAt,
 } from '../base/record.ts';
 import { Status } from '../base/status.ts';
 import type { PageAnswer, PagePlace, ReplicaPage } from '../cluster/contract.ts';
@@ -39,18 +37,13 @@ export function readPage(engine: ShardEngine, page: ReplicaPage): PageAnswer {
       (view, bytes, offset) => {
         const keyAt = keyStartAt(offset);
         const keyLength = keyLengthAt(view, offset);
-        const keyspace = keyspaceAt(view, offset);
-        last = {
-          tokenHi: tokenHiAt(view, offset),
-          tokenLo: tokenLoAt(view, offset),
-          keyspace,
-          key: bytes.slice(keyAt, keyAt + keyLength),
-        };
-        if (userOnly && keyspace !== KEYSPACE_USER) return true;
+        last = placeAt(view, bytes, offset);
+        if (userOnly && last.keyspace !== KEYSPACE_USER) return true;
         if (!startsWith(bytes, keyAt, keyLength, prefix)) return true;
         const part = headOnly
-          ? headOf(bytes, offset, keyLength)
+          ? new Uint8Array(headBytesAt(view, offset))
           : bytes.slice(offset, offset + recordBytesAt(view, offset));
+        if (headOnly) copyHead(view, bytes, offset, part, 0);
         parts.push(part);
         total += part.length;
         return parts.length < recordsMax && total < bytesMax;
@@ -72,12 +65,4 @@ function startsWith(bytes: Uint8Array, start: number, length: number, prefix: Ui
   if (length < prefix.length) return false;
   for (let i = 0; i < prefix.length; i++) if (bytes[start + i] !== prefix[i]) return false;
   return true;
-}
-
-/** The record with an empty value. */
-function headOf(bytes: Uint8Array, offset: number, keyLength: number): Uint8Array {
-  const head = new Uint8Array(recordBytes(keyLength, 0));
-  head.set(bytes.subarray(offset, offset + RECORD_HEADER_BYTES + keyLength));
-  new DataView(head.buffer).setUint32(0, 0, true);
-  return head;
 }

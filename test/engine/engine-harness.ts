@@ -134,8 +134,8 @@ export class EngineHarness implements EngineListener {
   readonly #answers = new Map<number, OnAnswer>();
   #ticket = 0;
   #engine: ShardEngine | null = null;
-  /** Jobs yield to the disk between their slices. */
-  readonly #pause = (): Promise<void> => Promise.resolve();
+  /** Jobs yield to the disk between their slices, which are followed by this. */
+  onPause: () => Promise<void> = () => Promise.resolve();
 
   constructor(
     disk: SimulatedFileSystem,
@@ -187,7 +187,7 @@ export class EngineHarness implements EngineListener {
       purgeBefore: s.purgeBefore,
       origin: 1,
     };
-    const tools = { tables: new Sstables(this.clock), clock: this.clock, pause: this.#pause };
+    const tools = { tables: new Sstables(this.clock), clock: this.clock, pause: () => this.onPause() };
     const local = new LocalJobRunner(this.disk, tools);
     const jobs: JobRunner = {
       run: (job) =>

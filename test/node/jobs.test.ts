@@ -1,6 +1,12 @@
 import { MessageChannel } from 'node:worker_threads';
 import { afterEach, describe, expect, it } from 'vitest';
-import { CorruptionError, DiskFullError, IoError, OverloadedError } from '../../src/base/errors.ts';
+import {
+  CorruptionError,
+  DiskFullError,
+  IoError,
+  OverloadedError,
+  TimeoutError,
+} from '../../src/base/errors.ts';
 import type { Job, JobResult } from '../../src/engine/contract.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import { PortJobRunner, serveJobs } from '../../src/node/job-port.ts';
@@ -117,6 +123,7 @@ describe('jobs over a port', () => {
       new DiskFullError('write /x: no space'),
       new IoError('read /x: EIO', 'EIO'),
       new OverloadedError('1024 jobs wait'),
+      new TimeoutError('the tree was not built by its deadline'),
     ];
     for (const error of errors) {
       const got: unknown = await connect(() => Promise.reject(error))

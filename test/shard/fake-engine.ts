@@ -2,6 +2,7 @@
  * A ShardEngine over a Map, whose disk is the test's: lookups wait until they are told to end, and appends become
  * durable, or are lost, when the test says so.
  */
+import { ManualClock } from '../../src/base/clock.ts';
 import {
   comparePlace,
   compareRecordAge,
@@ -31,7 +32,14 @@ import {
   type ScanRequest,
   type ScanVisitor,
   type ShardEngine,
+  type TreeJob,
 } from '../../src/engine/contract.ts';
+import { Sstables } from '../../src/engine/sstables.ts';
+import type { TreePart, TreeSums } from '../../src/engine/tree-contract.ts';
+import { runTreeJob } from '../../src/engine/tree-job.ts';
+import { createStopFlag } from '../../src/ipc/stop-flag.ts';
+import { newDisk } from '../engine/disk.ts';
+import { turn } from '../engine/engine-harness.ts';
 
 interface Stored {
   readonly bytes: Uint8Array;
@@ -195,6 +203,22 @@ export class FakeEngine implements ShardEngine {
     for (const [i, { view, bytes }] of all.entries())
       if (i >= recordsMax || !visit(view, bytes, 0)) return false;
     return true;
+  }
+  async sumTree(part: TreePart): Promise<TreeSums> {
+    const job: TreeJob = {
+      kind: 'tree',
+      fileSystem: { kind: 'memory' },
+      directory: '/',
+      table: { blockBytes: 4096, compression: 'none', bloomBitsPerKey: 10 },
+      ownership: { vnodes: 1, shards: 1, shard: 0 },
+      stop: createStopFlag(),
+      tables: [],
+      part,
+    };
+    const clock = new ManualClock(this.nowMs());
+    const { tree } = await runTreeJob(job, newDisk(), { tables: new Sstables(clock), clock, pause: turn });
+    if (tree === undefined) throw new Error('a tree job without sums');
+    return tree;
   }
   readonly purges = new Map<number, number>();
   setPurgeBefore(vnode: number, version: number): void {

@@ -1,151 +1,53 @@
 import { describe, expect, it } from 'vitest';
+import { UnavailableError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
-import {
-  KEYSPACE_OUTCOMES,
-  KEYSPACE_PROMISES,
-  KEYSPACE_USER,
-  type RecordFields,
-} from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
-import { hashToken, token } from '../../src/base/token.ts';
-import type { TreeAnswer } from '../../src/cluster/contract.ts';
-import { ReplicaTrees } from '../../src/shard/replica-trees.ts';
-import { newDisk } from '../engine/disk.ts';
-import { EngineHarness, fieldsOf, type Put, SHAPE, type Shape } from '../engine/engine-harness.ts';
+import type { Job } from '../../src/engine/contract.ts';
+import { StopFlag } from '../../src/ipc/stop-flag.ts';
+import { type TreeBounds, treeBounds } from '../../src/shard/tree-heads.ts';
+import { DIRECTORY } from '../engine/engine-harness.ts';
+import { GRACE_MS, newWorld, TREE_SHAPE, type TreeWorld } from './tree-world.ts';
 
 const seed = systemSeed();
-const VNODES = 4;
-const GRACE_MS = 3_600_000;
-const LEAVES = 4096;
-const LEVELS = [1, 16, 256, LEAVES];
-const BITS_64 = (1n << 64n) - 1n;
-const TREE_SHAPE: Shape = { ...SHAPE, vnodes: VNODES, gcGraceMs: GRACE_MS, arenaBytes: 64 * 1024 };
+const NOTHING = (): Promise<void> => Promise.resolve();
 
-const vnodeOfHi = (hi: number): number => Math.floor((hi * VNODES) / 2 ** 32);
-/** Straight from the contract: XXH64 over keyspace, key, version, origin and flags, what has expired as a tombstone. */
-function hashOf({ keyspace, key, version, origin, flags, expiresMs }: RecordFields, nowMs: number): bigint {
-  const isDead = (flags & 1) !== 0 || ((flags & 2) !== 0 && expiresMs <= nowMs);
-  const tail = Buffer.alloc(13);
-  tail.writeDoubleLE(version, 0);
-  tail.writeUInt32LE(origin, 8);
-  tail[12] = isDead ? 1 : flags;
-  hashToken(Buffer.concat([Buffer.from([keyspace]), key, tail]));
-  return (BigInt(token.hi) << 32n) | BigInt(token.lo);
+/** By turns those of the product, and ones with which a tree takes many parts. */
+const boundsOf = (round: number, random: Random): TreeBounds =>
+  round % 2 === 0
+    ? treeBounds()
+    : {
+        sliceRecords: random.between(1, 10),
+        headsBytes: random.between(60, 500),
+        partBytes: random.between(1, 5000),
+      };
+
+/** Holds tree jobs until they are let go. */
+function holdJobs(world: TreeWorld): { readonly held: Job[]; release: () => void } {
+  const go: (() => void)[] = [];
+  const state = {
+    held: [] as Job[],
+    release: (): void => {
+      state.held.length = 0;
+      for (const one of go.splice(0)) one();
+    },
+  };
+  world.beforeJob = async (job) => {
+    if (job.kind !== 'tree') return;
+    state.held.push(job);
+    await new Promise<void>((done) => go.push(done));
+  };
+  return state;
 }
-
-/** What the replica must hold, and its trees computed from scratch. */
-class Model {
-  readonly records = new Map<string, RecordFields>();
-  put(fields: RecordFields): void {
-    this.records.set(`${fields.keyspace} ${Buffer.from(fields.key).toString()}`, { ...fields });
-  }
-  leaves(vnode: number, nowMs: number, ignoreDeadBeforeMs: number): { sums: bigint[]; records: number } {
-    const sums = new Array<bigint>(LEAVES).fill(0n);
-    let records = 0;
-    for (const record of this.records.values()) {
-      const { tokenHi, flags, version, expiresMs, keyspace } = record;
-      if (vnodeOfHi(tokenHi) !== vnode) continue;
-      const isExpired = (flags & 2) !== 0 && expiresMs <= nowMs;
-      if ((flags & 1) !== 0 && version / 1000 < ignoreDeadBeforeMs) continue;
-      if (isExpired && (keyspace !== KEYSPACE_USER || expiresMs < ignoreDeadBeforeMs)) continue;
-      const leaf = Number((BigInt(tokenHi) * BigInt(VNODES * LEAVES)) >> 32n) % LEAVES;
-      sums[leaf] = ((sums[leaf] as bigint) + hashOf(record, nowMs)) & BITS_64;
-      records++;
-    }
-    return { sums, records };
-  }
-}
-
-class World extends EngineHarness {
-  readonly model = new Model();
-  readonly later: (() => void)[] = [];
-  trees: ReplicaTrees | null = null;
-  #version = 0;
-
-  async start(): Promise<void> {
-    await this.open();
-    this.trees = new ReplicaTrees(this.engine, {
-      vnodes: VNODES,
-      clock: this.clock,
-      gcGraceMs: GRACE_MS,
-      defer: (run) => void this.later.push(run),
-    });
-  }
-  get built(): ReplicaTrees {
-    if (this.trees === null) throw new Error('not started');
-    return this.trees;
-  }
-  async append(put: Omit<Put, 'version'>, ageMs: number): Promise<void> {
-    this.#version++;
-    // Rising for each key, since ages only fall over a run.
-    const version = (this.clock.nowMs() - ageMs) * 1000 + this.#version;
-    const fields = fieldsOf({ ...put, version });
-    const name = `${fields.keyspace} ${Buffer.from(fields.key).toString()}`;
-    if ((this.model.records.get(name)?.version ?? 0) >= version) return;
-    await this.appendWhenTaken(fields);
-    this.model.put(fields);
-  }
-  async appendRandom(random: Random, mayTouch: (vnode: number) => boolean): Promise<void> {
-    const key = Buffer.from(`key-${random.below(600)}`);
-    hashToken(key);
-    if (!mayTouch(vnodeOfHi(token.hi))) return;
-    const nowMs = this.clock.nowMs();
-    const value = Buffer.alloc(random.below(400), 'v');
-    const kind = random.below(6);
-    if (kind < 2) await this.append({ key, value }, random.pick([0, 2 * GRACE_MS]));
-    else if (kind === 2) await this.append({ key, deleted: true }, random.pick([0, 2 * GRACE_MS]));
-    else if (kind === 3) {
-      // As old by its version as by its expiry: compaction makes a tombstone of it, which is as old as its version.
-      const ageMs = random.pick([1000, 2 * GRACE_MS]);
-      await this.append({ key, value, expiresMs: nowMs - ageMs + 500 }, ageMs);
-    } else if (kind === 4) await this.append({ key, value, expiresMs: nowMs + 100 * GRACE_MS }, 0);
-    else {
-      const keyspace = random.pick([KEYSPACE_PROMISES, KEYSPACE_OUTCOMES]);
-      const expiresMs = random.pick([nowMs - 1, nowMs + 100 * GRACE_MS]);
-      await this.append({ key, value, keyspace, expiresMs }, 0);
-    }
-  }
-
-  /** Runs the slices of what is being built, and something between them. */
-  async runSlices(between: () => Promise<void>): Promise<void> {
-    while (this.later.length > 0) {
-      this.later.shift()?.();
-      await between();
-    }
-  }
-  hashes(session: number, vnode: number, level: number, indexes: readonly number[]): bigint[] | number {
-    const answer = this.built.nodes({ session, vnode, level, indexes });
-    if (answer.status !== Status.OK) return answer.status;
-    const view = new DataView(answer.hashes.buffer, answer.hashes.byteOffset, answer.hashes.length);
-    return indexes.map((_, i) => view.getBigUint64(i * 8, true));
-  }
-  expectTree(session: number, vnode: number, { sums }: { sums: readonly bigint[] }): void {
-    for (const [level, nodes] of LEVELS.entries()) {
-      const wanted = Array.from({ length: nodes }, (_, node) =>
-        sums
-          .slice((node * LEAVES) / nodes, ((node + 1) * LEAVES) / nodes)
-          .reduce((a, b) => (a + b) & BITS_64, 0n),
-      );
-      const indexes = Array.from({ length: nodes }, (_, node) => node);
-      expect(this.hashes(session, vnode, level, indexes), `vnode ${vnode}, level ${level}`).toEqual(wanted);
-    }
-  }
-}
-
-const newWorld = async (random: Random, shape: Shape = TREE_SHAPE): Promise<World> => {
-  const world = new World(newDisk({ seed: random.uint32() }), shape, random);
-  await world.start();
-  return world;
-};
 
 describe(`hash trees of a replica (seed ${seed})`, () => {
   it('are those that the records held give, over merges, deletions, expiry, purges, restarts and writes meanwhile', async () => {
-    let slices = 0;
+    let jobs = 0;
     for (let round = 0; round < 4; round++) {
       const random = new Random(seed + round);
       const purgeBefore = random.pick([0, Number.POSITIVE_INFINITY]);
-      const world = await newWorld(random, { ...TREE_SHAPE, purgeBefore, dial: random.pick([-4, 4]) });
+      const shape = { ...TREE_SHAPE, purgeBefore, dial: random.pick([-4, 4]) };
+      const world = await newWorld(random, shape, { bounds: boundsOf(round, random) });
       for (let session = 1; session <= 10; session++) {
         for (let i = 0; i < 150; i++) await world.appendRandom(random, () => true);
         if (random.chance(0.5)) await world.wait(world.engine.flush());
@@ -160,74 +62,278 @@ describe(`hash trees of a replica (seed ${seed})`, () => {
         const nowMs = world.clock.nowMs();
         const ignored = Math.max(asked, nowMs - GRACE_MS);
         const wanted = new Map(vnodes.map((vnode) => [vnode, world.model.leaves(vnode, nowMs, ignored)]));
-        let answer: TreeAnswer | null = null;
-        const request = { session, vnodes, ignoreDeadBeforeMs: asked, deadlineMs: 0 };
-        world.built.build(request, (one) => {
-          expect(answer).toBeNull();
-          answer = one;
-        });
-        await world.runSlices(async () => {
-          slices++;
+        const gate = holdJobs(world);
+        const build = world.build({ session, vnodes, ignoreDeadBeforeMs: asked });
+        await world.runUntil([build], async () => {
           await world.appendRandom(random, (vnode) => !vnodes.includes(vnode));
+          if (random.chance(0.1)) await world.wait(world.engine.flush());
+          if (random.chance(0.05)) await world.wait(world.engine.compactAll());
+          jobs += gate.held.length;
+          if (random.chance(0.7)) gate.release();
         });
         const records = [...wanted.values()].reduce((sum, one) => sum + one.records, 0);
-        expect(answer).toEqual({ status: Status.OK, records, ignoredDeadBeforeMs: ignored, message: '' });
+        expect(build.answer).toEqual({
+          status: Status.OK,
+          records,
+          ignoredDeadBeforeMs: ignored,
+          message: '',
+        });
         for (const [vnode, leaves] of wanted) world.expectTree(session, vnode, leaves);
         expect(world.hashes(session, vnodes.includes(0) ? 99 : 0, 0, [0])).toBe(Status.NOT_FOUND);
         if (random.chance(0.5)) {
-          world.built.end(session);
+          world.trees.end(session);
           expect(world.hashes(session, vnodes[0] ?? 0, 0, [0])).toBe(Status.NOT_FOUND);
         }
       }
+      world.beforeJob = null;
       await world.close();
     }
-    expect(slices).toBeGreaterThan(100);
+    expect(jobs).toBeGreaterThan(50);
+  });
+
+  it('show of each key a state that it had between the request and the answer, while all keys are written, flushed and merged', async () => {
+    let changed = 0;
+    for (let round = 0; round < 6; round++) {
+      const random = new Random(seed + 100 + round);
+      const shape = { ...TREE_SHAPE, purgeBefore: random.pick([0, Number.POSITIVE_INFINITY]) };
+      const world = await newWorld(random, shape, {
+        bounds: boundsOf(round, random),
+        keys: random.pick([40, 600]),
+      });
+      for (let session = 1; session <= 8; session++) {
+        for (let i = 0; i < 100; i++) await world.appendRandom(random, () => true);
+        if (random.chance(0.5)) await world.wait(world.engine.flush());
+        await world.settle();
+        const nowMs = world.clock.nowMs();
+        const ignored = nowMs - GRACE_MS;
+        const mayBe = world.model.watch();
+        const first = world.model.leaves(session % 4, nowMs, ignored).sums;
+        const gate = holdJobs(world);
+        const build = world.build({ session, vnodes: [session % 4] });
+        await world.runUntil([build], async () => {
+          for (let i = random.below(20); i > 0; i--) await world.appendRandom(random, () => true);
+          if (random.chance(0.3)) await world.wait(world.engine.flush());
+          if (random.chance(0.15)) await world.wait(world.engine.compactAll());
+          if (random.chance(0.5)) gate.release();
+        });
+        expect(build.status).toBe(Status.OK);
+        const sums = mayBe(session % 4, [nowMs, world.clock.nowMs()], ignored);
+        for (const [leaf, hash] of world.leafHashes(session, session % 4).entries()) {
+          expect(sums[leaf]?.has(hash), `round ${round}, session ${session}, leaf ${leaf}`).toBe(true);
+          if (hash !== first[leaf]) changed++;
+        }
+      }
+      world.beforeJob = null;
+      await world.close();
+    }
+    // Some of what was written meanwhile was in.
+    expect(changed).toBeGreaterThan(0);
   });
 
   it('count each record once where the same tree is asked for again while it is being built', async () => {
     const world = await newWorld(new Random(seed));
-    for (let i = 0; i < 12 * limits.treeSliceRecords; i++)
-      await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    for (let i = 0; i < 3000; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
     await world.settle();
     const nowMs = world.clock.nowMs();
-    const answers: number[] = [];
-    const build = (): void =>
-      world.built.build({ session: 1, vnodes: [2], ignoreDeadBeforeMs: 0, deadlineMs: 0 }, ({ status }) =>
-        answers.push(status),
-      );
-    build();
-    world.later.shift()?.();
-    build();
-    await world.runSlices(() => Promise.resolve());
-    expect(answers).toEqual([Status.OK, Status.OK]);
+    const builds = [1, 1].map((session) => world.build({ session, vnodes: [2] }));
+    await world.runUntil(builds, NOTHING);
+    expect(builds.map(({ status }) => status)).toEqual([Status.OK, Status.OK]);
     world.expectTree(1, 2, world.model.leaves(2, nowMs, nowMs - GRACE_MS));
     await world.close();
   });
 
   it('make room for newer sessions, and tell those that they were taken from', async () => {
     const world = await newWorld(new Random(seed));
-    for (let i = 0; i < 4 * limits.treeSliceRecords; i++)
-      await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    for (let i = 0; i < 2000; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
     await world.settle();
-    const answers = new Map<number, number>();
-    const build = (session: number): void =>
-      world.built.build({ session, vnodes: [1], ignoreDeadBeforeMs: 0, deadlineMs: 0 }, ({ status }) =>
-        answers.set(session, status),
-      );
-    build(0);
-    world.later.shift()?.();
+    const gate = holdJobs(world);
+    const first = world.build({ session: 0, vnodes: [1] });
+    await world.settle();
+    expect(gate.held).toHaveLength(1);
     // The first is in the middle of its tree when too many others begin theirs.
-    const rest = world.later.splice(0);
-    for (let session = 1; session <= limits.treeSessionsMax; session++) build(session);
-    await world.runSlices(() => Promise.resolve());
-    world.later.push(...rest);
-    await world.runSlices(() => Promise.resolve());
-    expect(answers.get(0)).toBe(Status.OVERLOADED);
+    const rest = Array.from({ length: limits.treeSessionsMax }, (_, i) =>
+      world.build({ session: i + 1, vnodes: [1] }),
+    );
+    world.beforeJob = null;
+    gate.release();
+    await world.runUntil([first, ...rest], NOTHING);
+    expect(first.status).toBe(Status.OVERLOADED);
     expect(world.hashes(0, 1, 0, [0])).toBe(Status.NOT_FOUND);
-    for (let session = 1; session <= limits.treeSessionsMax; session++) {
-      expect(answers.get(session)).toBe(Status.OK);
-      expect(world.hashes(session, 1, 0, [0])).not.toBe(Status.NOT_FOUND);
+    for (const [i, { status }] of rest.entries()) {
+      expect(status).toBe(Status.OK);
+      expect(world.hashes(i + 1, 1, 0, [0])).not.toBe(Status.NOT_FOUND);
     }
     await world.close();
+  });
+
+  it('are given up when their session ends: the job that runs, and what waits behind it', async () => {
+    const world = await newWorld(new Random(seed));
+    for (let i = 0; i < 500; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    await world.settle();
+    const gate = holdJobs(world);
+    const ended = [world.build({ session: 1, vnodes: [0, 1] }), world.build({ session: 1, vnodes: [2] })];
+    const other = world.build({ session: 2, vnodes: [3] });
+    await world.settle();
+    const [job] = gate.held;
+    world.trees.end(1);
+    expect(ended[1]?.status, 'what waits is answered at once').toBe(Status.OVERLOADED);
+    if (job?.kind !== 'tree') throw new Error('no tree job waits');
+    expect(new StopFlag(job.part.tree.cancel).raised).toBe(true);
+    world.beforeJob = null;
+    gate.release();
+    await world.runUntil([...ended, other], NOTHING);
+    expect(ended[0]?.answer).toMatchObject({ status: Status.OVERLOADED, records: 0 });
+    expect(other.status).toBe(Status.OK);
+    // A session of the same number is another one, whose trees are its own.
+    expect((await world.built({ session: 1, vnodes: [0] })).status).toBe(Status.OK);
+    expect(world.hashes(1, 1, 0, [0])).toBe(Status.NOT_FOUND);
+    await world.close();
+  });
+
+  it('that are done when their session has ended count for nothing', async () => {
+    const world = await newWorld(new Random(seed));
+    for (let i = 0; i < 20; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    await world.settle();
+    const { engine } = world;
+    const sum = engine.sumTree.bind(engine);
+    engine.sumTree = async (part) => {
+      const sums = await sum(part);
+      world.trees.end(1);
+      return sums;
+    };
+    expect(await world.built({ session: 1, vnodes: [0, 1, 2, 3] })).toMatchObject({
+      status: Status.OVERLOADED,
+      records: 0,
+    });
+    expect(world.hashes(1, 0, 0, [0])).toBe(Status.NOT_FOUND);
+    await world.close();
+  });
+
+  it('are built one at a time, and no more wait than their limit', async () => {
+    const world = await newWorld(new Random(seed));
+    const gate = holdJobs(world);
+    const builds = Array.from({ length: limits.treeBuildsMax + 2 }, (_, i) =>
+      world.build({ session: i % 5, vnodes: [i % 4] }),
+    );
+    expect(builds.at(-1)?.answer).toMatchObject({
+      status: Status.OVERLOADED,
+      message: `${limits.treeBuildsMax} trees wait to be built; the limit is ${limits.treeBuildsMax}`,
+    });
+    let most = 0;
+    await world.runUntil(builds, () => {
+      most = Math.max(most, gate.held.length);
+      gate.release();
+      return Promise.resolve();
+    });
+    expect(most).toBe(1);
+    expect(builds.filter(({ status }) => status === Status.OK)).toHaveLength(limits.treeBuildsMax + 1);
+    await world.close();
+  });
+
+  it('that are not built by their deadline are given up', async () => {
+    const world = await newWorld(new Random(seed));
+    const gate = holdJobs(world);
+    const late = world.build({ session: 1, vnodes: [0], deadlineMs: world.clock.nowMs() + 1000 });
+    const next = world.build({ session: 1, vnodes: [1] });
+    await world.settle();
+    world.advance(1000);
+    world.beforeJob = null;
+    gate.release();
+    await world.runUntil([late, next], NOTHING);
+    expect(late.status).toBe(Status.TIMEOUT);
+    expect(next.status).toBe(Status.OK);
+    await world.close();
+  });
+
+  it('of vnodes that a damaged table covers fail with its error, which the log tells once, and others are built', async () => {
+    const random = new Random(seed);
+    const world = await newWorld(random);
+    const filled = (vnode: number) => world.appendRandom(random, (one) => one === vnode);
+    for (let i = 0; i < 400; i++) await filled(1);
+    await world.wait(world.engine.flush());
+    await world.wait(world.engine.compactAll());
+    const [damaged] = world.disk.readdir(DIRECTORY).filter((name) => name.endsWith('.sst'));
+    if (damaged === undefined) throw new Error('no table was written');
+    world.disk.flipBit(`${DIRECTORY}/${damaged}`, 2000);
+    for (let i = 0; i < 400; i++) await filled(3);
+    await world.settle();
+    world.events.length = 0;
+    for (const session of [1, 2]) {
+      const answer = await world.built({ session, vnodes: [1] });
+      expect(answer.status).toBe(Status.CORRUPTION);
+      expect(answer.message).toContain(damaged);
+      expect(world.hashes(session, 1, 0, [0])).toBe(Status.NOT_FOUND);
+    }
+    expect(world.events.filter((event) => event.startsWith('error: '))).toHaveLength(1);
+    const nowMs = world.clock.nowMs();
+    expect((await world.built({ session: 3, vnodes: [3] })).status).toBe(Status.OK);
+    world.expectTree(3, 3, world.model.leaves(3, nowMs, nowMs - GRACE_MS));
+    // The same where the table was found damaged when the shard was opened.
+    await world.close();
+    world.disk.unlink(`${DIRECTORY}/${damaged}`);
+    await world.start();
+    expect((await world.built({ session: 1, vnodes: [1] })).message).toContain('ENOENT');
+    expect((await world.built({ session: 1, vnodes: [3] })).status).toBe(Status.OK);
+    await world.close();
+  });
+
+  it('fail, and hold nothing of theirs, where the background thread dies under their job', async () => {
+    const world = await newWorld(new Random(seed));
+    for (let i = 0; i < 100; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    await world.wait(world.engine.flush());
+    world.beforeJob = (job) =>
+      job.kind === 'tree'
+        ? Promise.reject(new UnavailableError('a background job failed'))
+        : Promise.resolve();
+    expect(await world.built({ session: 1, vnodes: [0] })).toMatchObject({
+      status: Status.UNAVAILABLE,
+      message: 'a background job failed',
+    });
+    world.beforeJob = null;
+    for (let i = 0; i < 100; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    await world.wait(world.engine.compactAll());
+    await world.settle();
+    // What the failed job read was given back: only the merged table is still there.
+    expect(world.disk.readdir(DIRECTORY).filter((name) => name.endsWith('.sst'))).toHaveLength(
+      world.engine.stats().tables,
+    );
+    const nowMs = world.clock.nowMs();
+    expect((await world.built({ session: 1, vnodes: [0] })).status).toBe(Status.OK);
+    world.expectTree(1, 0, world.model.leaves(0, nowMs, nowMs - GRACE_MS));
+    await world.close();
+  });
+
+  it('keep the tables that their job reads, merged away or not, and end before a shard has closed', async () => {
+    const world = await newWorld(new Random(seed));
+    for (let i = 0; i < 200; i++)
+      await world.append({ key: Buffer.from(`k${i}`), value: Buffer.alloc(100) }, 0);
+    await world.wait(world.engine.flush());
+    const gate = holdJobs(world);
+    const build = world.build({ session: 1, vnodes: [0] });
+    await world.settle();
+    const [job] = gate.held;
+    if (job?.kind !== 'tree') throw new Error('no tree job waits');
+    // What lies in tables alone is not for the shard's thread to read.
+    expect(job.part.heads).toHaveLength(0);
+    const names = world.disk.readdir(DIRECTORY);
+    for (let i = 0; i < 200; i++) await world.append({ key: Buffer.from(`k${i}`) }, 0);
+    await world.wait(world.engine.compactAll());
+    await world.settle();
+    expect(job.tables.length).toBeGreaterThan(0);
+    expect(world.disk.readdir(DIRECTORY)).toEqual(
+      expect.arrayContaining(names.filter((name) => name.endsWith('.sst'))),
+    );
+    let isClosed = false;
+    const closed = world.engine.close().then(() => {
+      isClosed = true;
+    });
+    await world.settle();
+    expect(isClosed).toBe(false);
+    expect(new StopFlag(job.stop).raised).toBe(true);
+    gate.release();
+    await world.wait(closed);
+    await world.runUntil([build], NOTHING);
+    expect(build.status).toBe(Status.SHARD_DOWN);
+    expect(world.disk.openPaths.filter((path) => path.endsWith('.sst'))).toEqual([]);
   });
 });

@@ -36,6 +36,9 @@ export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   // A few hints, beyond which vnodes are marked for repair.
   if (random.chance(0.15) || mustPurge) settable.hintBytesMax = mustPurge ? HINT_BYTES_FEW : 1500;
   settable.treeSliceRecords = random.pick([1, 10, defaults.treeSliceRecords]);
+  // Trees that take one job, or many.
+  settable.treeHeadsBytes = random.pick([200, defaults.treeHeadsBytes]);
+  settable.treePartBytes = random.pick([300, defaults.treePartBytes]);
   settable.repairPageRecordsMax = random.pick([2, 20, defaults.repairPageRecordsMax]);
   settable.readRepairPerMille = random.pick([0, 20, 500]);
   settable.versionCeilingUs = random.pick([200_000, defaults.versionCeilingUs]);
