@@ -21,6 +21,8 @@ import {
   Consistency,
   type NodeNumber,
   type ReadAnswer,
+  type Replica,
+  type ReplicaRead,
 } from './contract.ts';
 import { type CoordinatorCore, Operation } from './coordinator-core.ts';
 import { replicasMessage } from './coordinator-errors.ts';
@@ -38,6 +40,8 @@ class Leg {
   full = false;
   record: Uint8Array | null = null;
   askedMs = 0;
+  /** Its place among the legs: lowest first. */
+  rank = 0;
   /** What its repair brings: another record may have become the newest when it ends. */
   sent: Uint8Array | null = null;
   /** It did not answer in time: another was asked in its place. */
@@ -50,10 +54,22 @@ class Leg {
     this.node = node;
     this.attempt = attempt;
   }
-  readonly onAnswer = (answer: ReadAnswer): void => this.#read.onAnswer(this, answer);
-  readonly onRepaired = (result: RepairResult, newer: Uint8Array | null): void =>
-    this.#read.onRepaired(this, result, newer);
+  ask(replica: Replica, request: ReplicaRead): void {
+    replica.read(request, (answer) => this.#read.onAnswer(this, answer));
+  }
+  repair(core: CoordinatorCore, from: NodeNumber, record: Uint8Array, deadlineMs: number): void {
+    this.state = 'repairing';
+    this.sent = record;
+    new ReplicaRepair(core, from, this.node, record, deadlineMs, (result, newer) =>
+      this.#read.onRepaired(this, result, newer),
+    ).start();
+  }
 }
+
+/** It has brought the whole record, or may soon. */
+const bringsRecord = ({ full, state, slow }: Leg): boolean => full && state !== 'failed' && !slow;
+const isAnswered = ({ state }: Leg): boolean => state === 'answered';
+const isAnsweredOrRepairing = ({ state }: Leg): boolean => state === 'answered' || state === 'repairing';
 
 export class PlainRead extends Operation {
   readonly #request: ClientRead;
@@ -97,20 +113,29 @@ export class PlainRead extends Operation {
     if (!this.#askEnough()) this.wakeMs = 0;
   }
 
-  /** Replicas of both groups first, then this node, then the quickest; those to come last: they may have nothing yet. */
+  /**
+   * Replicas of both groups first, then this node, then the quickest; those to come last: they may have nothing yet. By
+   * insertion: there are a handful, and a sort with a comparison of its own costs more than all the rest of a leg.
+   */
   #sortLegs(nearest: readonly NodeNumber[]): void {
-    const { core } = this;
-    const rank = ({ node }: Leg): number => {
+    const legs = this.#legs;
+    for (const leg of legs) {
       let groups = 0;
-      for (const group of this.#groups) if (group.includes(node)) groups++;
-      return (this.#groups.length - groups) * 2 + (nearest.includes(node) ? 0 : 1);
-    };
-    this.#legs.sort(
-      (a, b) =>
-        rank(a) - rank(b) ||
-        Number(b.node === core.self) - Number(a.node === core.self) ||
-        core.latencies.average(a.node) - core.latencies.average(b.node),
-    );
+      for (const group of this.#groups) if (group.includes(leg.node)) groups++;
+      leg.rank = (this.#groups.length - groups) * 2 + (nearest.includes(leg.node) ? 0 : 1);
+    }
+    for (let i = 1; i < legs.length; i++) {
+      const leg = legs[i] as Leg;
+      let at = i;
+      for (; at > 0 && this.#isBefore(leg, legs[at - 1] as Leg); at--) legs[at] = legs[at - 1] as Leg;
+      legs[at] = leg;
+    }
+  }
+  #isBefore(a: Leg, b: Leg): boolean {
+    const { self, latencies } = this.core;
+    if (a.rank !== b.rank) return a.rank < b.rank;
+    if (a.node === self || b.node === self) return a.node === self;
+    return latencies.average(a.node) < latencies.average(b.node);
   }
 
   /** Asks further replicas until those that answered or may soon suffice for each group. False where they cannot. */
@@ -127,7 +152,7 @@ export class PlainRead extends Operation {
       for (const leg of this.#legs) {
         if (possible >= needed) break;
         if (leg.state !== 'idle' || !group.includes(leg.node) || !this.core.view.isUp(leg.node)) continue;
-        this.#ask(leg, !this.#legs.some((other) => other.full && other.state !== 'failed' && !other.slow));
+        this.#ask(leg, !this.#legs.some(bringsRecord));
         possible++;
       }
       if (possible + late < needed) return false;
@@ -144,7 +169,7 @@ export class PlainRead extends Operation {
     const { tokenHi, tokenLo, key } = this.#request;
     const { deadlineMs } = this;
     const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: !full, deadlineMs };
-    this.core.view.replica(leg.node).read(read, leg.onAnswer);
+    leg.ask(this.core.view.replica(leg.node), read);
   }
 
   #setWake(): void {
@@ -217,8 +242,8 @@ export class PlainRead extends Operation {
   #advance(): void {
     if (this.#restartAtMs !== Number.POSITIVE_INFINITY) return;
     if (this.core.view.ring !== this.#ring) this.#restart();
-    else if (this.#reached(({ state }) => state === 'answered')) this.#decide();
-    else if (this.#reached(({ state }) => state === 'answered' || state === 'repairing')) this.#setWake();
+    else if (this.#reached(isAnswered)) this.#decide();
+    else if (this.#reached(isAnsweredOrRepairing)) this.#setWake();
     else if (!this.#askEnough()) {
       const { core } = this;
       if (this.#timedOut) this.#fail(Status.TIMEOUT, 'the deadline passed');
@@ -261,9 +286,7 @@ export class PlainRead extends Operation {
     const { deadlineMs } = this;
     for (const leg of this.#legs) {
       if (leg.state !== 'answered' || isSame(leg, best)) continue;
-      leg.state = 'repairing';
-      leg.sent = record;
-      new ReplicaRepair(this.core, whole.node, leg.node, record, deadlineMs, leg.onRepaired).start();
+      leg.repair(this.core, whole.node, record, deadlineMs);
     }
     this.#setWake();
   }

@@ -6,16 +6,17 @@ import {
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   flagsAt,
+  flagsIn,
   isDeadAt,
   keyAt,
-  originAt,
+  originIn,
   type RecordFields,
   recordBytes,
   recordFault,
   tokenHiAt,
   tokenLoAt,
   valueAt,
-  versionAt,
+  versionIn,
   writeRecord,
 } from '../base/record.ts';
 
@@ -73,11 +74,13 @@ export function withVersion(record: Uint8Array, version: number, origin: number)
   });
 }
 
-export const versionOf = (record: Uint8Array): number => versionAt(viewOf(record), 0);
-export const originOf = (record: Uint8Array): number => originAt(viewOf(record), 0);
-export const isTombstone = (record: Uint8Array): boolean =>
-  (flagsAt(viewOf(record), 0) & FLAG_TOMBSTONE) !== 0;
-export const isDead = (record: Uint8Array, nowMs: number): boolean => isDeadAt(viewOf(record), 0, nowMs);
+export const versionOf = versionIn;
+export const originOf = originIn;
+export const isTombstone = (record: Uint8Array): boolean => (flagsIn(record) & FLAG_TOMBSTONE) !== 0;
+export function isDead(record: Uint8Array, nowMs: number): boolean {
+  // Only what expires needs a view.
+  return isTombstone(record) || (flagsIn(record) !== 0 && isDeadAt(viewOf(record), 0, nowMs));
+}
 
 /** What is wrong with one encoded record from elsewhere, '' where nothing is. */
 export function faultOfRecord(record: Uint8Array): string {
@@ -96,11 +99,9 @@ export function compareAge(a: Uint8Array | null, b: Uint8Array | null): number {
  */
 export function compareHeads(a: Uint8Array | null, b: Uint8Array | null): number {
   if (a === null || b === null) return Number(a !== null) - Number(b !== null);
-  const viewA = viewOf(a);
-  const viewB = viewOf(b);
-  const version = versionAt(viewA, 0) - versionAt(viewB, 0);
+  const version = versionIn(a) - versionIn(b);
   if (version !== 0) return version;
-  const origin = originAt(viewA, 0) - originAt(viewB, 0);
+  const origin = originIn(a) - originIn(b);
   if (origin !== 0) return origin;
-  return (flagsAt(viewA, 0) & FLAG_TOMBSTONE) - (flagsAt(viewB, 0) & FLAG_TOMBSTONE);
+  return (flagsIn(a) & FLAG_TOMBSTONE) - (flagsIn(b) & FLAG_TOMBSTONE);
 }

@@ -20,6 +20,8 @@ import {
   type ClientWriteAnswer,
   Consistency,
   type NodeNumber,
+  type Replica,
+  type ReplicaWrite,
   type WriteAnswer,
   WriteMode,
 } from './contract.ts';
@@ -59,11 +61,13 @@ class Leg {
     this.node = node;
     this.attempt = attempt;
   }
-  readonly onAnswer = (answer: WriteAnswer): void => this.#write.onAnswer(this, answer);
-  readonly onHint = (kept: boolean, counts: boolean): void => {
+  send(replica: Replica, request: ReplicaWrite): void {
+    replica.write(request, (answer) => this.#write.onAnswer(this, answer));
+  }
+  onHint(kept: boolean, counts: boolean): void {
     this.hint = kept ? (counts ? 'counts' : 'kept') : 'lost';
     this.#write.onHint(this);
-  };
+  }
 }
 
 /** Whether the replica may have taken the record: it did not say that it did not. */
@@ -145,7 +149,7 @@ export class PlainWrite extends Operation {
     for (const leg of this.#legs)
       if (leg.state === 'pending') {
         this.#tally.sent();
-        view.replica(leg.node).write(write, leg.onAnswer);
+        leg.send(view.replica(leg.node), write);
       }
     if (!this.answered) this.#coverLosses();
   }
@@ -278,7 +282,7 @@ export class PlainWrite extends Operation {
       null,
       this.#usedStandIns,
       mustCount,
-      leg.onHint,
+      (kept, counts) => leg.onHint(kept, counts),
     );
     if (placement.place()) {
       this.#hinted = true;

@@ -6,7 +6,7 @@
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
-import { recordBytesAt, tokenHiAt } from '../base/record.ts';
+import { recordBytesAt, tokenHiIn } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import { shardOf, vnodeOf } from '../base/token.ts';
 import type {
@@ -79,8 +79,7 @@ export class RingReplica implements LocalReplica {
 
   write({ record, also, mode, deadlineMs }: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const request = this.#blank(Op.REPLICA_WRITE, deadlineMs);
-    const view = new DataView(record.buffer, record.byteOffset, record.length);
-    request.shard = this.#shardOf(tokenHiAt(view, 0));
+    request.shard = this.#shardOf(tokenHiIn(record));
     request.value = also === null ? record : Buffer.concat([record, also]);
     request.limit = record.length;
     request.condition = mode as ConditionCode;

@@ -34,6 +34,18 @@ const age = (a: record.RecordFields, b: record.RecordFields): number => {
 };
 
 describe('a record', () => {
+  it('gives the fields that are read without a view as with one', () => {
+    fc.assert(
+      fc.property(fields, (one) => {
+        const { view, bytes } = encode(one);
+        expect(record.versionIn(bytes)).toBe(record.versionAt(view, 0));
+        expect(record.originIn(bytes)).toBe(record.originAt(view, 0));
+        expect(record.tokenHiIn(bytes)).toBe(record.tokenHiAt(view, 0));
+        expect(record.flagsIn(bytes)).toBe(record.flagsAt(view, 0));
+      }),
+    );
+  });
+
   it('reads back as it was written, with zeroed padding', () => {
     fc.assert(
       fc.property(fields, (one) => {

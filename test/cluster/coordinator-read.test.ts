@@ -137,6 +137,28 @@ describe('a plain read', () => {
     for (const node of [2, 3]) cluster.put(node, 'k', 'far', 20);
     expect(cluster.read('k', ONE).value).toBe('near');
   });
+  it('at ONE answers from the node that coordinates, whichever that is', () => {
+    for (const node of [1, 2, 3]) {
+      const cluster = new Cluster();
+      for (const holder of [1, 2, 3]) cluster.put(holder, 'k', `at ${holder}`, 10 + holder);
+      expect(cluster.read('k', ONE, node).value).toBe(`at ${node}`);
+    }
+  });
+  it('asks replicas of both groups first while the ring changes: two suffice, also from a node of one group', () => {
+    const key = 'moving';
+    const ring = joiningRing(2, 'copying');
+    const [old = [], coming = []] = writeGroups(ring, vnodeOfKey(key));
+    const both = coming.filter((node) => old.includes(node));
+    const nodes = [1, 2, 3, 4];
+    const coordinators = nodes.filter((node) => old.includes(node) !== coming.includes(node));
+    expect(coordinators.length).toBeGreaterThan(0);
+    for (const coordinator of coordinators) {
+      const cluster = new Cluster(nodes, ring);
+      for (const node of nodes) cluster.put(node, key, 'a', 10);
+      expect(cluster.read(key, QUORUM, coordinator).value).toBe('a');
+      expect(nodes.filter((node) => cluster.requests(node, 'read') > 0)).toEqual(both.sort((a, b) => a - b));
+    }
+  });
   it('repairs all replicas behind the answer for a sample of reads', () => {
     const cluster = new Cluster();
     cluster.put(1, 'k', 'new', 20);
