@@ -1,0 +1,120 @@
+/** What the load goes to: nodes that this program starts, nodes that run already, or a store in the generator. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NodeProcess } from './node-process.ts';
+
+const SETTLE_MS_MAX = 120_000;
+const POLL_MS = 200;
+
+export interface Target {
+  readonly urls: readonly string[];
+  /** Those that this program has started; none otherwise. */
+  readonly nodes: readonly NodeProcess[];
+  /** embedded: of the store; otherwise empty. */
+  readonly directory: string;
+  /** Ends what was started and removes its directories. */
+  close(): Promise<void>;
+}
+
+export interface TargetOptions {
+  /** Nodes that run already; empty: start some. */
+  readonly urls: readonly string[];
+  readonly embedded: boolean;
+  readonly nodes: number;
+  /** Parent of the data directories; empty: the system's for temporary files. */
+  readonly parent: string;
+  /** By name, as in `--memtable-bytes`. */
+  readonly settings: Readonly<Record<string, string>>;
+}
+
+interface ClusterNode {
+  readonly nodeId: string;
+  readonly member: boolean;
+  readonly state: string;
+  readonly address: string;
+}
+interface ClusterView {
+  readonly self: string;
+  readonly change: unknown;
+  readonly nodes: readonly ClusterNode[];
+}
+
+async function viewOf(url: string): Promise<ClusterView> {
+  const answer = await fetch(`${url}/v1/cluster`);
+  if (!answer.ok) throw new Error(`${url}/v1/cluster: ${answer.status}`);
+  return (await answer.json()) as ClusterView;
+}
+
+/** Until every node sees all of them as members that are up, and no change goes on. */
+export async function untilSettled(nodes: readonly NodeProcess[], signal: AbortSignal): Promise<void> {
+  const end = performance.now() + SETTLE_MS_MAX;
+  for (;;) {
+    signal.throwIfAborted();
+    const views = await Promise.all(nodes.map(({ url }) => viewOf(url).catch(() => null)));
+    const settled = views.every((view) => {
+      const up = view?.nodes.filter(({ member, state }) => member && state === 'up') ?? [];
+      return view !== null && view.change === null && up.length === nodes.length;
+    });
+    if (settled) return;
+    if (performance.now() > end)
+      throw new Error(`the ${nodes.length} nodes are no cluster after ${SETTLE_MS_MAX} ms`);
+    await sleep(POLL_MS);
+  }
+}
+
+async function startNodes(
+  options: TargetOptions,
+  directory: string,
+  nodes: NodeProcess[],
+  signal: AbortSignal,
+): Promise<void> {
+  const settings = Object.entries(options.settings).flatMap(([name, value]) => [`--${name}`, value]);
+  let seeds: string[] = [];
+  for (let at = 1; at <= options.nodes; at++) {
+    const name = `n${at}`;
+    const place = ['--data', join(directory, name), '--rack', name];
+    const node = new NodeProcess(name, [...place, ...settings]);
+    nodes.push(node);
+    if (options.nodes === 1) {
+      await node.start(signal);
+      return;
+    }
+    await node.start(signal, ['--peer-port', '0', ...seeds]);
+    if (at > 1) continue;
+    const { self, nodes: seen } = await viewOf(node.url);
+    const address = seen.find(({ nodeId }) => nodeId === self)?.address;
+    if (address === undefined)
+      throw new Error(`${node.url}/v1/cluster does not say where it listens for nodes`);
+    seeds = ['--seeds', address];
+  }
+  await untilSettled(nodes, signal);
+}
+
+/** Throws where nodes do not start; nothing is left behind then. */
+export async function openTarget(options: TargetOptions, signal: AbortSignal): Promise<Target> {
+  if (options.urls.length > 0)
+    return { urls: options.urls, nodes: [], directory: '', close: () => Promise.resolve() };
+  const directory = mkdtempSync(join(options.parent === '' ? tmpdir() : options.parent, 'ringkv-load-'));
+  const nodes: NodeProcess[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.all(nodes.map((node) => node.stop()));
+    rmSync(directory, { recursive: true, force: true });
+  };
+  try {
+    if (!options.embedded) await startNodes(options, directory, nodes, signal);
+    const urls = nodes.map(({ url }) => url);
+    return { urls, nodes, directory: options.embedded ? join(directory, 'store') : '', close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** The port at which other nodes know this one: to start it there again. */
+export async function peerPortOf(node: NodeProcess): Promise<string> {
+  const { self, nodes } = await viewOf(node.url);
+  const address = nodes.find(({ nodeId }) => nodeId === self)?.address ?? '';
+  return address.slice(address.lastIndexOf(':') + 1);
+}

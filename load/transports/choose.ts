@@ -1,0 +1,24 @@
+/** The transport that a run asks for. */
+import type { ThreadData } from '../generator/thread-protocol.ts';
+import type { Values } from '../values.ts';
+import { EmbeddedTransport } from './embedded.ts';
+import { HttpTransport } from './http.ts';
+import { JsonDialect, RawDialect } from './http-dialects.ts';
+import type { Transport } from './transport.ts';
+
+export function transportOf(data: ThreadData, values: Values): Transport {
+  const { transport, urls, query, options } = data;
+  const { writer } = options;
+  switch (transport) {
+    case 'http-raw':
+      return new HttpTransport(urls, new RawDialect(values, writer, query), query);
+    case 'http-json':
+      return new HttpTransport(
+        urls,
+        new JsonDialect(values, writer, query, options.workload.valueBytes.max),
+        query,
+      );
+    case 'embedded':
+      return new EmbeddedTransport(values, writer, data.directory, data.settings);
+  }
+}
