@@ -5,8 +5,7 @@
  *   offset size field
  *        0    4 key number
  *        4    4 serial of the write, of one generator thread
- *        8    2 generator thread
- *       10    2 0
+ *        8    4 generator thread
  *       12    4 length of the whole value
  *       16    4 tag: a mix of all these and the seed of the run
  *       20      noise, from a place that the serial tells
@@ -59,8 +58,7 @@ export class Values {
   write(into: Buffer, at: number, length: number, key: number, writer: number, serial: number): void {
     into.writeUInt32LE(key, at);
     into.writeUInt32LE(serial, at + 4);
-    into.writeUInt16LE(writer, at + 8);
-    into.writeUInt16LE(0, at + 10);
+    into.writeUInt32LE(writer, at + 8);
     into.writeUInt32LE(length, at + 12);
     into.writeUInt32LE(this.#tag(key, writer, serial, length), at + 16);
     const noiseBytes = noiseBytesOf(length);
@@ -75,7 +73,7 @@ export class Values {
     const { length } = value;
     if (length < STAMP_BYTES || value.readUInt32LE(0) !== key || value.readUInt32LE(12) !== length) return -1;
     const serial = value.readUInt32LE(4);
-    const by = value.readUInt16LE(8);
+    const by = value.readUInt32LE(8);
     if (value.readUInt32LE(16) !== this.#tag(key, by, serial, length)) return -1;
     const noiseBytes = noiseBytesOf(length);
     const from = this.#noisePlace(serial, noiseBytes);

@@ -214,17 +214,24 @@ export class Generator implements AnswerSink {
       else if (expected === ABSENT) fault = 'deleted, expired or never written, and back';
       else if (expected >= 0 && found !== expected) fault = 'stale';
     }
-    if (fault !== '') this.#counts.wrong++;
+    if (fault !== '') {
+      this.#counts.wrong++;
+      // What is wrong is told also where it is not counted as a request.
+      if (!this.#isCounted(slot)) countFailure(this.#failures, fault);
+    }
     return fault;
+  }
+  #fail(failure: string): void {
+    this.#counts.failed++;
+    countFailure(this.#failures, failure);
   }
   #finish(slot: Slot, answer: number, failure: string, nowUs: number): void {
     slot.busy = false;
-    if (failure !== '') countFailure(this.#failures, failure);
     const responseUs = nowUs - slot.dueUs;
     this.#interval.add(responseUs, failure !== '');
     if (this.#isCounted(slot)) {
       if (failure === '') this.#counts.ok++;
-      else this.#counts.failed++;
+      else this.#fail(failure);
       if (answer === Answer.ABSENT) this.#counts.absent++;
       this.#latencies.record(slot.operation, responseUs, nowUs - slot.sentUs);
     }
