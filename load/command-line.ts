@@ -7,10 +7,11 @@ import type { RunOptions } from './run-options.ts';
 import { type Rate, type Scenario, scenarios } from './scenarios.ts';
 import type { TransportName } from './transports/transport.ts';
 
-const TRANSPORTS: readonly TransportName[] = ['http-raw', 'http-json', 'embedded'];
+const TRANSPORTS: readonly TransportName[] = ['ws', 'http-raw', 'http-json', 'embedded'];
 const CONSISTENCIES = ['ONE', 'QUORUM', 'ALL', 'SERIAL'] as const;
-/** Requests on their way at a time: connections of HTTP, calls of the embedded store. */
+/** Requests on their way at a time: connections of HTTP, requests on connections of WebSocket, calls of the embedded store. */
 const IN_FLIGHT_DEFAULT: Readonly<Record<TransportName, number>> = {
+  ws: 512,
   'http-raw': 128,
   'http-json': 128,
   embedded: 1024,
@@ -131,7 +132,7 @@ function program(): Command {
     )
     .option('--slo', 'the headline: scenario slo for 5 minutes (where no scenario is named)')
     .option('--scenario <names>', 'one or more, separated by commas; see --list', names, [])
-    .option('--all', 'all scenarios but soak, one after another')
+    .option('--all', 'all scenarios but soak that the transport and the target can run, one after another')
     .option('--list', 'list the scenarios')
     .addOption(new Option('--transport <name>', 'how requests go').choices(TRANSPORTS).default('http-raw'))
     .option('--url <urls>', 'nodes that run already, instead of starting some', url, [])
@@ -152,7 +153,7 @@ function program(): Command {
     )
     .option(
       '--connections <n>',
-      'requests on their way at a time: connections of HTTP, calls of the embedded store',
+      'requests on their way at a time (with HTTP each has a connection)',
       integer('a number of requests', 1, inFlightMax),
     )
     .option('--generators <n>', 'generator threads', integer('a number of threads', 1, generatorsMax), 1)
@@ -205,6 +206,8 @@ export function readCommandLine(argv: readonly string[]): Invocation | null {
     const adapted = adapt(scenario, flags);
     if (adapted.nodes > 1 && transport === 'embedded')
       refuse(`scenario ${scenario.name} needs ${adapted.nodes} nodes; --transport embedded is one store`);
+    if (transport === 'ws' && (adapted.mix.scan ?? 0) > 0)
+      refuse(`scenario ${scenario.name} scans; --transport ws has no scans, use http-json or embedded`);
     if (adapted.killAt !== null && flags.url.length > 0)
       refuse(`scenario ${scenario.name} kills a node: only of those that it starts, without --url`);
     if (adapted.killAt !== null && adapted.nodes < 3)
@@ -227,8 +230,15 @@ export function readCommandLine(argv: readonly string[]): Invocation | null {
   return { runs, out: flags.out, quiet: flags.quiet === true };
 }
 
-function chosenOf({ all, scenario }: Flags): readonly Scenario[] {
-  if (all === true) return scenarios.filter(({ name }) => name !== 'soak');
+function chosenOf({ all, scenario, transport, url }: Flags): readonly Scenario[] {
+  if (all === true)
+    return scenarios.filter(
+      ({ name, mix, nodes }) =>
+        name !== 'soak' &&
+        (transport !== 'ws' || (mix.scan ?? 0) === 0) &&
+        (transport !== 'embedded' || nodes === 1) &&
+        (url.length === 0 || nodes === 1),
+    );
   const wanted = scenario.length === 0 ? ['slo'] : scenario;
   return wanted.map((name) => scenarios.find((one) => one.name === name) as Scenario);
 }

@@ -41,7 +41,7 @@ export class Generator implements AnswerSink {
   readonly options: GeneratorOptions;
   readonly values: Values;
   readonly states: KeyStates;
-  readonly idleSlots: Slot[] = [];
+  readonly #idleSlots: Slot[] = [];
   readonly #transport: Transport;
   readonly #random: Random;
   #phase: PhaseRun | null = null;
@@ -98,6 +98,15 @@ export class Generator implements AnswerSink {
       return { ...counts, failures: this.#failures, latencies: this.#latencies.encode() };
     } finally {
       this.#phase = null;
+    }
+  }
+  /** A slot that can take a request; undefined where all are busy or without a connection. */
+  takeIdle(): Slot | undefined {
+    for (;;) {
+      const slot = this.#idleSlots.pop();
+      if (slot === undefined) return undefined;
+      slot.stacked = false;
+      if (slot.ready && !slot.busy) return slot;
     }
   }
   isMine(key: number): boolean {
@@ -167,9 +176,16 @@ export class Generator implements AnswerSink {
     }
   }
   idle(slot: Slot): void {
+    slot.ready = true;
     if (slot.busy) return;
-    this.idleSlots.push(slot);
+    if (!slot.stacked) {
+      slot.stacked = true;
+      this.#idleSlots.push(slot);
+    }
     this.#phase?.pump();
+  }
+  gone(slot: Slot): void {
+    slot.ready = false;
   }
   broken(error: Error): void {
     this.#phase?.fail(error);

@@ -113,13 +113,13 @@ class Sweep extends PhaseRun {
     this.#endUs = startUs + seconds * US;
   }
   protected override sendDue(nowUs: number): void {
-    const { idleSlots, records, options } = this.generator;
+    const { records, options } = this.generator;
     for (;;) {
       if (this.#key >= records || nowUs >= this.#endUs) {
         this.over = true;
         return;
       }
-      const slot = idleSlots.pop();
+      const slot = this.generator.takeIdle();
       if (slot === undefined) return;
       this.inFlight++;
       const key = this.#key;
@@ -152,17 +152,16 @@ class Closed extends PhaseRun {
     return this.#source.records;
   }
   protected override sendDue(nowUs: number): void {
-    const { idleSlots } = this.generator;
     const source = this.#source;
-    while (idleSlots.length > 0) {
+    for (;;) {
       if (nowUs >= this.#endUs) {
         this.over = true;
         return;
       }
+      const slot = this.generator.takeIdle();
+      if (slot === undefined) return;
       do source.advance(nowUs);
       while (!this.generator.isMine(source.key));
-      const slot = idleSlots.pop();
-      if (slot === undefined) return;
       this.inFlight++;
       this.generator.begin(slot, source.operation, source.key, source.scanLength, nowUs, nowUs);
     }
@@ -199,7 +198,6 @@ class Open extends PhaseRun {
     return this.#source.records;
   }
   protected override sendDue(nowUs: number): void {
-    const { idleSlots } = this.generator;
     const source = this.#source;
     const givenUpFrom = nowUs > this.#endUs + loadLimits.drainMs * US_PER_MS ? 0 : this.#giveUpUs;
     while (!this.over) {
@@ -207,7 +205,7 @@ class Open extends PhaseRun {
       if (dueUs > nowUs) return;
       if (nowUs - dueUs > givenUpFrom) this.generator.giveUp(source.operation, dueUs, nowUs);
       else {
-        const slot = idleSlots.pop();
+        const slot = this.generator.takeIdle();
         if (slot === undefined) return;
         this.inFlight++;
         this.generator.begin(slot, source.operation, source.key, source.scanLength, dueUs, nowUs);

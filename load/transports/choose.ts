@@ -5,6 +5,7 @@ import { EmbeddedTransport } from './embedded.ts';
 import { HttpTransport } from './http.ts';
 import { JsonDialect, RawDialect } from './http-dialects.ts';
 import type { Transport } from './transport.ts';
+import { WsTransport } from './ws.ts';
 
 export function transportOf(data: ThreadData, values: Values): Transport {
   const { transport, urls, query, options } = data;
@@ -18,6 +19,8 @@ export function transportOf(data: ThreadData, values: Values): Transport {
         new JsonDialect(values, writer, query, options.workload.valueBytes.max),
         query,
       );
+    case 'ws':
+      return new WsTransport(urls, { values, writer, query }, options.workload.valueBytes.max);
     case 'embedded':
       return new EmbeddedTransport(values, writer, data.directory, data.settings);
   }

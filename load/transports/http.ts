@@ -8,6 +8,7 @@ import { encodeCursor } from '../../src/front/scan-cursor.ts';
 import { loadLimits } from '../limits.ts';
 import { HttpAnswers } from './http-answers.ts';
 import { type HttpDialect, target, withoutSloppy } from './http-dialects.ts';
+import { type HttpNode, nodesOf } from './nodes.ts';
 import { Answer, type AnswerSink, keyText, type Slot, type Transport } from './transport.ts';
 
 const RECONNECT_MS = 100;
@@ -17,18 +18,6 @@ const OK_MIN = 200;
 const OK_MAX = 299;
 const NOT_FOUND = 404;
 const EMPTY_KEY = new Uint8Array(0);
-
-export interface HttpNode {
-  readonly host: string;
-  readonly port: number;
-}
-
-const nodesOf = (urls: readonly string[]): HttpNode[] =>
-  urls.map((text) => {
-    const { protocol, hostname, port } = new URL(text);
-    if (protocol !== 'http:') throw new Error(`${text}: http:// is what this transport speaks`);
-    return { host: hostname.replace(/^\[|\]$/g, ''), port: port === '' ? 80 : Number(port) };
-  });
 
 export class HttpTransport implements Transport {
   readonly #nodes: readonly HttpNode[];
@@ -231,6 +220,7 @@ class HttpLane {
     this.#socket = null;
     const busy = this.#kind !== 0;
     this.#kind = 0;
+    this.#sink.gone(this.#slot);
     this.#node = (this.#node + 1) % this.#nodes.length;
     this.#retry = setTimeout(() => this.connect(), RECONNECT_MS);
     if (busy) this.#sink.answered(this.#slot, Answer.UNKNOWN, null, why);

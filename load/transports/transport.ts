@@ -6,6 +6,10 @@ export interface Slot extends WriteTicket {
   readonly index: number;
   /** From its first request to its last answer; of the generator. */
   busy: boolean;
+  /** Has a connection; of the generator, by what the transport tells. */
+  ready: boolean;
+  /** Stands among the idle slots; of the generator. */
+  stacked: boolean;
   operation: number;
   /** READ_MODIFY_WRITE: whether the write is on its way. */
   writing: boolean;
@@ -39,6 +43,8 @@ export interface AnswerSink {
   scanned(slot: Slot, key: Buffer, value: Buffer): void;
   /** The slot can take a request: after each answer, and when a connection is there (again). Not where it is busy by then. */
   idle(slot: Slot): void;
+  /** The slot's connection has gone: it takes nothing until `idle`. Before `answered` for what was on its way. */
+  gone(slot: Slot): void;
   /** Something that cannot go on. */
   broken(error: Error): void;
 }
@@ -58,11 +64,13 @@ export interface Transport {
   counters?(): Promise<Readonly<Record<string, number>>>;
 }
 
-export type TransportName = 'http-raw' | 'http-json' | 'embedded';
+export type TransportName = 'ws' | 'http-raw' | 'http-json' | 'embedded';
 
 export const freshSlot = (index: number): Slot => ({
   index,
   busy: false,
+  ready: false,
+  stacked: false,
   operation: 0,
   writing: false,
   key: 0,
