@@ -73,11 +73,12 @@ export class KeyStates {
     else this.overflowed = true;
   }
 
-  /** Generation to hand to `expected` when the read ends. */
+  /** To hand to `expected` when the read ends. */
   beginRead(key: number): number {
-    return this.#generation[key] as number;
+    // A write that is under way may be seen or not, also where it ends before the read does.
+    return this.#inFlight[key] === 0 ? (this.#generation[key] as number) : OVERLAPPED;
   }
-  /** What a read must have given that began at `sentMs` with this generation and ends now: a serial, ABSENT, or ANY. */
+  /** What a read must have given that began at `sentMs` with this of `beginRead` and ends now: a serial, ABSENT, or ANY. */
   expected(key: number, generation: number, sentMs: number, nowMs: number): number {
     if (this.overflowed || this.#generation[key] !== generation || this.#doubtful.has(key)) return ANY;
     const known = this.#known[key] as number;
@@ -90,5 +91,7 @@ export class KeyStates {
   }
 }
 
+/** No generation. */
+const OVERLAPPED = -1;
 /** Two clocks of one machine, and expiry in whole milliseconds. */
 const EXPIRY_SLACK_MS = 20;

@@ -45,6 +45,16 @@ describe('what is known of a key', () => {
     expect(now(states, 0)).toBe(2);
   });
 
+  it('a read that began beside a write says nothing, though the write ended first', () => {
+    const states = new KeyStates(1, ABSENT, false);
+    states.acknowledged(0, begun(states, 0), 1);
+    const write = begun(states, 0);
+    const read = states.beginRead(0);
+    states.acknowledged(0, write, 2);
+    expect(states.expected(0, read, 0, 0)).toBe(ANY);
+    expect(now(states, 0)).toBe(2);
+  });
+
   it('a write that was refused leaves what was there; one of unknown outcome leaves it open for good', () => {
     const states = new KeyStates(2, ABSENT, false);
     states.acknowledged(0, begun(states, 0), 1);
