@@ -9,7 +9,7 @@ import { loadLimits } from './limits.ts';
 import { type CounterSource, MarkRecorder, metricsSource, usageOf } from './marks.ts';
 import type { RunOptions } from './run-options.ts';
 import type { NodeProcess } from './target/node-process.ts';
-import { openTarget, peerPortOf, type Target } from './target/target.ts';
+import { openTarget, type Target } from './target/target.ts';
 import type { Workload } from './workload.ts';
 
 const CALIBRATION_SECONDS = 5;
@@ -132,6 +132,8 @@ class Run {
           this.#marks.start(startMs + warmUp * MS_PER_S);
           const until = AbortSignal.any([this.#signal, actions.signal]);
           acting = this.#act(startMs + warmUp * MS_PER_S, until);
+          // Told when the load has ended.
+          acting.catch(() => undefined);
           usage.start(startMs + warmUp * MS_PER_S);
         })
         .finally(() => actions.abort()),
@@ -192,13 +194,12 @@ class Run {
       await sleep(Math.max(0, ms), undefined, { signal: until });
     };
     try {
-      const peerPort = await peerPortOf(node);
       await at(killAt.kill);
       this.#marks.add('node killed', node.name);
       await node.kill();
       await at(killAt.start);
       this.#marks.add('node started', node.name);
-      await node.start(until, ['--peer-port', peerPort]);
+      await node.start(until);
       this.#marks.add('node serves', node.name);
     } catch (error) {
       // The load has ended before: what is missing is missing among the marks, and the verdict says so.

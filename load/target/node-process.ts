@@ -14,13 +14,15 @@ const SAID_CHARS_MAX = 2000;
 export class NodeProcess {
   readonly name: string;
   readonly #flags: readonly string[];
+  readonly #port: number;
   #child: ChildProcess | null = null;
   #said = '';
   url = '';
 
-  /** `flags` without --port. */
-  constructor(name: string, flags: readonly string[]) {
+  /** `flags` without --port; `port` 0 takes a free one. */
+  constructor(name: string, port: number, flags: readonly string[]) {
     this.name = name;
+    this.#port = port;
     this.#flags = flags;
     if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: run npm run build`);
   }
@@ -32,12 +34,11 @@ export class NodeProcess {
     return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Resolves when it serves. A node that was there before takes its port again. */
-  async start(signal: AbortSignal, more: readonly string[] = []): Promise<void> {
-    const port = this.url === '' ? '0' : new URL(this.url).port;
+  /** Resolves when it serves. */
+  async start(signal: AbortSignal): Promise<void> {
     const child = spawn(
       process.execPath,
-      [MAIN, 'serve', '--port', port, '--log-level', 'warn', ...this.#flags, ...more],
+      [MAIN, 'serve', '--port', String(this.#port), '--log-level', 'warn', ...this.#flags],
       {
         stdio: ['ignore', 'pipe', 'pipe'],
         // A node that npm has started ends when its parent has gone: so none stays behind, however this program ends.

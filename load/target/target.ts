@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from './free-port.ts';
 import { NodeProcess } from './node-process.ts';
 
 const SETTLE_MS_MAX = 120_000;
@@ -30,13 +31,10 @@ export interface TargetOptions {
 }
 
 interface ClusterNode {
-  readonly nodeId: string;
   readonly member: boolean;
   readonly state: string;
-  readonly address: string;
 }
 interface ClusterView {
-  readonly self: string;
   readonly change: unknown;
   readonly nodes: readonly ClusterNode[];
 }
@@ -71,25 +69,19 @@ async function startNodes(
   signal: AbortSignal,
 ): Promise<void> {
   const settings = Object.entries(options.settings).flatMap(([name, value]) => [`--${name}`, value]);
+  const isCluster = options.nodes > 1;
   let seeds: string[] = [];
   for (let at = 1; at <= options.nodes; at++) {
     const name = `n${at}`;
-    const place = ['--data', join(directory, name), '--rack', name];
-    const node = new NodeProcess(name, [...place, ...settings]);
+    const place = ['--data', join(directory, name), ...settings];
+    const peerPort = isCluster ? await freePort() : 0;
+    const cluster = isCluster ? ['--peer-port', String(peerPort), '--rack', name, ...seeds] : [];
+    const node = new NodeProcess(name, isCluster ? await freePort() : 0, [...place, ...cluster]);
     nodes.push(node);
-    if (options.nodes === 1) {
-      await node.start(signal);
-      return;
-    }
-    await node.start(signal, ['--peer-port', '0', ...seeds]);
-    if (at > 1) continue;
-    const { self, nodes: seen } = await viewOf(node.url);
-    const address = seen.find(({ nodeId }) => nodeId === self)?.address;
-    if (address === undefined)
-      throw new Error(`${node.url}/v1/cluster does not say where it listens for nodes`);
-    seeds = ['--seeds', address];
+    await node.start(signal);
+    if (at === 1) seeds = ['--seeds', `127.0.0.1:${peerPort}`];
   }
-  await untilSettled(nodes, signal);
+  if (isCluster) await untilSettled(nodes, signal);
 }
 
 /** Throws where nodes do not start; nothing is left behind then. */
@@ -110,11 +102,4 @@ export async function openTarget(options: TargetOptions, signal: AbortSignal): P
     await close();
     throw error;
   }
-}
-
-/** The port at which other nodes know this one: to start it there again. */
-export async function peerPortOf(node: NodeProcess): Promise<string> {
-  const { self, nodes } = await viewOf(node.url);
-  const address = nodes.find(({ nodeId }) => nodeId === self)?.address ?? '';
-  return address.slice(address.lastIndexOf(':') + 1);
 }
