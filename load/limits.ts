@@ -6,7 +6,7 @@ export const loadLimits = {
   valueBytesMin: 64,
   valueBytesMax: 2 ** 20,
   rateMax: 10_000_000,
-  durationMsMin: 1000,
+  durationMsMin: 250,
   durationMsMax: 7 * 86_400_000,
   /** Requests that are on their way at a time, over all connections of a generator thread. */
   inFlightMax: 65_536,

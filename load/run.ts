@@ -78,6 +78,7 @@ class Run {
   readonly #signal: AbortSignal;
   readonly #threads: GeneratorThreads;
   readonly #marks: MarkRecorder;
+  readonly #usage: UsageWatch;
   readonly #intervalMs: number;
   readonly #interrupted: Promise<never>;
 
@@ -87,6 +88,7 @@ class Run {
     this.#watcher = watcher;
     this.#signal = signal;
     const { seconds } = options.scenario;
+    this.#usage = new UsageWatch(target.nodes);
     this.#intervalMs = intervalMsOf(seconds);
     this.#threads = new GeneratorThreads(threadsOf(options, target, this.#intervalMs));
     this.#marks = new MarkRecorder(this.#sources(), Math.max(MS_PER_S, (seconds * MS_PER_S) / MEMORY_POINTS));
@@ -123,7 +125,6 @@ class Run {
       into.add(part);
       this.#watcher.interval(into.point(part.interval));
     };
-    const usage = new UsageWatch(this.#target.nodes);
     const actions = new AbortController();
     let acting: Promise<void> = Promise.resolve();
     const load = await this.#race(
@@ -134,11 +135,11 @@ class Run {
           acting = this.#act(startMs + warmUp * MS_PER_S, until);
           // Told when the load has ended.
           acting.catch(() => undefined);
-          usage.start(startMs + warmUp * MS_PER_S);
+          this.#usage.start(startMs + warmUp * MS_PER_S);
         })
         .finally(() => actions.abort()),
     );
-    const cpuSeconds = usage.stop();
+    const cpuSeconds = this.#usage.stop();
     await acting;
     await this.#marks.stop();
     const verified = await this.#verify();
@@ -156,6 +157,7 @@ class Run {
     };
   }
   async close(): Promise<void> {
+    this.#usage.stop();
     await this.#marks.stop();
     await this.#threads.close();
   }
@@ -288,7 +290,8 @@ function threadsOf(options: RunOptions, target: Target, intervalMs: number): Thr
       slots: Math.floor(inFlight / generators) + (writer < inFlight % generators ? 1 : 0),
       intervalMs,
       keysMax: Math.min(keysMax, loadLimits.keysMax),
-      filledBefore: filled,
+      // What earlier runs left beyond the records of this one is not known.
+      filledBefore: filled || target.urls.length > target.nodes.length,
     },
     transport,
     urls: target.urls,

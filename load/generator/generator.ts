@@ -251,7 +251,7 @@ export class Generator implements AnswerSink {
       if (answer === Answer.ABSENT) this.#counts.absent++;
       this.#latencies.record(slot.operation, responseUs, nowUs - slot.sentUs);
     }
-    this.#phase?.ended();
+    this.#phase?.ended(slot, answer);
   }
   #isCounted(slot: Slot): boolean {
     return this.#phase !== null && slot.dueUs >= this.#phase.countFromUs;

@@ -1,6 +1,7 @@
 /** The phases of a load: which request is next, and when. Times are microseconds on the thread's own clock. */
 import { loadLimits } from '../limits.ts';
 import { OperationSource } from '../operations.ts';
+import { Answer, type Slot } from '../transports/transport.ts';
 import { Operation, type Phase, type Workload } from '../workload.ts';
 import type { Generator } from './generator.ts';
 
@@ -49,6 +50,10 @@ export abstract class PhaseRun {
     return this.generator.records;
   }
   protected abstract sendDue(nowUs: number): void;
+  /** What a phase makes of an answer. */
+  protected heard(_slot: Slot, _answer: number): void {
+    // Most do nothing.
+  }
   protected abstract countedSeconds(nowUs: number): number;
 
   /** Sends what is due, as long as slots are idle. */
@@ -59,8 +64,9 @@ export abstract class PhaseRun {
     this.#settle();
   }
   /** A request has its answer. */
-  ended(): void {
+  ended(slot: Slot, answer: number): void {
     this.inFlight--;
+    this.heard(slot, answer);
     this.#settle();
   }
   fail(error: Error): void {
@@ -106,6 +112,10 @@ class Sweep extends PhaseRun {
   #key: number;
   readonly #operation: number;
   readonly #endUs: number;
+  /** Keys that were refused, for there was no room: they come again a little later. */
+  readonly #again: number[] = [];
+  #pausedUntilUs = 0;
+  #acceptedUs = 0;
   constructor(generator: Generator, startUs: number, operation: number, seconds: number) {
     super(generator, startUs, 0);
     this.#key = generator.options.writer;
@@ -114,17 +124,29 @@ class Sweep extends PhaseRun {
   }
   protected override sendDue(nowUs: number): void {
     const { records, options } = this.generator;
+    if (nowUs < this.#pausedUntilUs) return;
     for (;;) {
-      if (this.#key >= records || nowUs >= this.#endUs) {
-        this.over = true;
+      if ((this.#key >= records && this.#again.length === 0) || nowUs >= this.#endUs) {
+        // What is on its way may come again yet.
+        this.over = this.inFlight === 0 || nowUs >= this.#endUs;
         return;
       }
       const slot = this.generator.takeIdle();
       if (slot === undefined) return;
       this.inFlight++;
-      const key = this.#key;
-      this.#key += options.writers;
+      let key = this.#again.pop();
+      if (key === undefined) {
+        key = this.#key;
+        this.#key += options.writers;
+      }
       this.generator.begin(slot, this.#operation, key, 0, nowUs, nowUs);
+    }
+  }
+  protected override heard({ key, sentUs }: Slot, answer: number): void {
+    if (answer !== Answer.REFUSED) this.#acceptedUs = sentUs;
+    else if (sentUs - Math.max(this.#acceptedUs, this.startUs) < REFUSED_MS_MAX * US_PER_MS) {
+      this.#again.push(key);
+      this.#pausedUntilUs = performance.now() * US_PER_MS + REFUSED_PAUSE_MS * US_PER_MS;
     }
   }
   protected override countedSeconds(nowUs: number): number {
@@ -224,6 +246,9 @@ class Open extends PhaseRun {
   }
 }
 
+/** After a refusal nothing is sent for so long; where nothing else comes for REFUSED_MS_MAX, it is left. */
+const REFUSED_PAUSE_MS = 20;
+const REFUSED_MS_MAX = 30_000;
 const SEED_OF_CLOSED = 0x2545f491;
 
 /** Inserts among so many requests. */

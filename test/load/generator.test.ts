@@ -356,6 +356,20 @@ describe('a generator', () => {
     }
   });
 
+  it('what is refused while the records are written comes again', async () => {
+    const { store, run } = await bench({ records: 200 });
+    let count = 0;
+    store.refuse = () => (count++ % 4 === 0 && count < 200 ? Answer.REFUSED : null);
+    const result = await run({ kind: 'preload' });
+    expect(store.records.size).toBe(200);
+    expect(result.ok).toBe(200);
+    expect(result.failed).toBe(50);
+    // Not for ever.
+    const full = await bench();
+    full.store.refuse = () => Answer.REFUSED;
+    expect((await full.run({ kind: 'preload' })).ok).toBe(0);
+  });
+
   it('threads share the same load: each request is sent by one of them, as if there were one', async () => {
     const whole = await bench({}, { slots: 100 });
     await whole.run({ kind: 'preload' });
