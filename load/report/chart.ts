@@ -142,4 +142,4 @@ export function ninesAxis(label: string, ninesMax: number): Axis {
 }
 const HUNDRED = 100;
 export const ninesOf = (percentile: number): number =>
-  -Math.log10(Math.max(Number.EPSILON, 1 - percentile / HUNDRED));
+  0 - Math.log10(Math.max(Number.EPSILON, 1 - percentile / HUNDRED));
