@@ -122,7 +122,7 @@ describe('keys of a load', () => {
 
   it('inserts do not change which scrambled keys are popular, and none is chosen that is not there', () => {
     const seed = systemSeed();
-    const chooser = chooserOf({ distribution: 'zipfian' }, 1000, 500);
+    const chooser = chooserOf({ distribution: 'zipfian' }, 1000, 1000);
     const random = new Random(seed);
     const before = counted(DRAWS / 4, () => chooser.next(random, 1000));
     const after = counted(DRAWS / 4, () => chooser.next(random, 1400));
