@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { systemSeed } from '../src/base/random.ts';
 import { formatDurationMs, formatSizeBytes, parseDurationMs, parseSizeBytes } from '../src/base/units.ts';
 import { loadLimits } from './limits.ts';
+import { PEERS } from './peers/peer-process.ts';
 import type { RunOptions } from './run-options.ts';
 import { type Rate, type Scenario, scenarios } from './scenarios.ts';
 import type { TransportName } from './transports/transport.ts';
@@ -14,6 +15,8 @@ const IN_FLIGHT_DEFAULT: Readonly<Record<TransportName, number>> = {
   ws: 512,
   'http-raw': 128,
   'http-json': 128,
+  redis: 128,
+  etcd: 128,
   embedded: 1024,
 };
 
@@ -22,12 +25,15 @@ export interface Invocation {
   /** Where report.json and report.html go. */
   readonly out: string;
   readonly quiet: boolean;
+  /** Compare the runs: RingKV first, then other stores. */
+  readonly peers: boolean;
 }
 
 interface Flags {
   readonly slo?: true;
   readonly scenario: string[];
   readonly all?: true;
+  readonly peers?: true;
   readonly transport: TransportName;
   readonly url: string[];
   readonly filled?: true;
@@ -133,6 +139,10 @@ function program(): Command {
     .option('--slo', 'the headline: scenario slo for 5 minutes (where no scenario is named)')
     .option('--scenario <names>', 'one or more, separated by commas; see --list', names, [])
     .option('--all', 'all scenarios but soak that the transport and the target can run, one after another')
+    .option(
+      '--peers',
+      'scenario slo beside Redis (AOF always, everysec) and etcd: a closed loop, then 70% of it (--rate, --keys 10000)',
+    )
     .option('--list', 'list the scenarios')
     .addOption(new Option('--transport <name>', 'how requests go').choices(TRANSPORTS).default('http-raw'))
     .option('--url <urls>', 'nodes that run already, instead of starting some', url, [])
@@ -224,10 +234,45 @@ export function readCommandLine(argv: readonly string[]): Invocation | null {
       seed,
       urls: flags.url,
       filled: flags.filled === true,
+      peer: null,
       parent: flags.directory,
     };
   });
-  return { runs, out: flags.out, quiet: flags.quiet === true };
+  const peers = flags.peers === true;
+  if (peers && (flags.all === true || flags.scenario.some((name) => name !== 'slo')))
+    refuse('--peers with --all or another --scenario than slo: what all stores can do is slo');
+  if (peers && flags.url.length > 0) refuse('--peers with --url: it starts all stores by itself');
+  return {
+    runs: peers ? besidePeers(runs, flags) : runs,
+    out: flags.out,
+    quiet: flags.quiet === true,
+    peers,
+  };
+}
+
+const PEERS_KEYS = 10_000;
+const PEERS_SECONDS = 20;
+const PEERS_WARM_UP_SECONDS = 3;
+/** The same for each store, one after another. */
+function besidePeers(runs: readonly RunOptions[], flags: Flags): RunOptions[] {
+  const [own] = runs;
+  if (own === undefined) return [];
+  const scenario: Scenario = {
+    ...own.scenario,
+    rate: flags.rate ?? { share: 0.7 },
+    records: flags.keys ?? PEERS_KEYS,
+    seconds: flags.duration === undefined ? PEERS_SECONDS : own.scenario.seconds,
+    warmUpSeconds: flags.warmUp === undefined ? PEERS_WARM_UP_SECONDS : own.scenario.warmUpSeconds,
+  };
+  const named = (name: string): Scenario => ({ ...scenario, name });
+  return [
+    { ...own, scenario: named(`ringkv-${own.transport}`) },
+    ...PEERS.map((peer): RunOptions => {
+      const transport = peer === 'etcd' ? 'etcd' : 'redis';
+      const inFlight = flags.connections ?? IN_FLIGHT_DEFAULT[transport];
+      return { ...own, scenario: { ...named(peer), settings: {}, query: '' }, transport, inFlight, peer };
+    }),
+  ];
 }
 
 function chosenOf({ all, scenario, transport, url }: Flags): readonly Scenario[] {

@@ -6,10 +6,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CommanderError } from 'commander';
 import { type Invocation, readCommandLine } from './command-line.ts';
+import { isInstalled, programOf } from './peers/peer-process.ts';
 import { watcherOf } from './progress.ts';
 import { loadReport, type ScenarioReport, scenarioReport } from './report/document.ts';
 import { htmlOf } from './report/html.ts';
-import { textOf } from './report/table.ts';
+import { comparisonText, textOf } from './report/table.ts';
 import { InterruptedError, runScenario } from './run.ts';
 import { scenarios } from './scenarios.ts';
 import { judge } from './verdict.ts';
@@ -31,7 +32,7 @@ function invocation(): Invocation | null {
   }
 }
 
-async function run({ runs, out, quiet }: Invocation): Promise<void> {
+async function run({ runs, out, quiet, peers }: Invocation): Promise<void> {
   const interrupt = new AbortController();
   for (const [name, code] of Object.entries(SIGNAL_CODES))
     process.on(name, () => {
@@ -44,6 +45,10 @@ async function run({ runs, out, quiet }: Invocation): Promise<void> {
   const watcher = watcherOf(process.stderr, quiet);
   let failed = false;
   for (const options of runs) {
+    if (options.peer !== null && !isInstalled(options.peer)) {
+      process.stderr.write(`${options.peer}: SKIPPED: ${programOf(options.peer)} is not installed\n`);
+      continue;
+    }
     process.stderr.write(`${options.scenario.name}: ${options.scenario.title} (seed ${options.seed})\n`);
     try {
       const outcome = await runScenario(options, watcher, interrupt.signal);
@@ -59,9 +64,10 @@ async function run({ runs, out, quiet }: Invocation): Promise<void> {
     }
   }
   if (reports.length > 0) {
-    const report = loadReport(begun, reports);
+    const report = loadReport(begun, reports, peers);
     writeFileSync(join(out, 'report.json'), `${JSON.stringify(report, null, 1)}\n`);
     writeFileSync(join(out, 'report.html'), htmlOf(report));
+    if (peers) process.stdout.write(`${comparisonText(report.comparison)}\n`);
     process.stdout.write(`report: ${join(out, 'report.html')} and report.json\n`);
     failed ||= !report.pass;
   }

@@ -7,9 +7,9 @@ import type { ThreadData } from './generator/thread-protocol.ts';
 import { Series, type SeriesPoint } from './latencies.ts';
 import { loadLimits } from './limits.ts';
 import { type CounterSource, MarkRecorder, metricsSource, usageOf } from './marks.ts';
+import { PeerProcess } from './peers/peer-process.ts';
 import type { RunOptions } from './run-options.ts';
-import type { NodeProcess } from './target/node-process.ts';
-import { openTarget, type Target } from './target/target.ts';
+import { openTarget, type StoreProcess, type Target } from './target/target.ts';
 import type { Workload } from './workload.ts';
 
 const CALIBRATION_SECONDS = 5;
@@ -47,12 +47,13 @@ export async function runScenario(
   watcher: Watcher,
   signal: AbortSignal,
 ): Promise<RunOutcome> {
-  const { scenario, urls, transport } = options;
+  const { scenario, urls, transport, peer } = options;
   watcher.phase(urls.length === 0 ? 'starting the store' : 'connecting', 0);
   const target = await openTarget(
     {
       urls,
       embedded: transport === 'embedded',
+      peer: peer === null ? null : (directory) => new PeerProcess(peer, directory),
       nodes: scenario.nodes,
       parent: options.parent,
       settings: scenario.settings,
@@ -216,6 +217,12 @@ class Run {
         this.#threads.counters().catch(() => null);
       return [{ name: 'embedded', read, pid: () => process.pid }];
     }
+    if (this.#options.peer !== null)
+      return nodes.map((node) => ({
+        name: node.name,
+        read: () => Promise.resolve(null),
+        pid: () => node.pid,
+      }));
     if (nodes.length === 0) return urls.map((url) => metricsSource(url, url, () => null));
     return nodes.map((node) => metricsSource(node.name, node.url, () => node.pid));
   }
@@ -232,10 +239,10 @@ export class InterruptedError extends Error {
 
 /** Processor time of nodes between the start of counting and the end; of those that live at both ends. */
 class UsageWatch {
-  readonly #nodes: readonly NodeProcess[];
+  readonly #nodes: readonly StoreProcess[];
   readonly #before = new Map<number, number>();
   #timer: NodeJS.Timeout | null = null;
-  constructor(nodes: readonly NodeProcess[]) {
+  constructor(nodes: readonly StoreProcess[]) {
     this.#nodes = nodes;
   }
   start(originMs: number): void {

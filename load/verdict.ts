@@ -15,6 +15,8 @@ const KILL_RATE_SHARE = 0.9;
 /** Of the interval in which the first growth of caches is over. */
 const HALF = 0.5;
 const MIB = 2 ** 20;
+/** Where half of the requests wait so long, they wait for others. */
+const PILED_UP_MS = 1000;
 
 export function judge(outcome: RunOutcome): Criterion[] {
   const { options, load, rate, verified } = outcome;
@@ -65,9 +67,9 @@ export function judge(outcome: RunOutcome): Criterion[] {
 
 export const passes = (criteria: readonly Criterion[]): boolean => criteria.every(({ pass }) => pass);
 
-/** Whether the store, not the rate, decided what was answered. */
+/** Whether requests piled up: the store, not the rate, decided what was answered. */
 export function isSaturated({ load }: RunOutcome): boolean {
-  return load.givenUp > 0 || load.late > load.due / 2;
+  return load.givenUp > 0 || (summaryOf(load.latencies.response).ms['50'] ?? 0) >= PILED_UP_MS;
 }
 
 function failuresText(failures: Readonly<Record<string, number>>): string {

@@ -66,6 +66,36 @@ export interface LoadReport {
   readonly machine: Machine;
   readonly pass: boolean;
   readonly scenarios: readonly ScenarioReport[];
+  /** RingKV, the first scenario, beside each other store. */
+  readonly comparison: readonly Comparison[];
+}
+export interface Comparison {
+  readonly name: string;
+  readonly closedLoopPerSecond: number | null;
+  readonly offeredPerSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly p999Ms: number;
+  readonly cpuUs: number | null;
+  /** RingKV's closed loop over this one's; null where one is not known. */
+  readonly ratio: number | null;
+}
+export function comparisonOf(scenarios: readonly ScenarioReport[]): Comparison[] {
+  const own = scenarios.find(({ options }) => options.peer === null)?.closedLoopPerSecond ?? null;
+  return scenarios.map((one) => {
+    const ms = one.latencies[0]?.summary.ms ?? {};
+    const { closedLoopPerSecond: closed } = one;
+    return {
+      name: one.name,
+      closedLoopPerSecond: closed,
+      offeredPerSecond: one.offeredPerSecond,
+      p50Ms: ms['50'] ?? 0,
+      p99Ms: ms['99'] ?? 0,
+      p999Ms: ms['99.9'] ?? 0,
+      cpuUs: one.nodeCpuUs,
+      ratio: own === null || closed === null || closed === 0 ? null : own / closed,
+    };
+  });
 }
 
 export function scenarioReport(outcome: RunOutcome, criteria: readonly Criterion[]): ScenarioReport {
@@ -113,7 +143,20 @@ function correctedSummary(calibration: NonNullable<RunOutcome['calibration']>, i
   return summaryOf(correctedForOmission(calibration.latencies.service, expectedUs));
 }
 
-export function loadReport(begun: string, scenarios: readonly ScenarioReport[]): LoadReport {
-  const pass = scenarios.length > 0 && scenarios.every((one) => one.pass);
-  return { format: REPORT_FORMAT, begun, machine: thisMachine(), pass, scenarios };
+export function loadReport(
+  begun: string,
+  scenarios: readonly ScenarioReport[],
+  compared = false,
+): LoadReport {
+  // Whether others are within the SLO is theirs.
+  const own = scenarios.filter(({ options }) => options.peer === null);
+  const pass = own.length > 0 && own.every((one) => one.pass);
+  return {
+    format: REPORT_FORMAT,
+    begun,
+    machine: thisMachine(),
+    pass,
+    scenarios,
+    comparison: compared ? comparisonOf(scenarios) : [],
+  };
 }

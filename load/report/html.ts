@@ -52,9 +52,36 @@ export function htmlOf(report: LoadReport): string {
 <div class="scroll"><table><thead><tr><th></th><th>scenario</th><th></th><th class="n">offered/s</th><th class="n">answered/s</th><th class="n">p99 ms</th></tr></thead><tbody>
 ${rows.join('\n')}
 </tbody></table></div>
+${comparisonSection(report)}
 ${scenarios.map(sectionOf).join('\n')}
 </body></html>
 `;
+}
+
+/** Where other stores were measured beside it. */
+function comparisonSection({ comparison, scenarios }: LoadReport): string {
+  if (comparison.length === 0) return '';
+  const number = (value: number | null, digits: number): string =>
+    `<td class="n">${value === null ? '' : value.toFixed(digits)}</td>`;
+  const rows = comparison.map(
+    ({ name, closedLoopPerSecond, ratio, offeredPerSecond, p50Ms, p99Ms, p999Ms, cpuUs }) =>
+      `<tr><td>${escapeHtml(name)}</td>${number(closedLoopPerSecond, 0)}${number(ratio, 2)}${number(offeredPerSecond, 0)}${number(p50Ms, 2)}${number(p99Ms, 2)}${number(p999Ms, 2)}${number(cpuUs, 1)}</tr>`,
+  );
+  const lines: Line[] = scenarios.map(({ name, latencies }, color) => ({
+    name,
+    color,
+    points: (latencies[0]?.curve ?? []).map(
+      ({ percentile, ms: y }) => [ninesOf(percentile), Math.max(MS_LEAST, y)] as const,
+    ),
+  }));
+  const chart = percentileChart('Latency by percentile, from when requests were due', lines);
+  return `<h2 id="comparison">Side by side</h2>
+<div class="scroll"><table><thead><tr><th>store</th><th class="n">closed loop /s</th><th class="n">RingKV / it</th><th class="n">offered /s</th><th class="n">p50 ms</th><th class="n">p99 ms</th><th class="n">p99.9 ms</th><th class="n">CPU us</th></tr></thead><tbody>
+${rows.join('\n')}
+</tbody></table></div>
+<h3>${escapeHtml(chart.title)}</h3>
+${svgOf(chart)}
+${legendOf(lines)}`;
 }
 
 function sectionOf(one: ScenarioReport): string {
@@ -96,9 +123,12 @@ function percentiles(one: ScenarioReport): Chart {
     dashed: name.includes('when sent'),
     points: curve.map(({ percentile, ms: y }) => [ninesOf(percentile), Math.max(MS_LEAST, y)] as const),
   }));
+  return percentileChart('Latency by percentile', lines);
+}
+function percentileChart(title: string, lines: readonly Line[]): Chart {
   const all = lines.flatMap(({ points }) => points);
   return {
-    title: 'Latency by percentile',
+    title,
     x: ninesAxis('percentile', Math.max(1, ...all.map(([x]) => x))),
     y: logarithmicAxis('ms', Math.min(1, ...all.map(([, y]) => y)), Math.max(1, ...all.map(([, y]) => y))),
     lines,

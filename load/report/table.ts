@@ -4,6 +4,7 @@ import { summaryOf } from '../latencies.ts';
 import type { RunOutcome } from '../run.ts';
 import { type Criterion, isSaturated, passes } from '../verdict.ts';
 import { OPERATIONS } from '../workload.ts';
+import type { Comparison } from './document.ts';
 
 const plain = { head: [], border: [] };
 const whole = (value: number): string => Math.round(value).toLocaleString('en-US');
@@ -59,4 +60,32 @@ export function textOf(outcome: RunOutcome, criteria: readonly Criterion[]): str
     verdict.push([pass ? 'PASS' : 'FAIL', what, limit, found]);
   lines.push(verdict.toString(), `${scenario.name}: ${passes(criteria) ? 'PASS' : 'FAIL'}`);
   return lines.join('\n');
+}
+
+export function comparisonText(rows: readonly Comparison[]): string {
+  const table = new Table({
+    head: [
+      'store',
+      'closed loop /s',
+      'RingKV / it',
+      'offered /s',
+      'p50 ms',
+      'p99 ms',
+      'p99.9 ms',
+      'CPU us a request',
+    ],
+    style: plain,
+  });
+  for (const { name, closedLoopPerSecond, ratio, offeredPerSecond, p50Ms, p99Ms, p999Ms, cpuUs } of rows)
+    table.push([
+      name,
+      closedLoopPerSecond === null ? '' : whole(closedLoopPerSecond),
+      ratio === null ? '' : ratio.toFixed(2),
+      whole(offeredPerSecond),
+      ms(p50Ms),
+      ms(p99Ms),
+      ms(p999Ms),
+      cpuUs === null ? '' : cpuUs.toFixed(1),
+    ]);
+  return table.toString();
 }

@@ -9,10 +9,22 @@ import { NodeProcess } from './node-process.ts';
 const SETTLE_MS_MAX = 120_000;
 const POLL_MS = 200;
 
+/** A process that holds a store, and can be killed and started. */
+export interface StoreProcess {
+  readonly name: string;
+  readonly url: string;
+  readonly pid: number | null;
+  readonly running: boolean;
+  /** Resolves when it serves. */
+  start(signal: AbortSignal): Promise<void>;
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+}
+
 export interface Target {
   readonly urls: readonly string[];
   /** Those that this program has started; none otherwise. */
-  readonly nodes: readonly NodeProcess[];
+  readonly nodes: readonly StoreProcess[];
   /** embedded: of the store; otherwise empty. */
   readonly directory: string;
   /** Ends what was started and removes its directories. */
@@ -23,6 +35,8 @@ export interface TargetOptions {
   /** Nodes that run already; empty: start some. */
   readonly urls: readonly string[];
   readonly embedded: boolean;
+  /** Starts another store instead of nodes, in this directory. */
+  readonly peer: ((directory: string) => StoreProcess) | null;
   readonly nodes: number;
   /** Parent of the data directories; empty: the system's for temporary files. */
   readonly parent: string;
@@ -46,7 +60,7 @@ async function viewOf(url: string): Promise<ClusterView> {
 }
 
 /** Until every node sees all of them as members that are up, and no change goes on. */
-export async function untilSettled(nodes: readonly NodeProcess[], signal: AbortSignal): Promise<void> {
+export async function untilSettled(nodes: readonly StoreProcess[], signal: AbortSignal): Promise<void> {
   const end = performance.now() + SETTLE_MS_MAX;
   for (;;) {
     signal.throwIfAborted();
@@ -65,7 +79,7 @@ export async function untilSettled(nodes: readonly NodeProcess[], signal: AbortS
 async function startNodes(
   options: TargetOptions,
   directory: string,
-  nodes: NodeProcess[],
+  nodes: StoreProcess[],
   signal: AbortSignal,
 ): Promise<void> {
   const settings = Object.entries(options.settings).flatMap(([name, value]) => [`--${name}`, value]);
@@ -89,13 +103,17 @@ export async function openTarget(options: TargetOptions, signal: AbortSignal): P
   if (options.urls.length > 0)
     return { urls: options.urls, nodes: [], directory: '', close: () => Promise.resolve() };
   const directory = mkdtempSync(join(options.parent === '' ? tmpdir() : options.parent, 'ringkv-load-'));
-  const nodes: NodeProcess[] = [];
+  const nodes: StoreProcess[] = [];
   const close = async (): Promise<void> => {
     await Promise.all(nodes.map((node) => node.stop()));
     rmSync(directory, { recursive: true, force: true });
   };
   try {
-    if (!options.embedded) await startNodes(options, directory, nodes, signal);
+    if (options.peer !== null) {
+      const peer = options.peer(directory);
+      nodes.push(peer);
+      await peer.start(signal);
+    } else if (!options.embedded) await startNodes(options, directory, nodes, signal);
     const urls = nodes.map(({ url }) => url);
     return { urls, nodes, directory: options.embedded ? join(directory, 'store') : '', close };
   } catch (error) {

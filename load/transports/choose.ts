@@ -1,5 +1,7 @@
 /** The transport that a run asks for. */
 import type { ThreadData } from '../generator/thread-protocol.ts';
+import { EtcdDialect } from '../peers/etcd-dialect.ts';
+import { RedisTransport } from '../peers/redis.ts';
 import type { Values } from '../values.ts';
 import { EmbeddedTransport } from './embedded.ts';
 import { HttpTransport } from './http.ts';
@@ -21,6 +23,10 @@ export function transportOf(data: ThreadData, values: Values): Transport {
       );
     case 'ws':
       return new WsTransport(urls, { values, writer, query }, options.workload.valueBytes.max);
+    case 'redis':
+      return new RedisTransport(urls, values, writer);
+    case 'etcd':
+      return new HttpTransport(urls, new EtcdDialect(values, writer, options.workload.valueBytes.max), '');
     case 'embedded':
       return new EmbeddedTransport(values, writer, data.directory, data.settings);
   }

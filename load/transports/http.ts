@@ -181,8 +181,10 @@ class HttpLane {
     const ok = status >= OK_MIN && status <= OK_MAX;
     if (kind === SCAN && ok && !this.#takePage(body)) return;
     this.#kind = 0;
-    if (ok)
-      this.#sink.answered(this.#slot, Answer.OK, kind === READ ? this.#dialect.valueIn(body) : null, '');
+    if (ok && kind === READ) {
+      const value = this.#dialect.valueIn(body);
+      this.#sink.answered(this.#slot, value === null ? Answer.ABSENT : Answer.OK, value, '');
+    } else if (ok) this.#sink.answered(this.#slot, Answer.OK, null, '');
     else if (status === NOT_FOUND && kind === READ) this.#sink.answered(this.#slot, Answer.ABSENT, null, '');
     else this.#refused(status, body);
     if (this.#kind === 0) this.#sink.idle(this.#slot);

@@ -64,7 +64,7 @@ export interface Transport {
   counters?(): Promise<Readonly<Record<string, number>>>;
 }
 
-export type TransportName = 'ws' | 'http-raw' | 'http-json' | 'embedded';
+export type TransportName = 'ws' | 'http-raw' | 'http-json' | 'embedded' | 'redis' | 'etcd';
 
 export const freshSlot = (index: number): Slot => ({
   index,

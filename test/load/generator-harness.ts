@@ -41,6 +41,7 @@ export class FakeStore implements Transport {
   refuse: (what: string) => number | null = () => null;
   inFlight = 0;
   inFlightMost = 0;
+  slots: readonly Slot[] = [];
   #sink: AnswerSink | null = null;
 
   constructor(values: Values) {
@@ -48,6 +49,7 @@ export class FakeStore implements Transport {
   }
   open(slots: readonly Slot[], sink: AnswerSink): Promise<void> {
     this.#sink = sink;
+    this.slots = slots;
     for (const slot of slots) sink.idle(slot);
     return Promise.resolve();
   }
@@ -79,6 +81,13 @@ export class FakeStore implements Transport {
       }
       this.#answer(slot, Answer.OK, null);
     });
+  }
+  /** As where a slot's connection ends, and is there again. */
+  gone(slot: Slot): void {
+    this.#sink?.gone(slot);
+  }
+  back(slot: Slot): void {
+    this.#sink?.idle(slot);
   }
   flush(): void {
     // Nothing is held back.

@@ -223,6 +223,25 @@ describe('a generator', () => {
     expect((await full.run({ kind: 'preload' })).ok).toBe(0);
   });
 
+  it('a slot whose connection has gone takes nothing until it is back, and then once at a time', async () => {
+    const { store, run } = await bench();
+    await run({ kind: 'preload' });
+    const [slot] = store.slots;
+    if (slot === undefined) throw new Error('no slot');
+    store.delayMs = () => 10;
+    store.gone(slot);
+    store.begun.length = 0;
+    expect(await run(open(200, 1))).toMatchObject({ ok: 200 });
+    expect(store.begun.some((one) => one.slot === slot)).toBe(false);
+    store.back(slot);
+    store.back(slot);
+    store.begun.length = 0;
+    store.inFlightMost = 0;
+    await run({ kind: 'closed', seconds: 1 });
+    expect(store.begun.some((one) => one.slot === slot)).toBe(true);
+    expect(store.inFlightMost).toBe(4);
+  });
+
   it('threads share the same load: each request is sent by one of them, as if there were one', async () => {
     const whole = await bench({}, { slots: 100 });
     await whole.run({ kind: 'preload' });

@@ -70,6 +70,7 @@ function outcomeOf(
       seed: 1,
       urls: [],
       filled: false,
+      peer: null,
       parent: '',
     },
     rate: 100,

@@ -30,6 +30,10 @@ describe('values of a load', () => {
       value[at] = (value[at] as number) ^ 0x10;
     }
     expect(values.serialOf(value, 77, 1)).toBe(12_345);
+    // A stamp that says another key by damage, read under that key.
+    value.writeUInt32LE(78, 0);
+    expect(values.serialOf(value, 78, 1)).toBe(-1);
+    value.writeUInt32LE(77, 0);
     for (const length of [0, 4, 19, 20, 299])
       expect(values.serialOf(value.subarray(0, length), 77, 1)).toBe(-1);
     expect(values.serialOf(Buffer.concat([value, Buffer.alloc(1)]), 77, 1)).toBe(-1);
