@@ -24,6 +24,7 @@ import { messageOf } from './requests.ts';
 import { encodeLimits } from './ws-answers.ts';
 import { WsConnection, WsSlots, type WsUserData } from './ws-connection.ts';
 import { checkUpgrade } from './ws-handshake.ts';
+import { limitsTold } from './ws-limits.ts';
 import type { CloseReason } from './ws-metrics.ts';
 import { WsOptions } from './ws-options.ts';
 import { WsOutbox } from './ws-outbox.ts';
@@ -70,18 +71,7 @@ export class WebSockets implements ReplySink {
       () => this.#monotonicMs(),
       (connection, what) => this.#shut(connection, 'unread', what),
     );
-    this.#greeting = encodeLimits({
-      keyBytesMax: maxKeyBytes,
-      valueBytesMax: maxValueBytes,
-      messageBytesMax: this.#messageBytesMax,
-      messageRequestsMax: limits.wsBatchRequestsMax,
-      inFlightMax: limits.wsInFlightMax,
-      inFlightBytesMax: limits.wsInFlightBytesMax,
-      pausedBytes: limits.wsPausedBytes,
-      unreadBytesMax: limits.wsBufferedBytesMax,
-      timeoutMsDefault: limits.requestTimeoutMsDefault,
-      timeoutMsMax: limits.requestTimeoutMsMax,
-    });
+    this.#greeting = encodeLimits(limitsTold(maxKeyBytes, maxValueBytes));
   }
 
   addTo(app: TemplatedApp): void {

@@ -35,7 +35,7 @@ export function encode(item: Item): Buffer {
   if (item === undefined) return Buffer.from([0xf7]);
   if (typeof item === 'boolean') return Buffer.from([item ? 0xf5 : 0xf4]);
   if (typeof item === 'number') {
-    if (Number.isInteger(item)) return item < 0 ? head(1, -1 - item) : head(0, item);
+    if (Number.isSafeInteger(item)) return item < 0 ? head(1, -1 - item) : head(0, item);
     const bytes = Buffer.alloc(9, 0xfb);
     bytes.writeDoubleBE(item, 1);
     return bytes;

@@ -71,7 +71,8 @@ export class FakeClient implements ShardClient {
   #items: Items = new Map();
   #handler: ReplyHandler = { onReply: () => undefined };
   readonly #busy = new Set<number>();
-  #version = 100;
+  /** Of the last write. */
+  version = 100;
 
   constructor(shards: number, slotsMax: number) {
     this.shards = shards;
@@ -116,7 +117,7 @@ export class FakeClient implements ShardClient {
   /** Another writer's write. */
   touch(key: string): void {
     const item = this.#items.get(key);
-    if (item !== undefined) this.#items.set(key, { ...item, version: ++this.#version });
+    if (item !== undefined) this.#items.set(key, { ...item, version: ++this.version });
   }
   /** What others know of a key. */
   itemOf(key: string): Item | undefined {
@@ -172,7 +173,7 @@ export class FakeClient implements ShardClient {
           return { status: Status.VERSION_MISMATCH, version: 0 };
         if (request.condition === Condition.VERSION && request.version !== (current?.version ?? 0))
           return { status: Status.VERSION_MISMATCH, version: current?.version ?? 0 };
-        const version = ++this.#version;
+        const version = ++this.version;
         const { key, value, expiresMs, tokenHi: hi, tokenLo: lo } = request;
         if (request.op === Op.DELETE) this.#items.delete(name);
         else
@@ -187,8 +188,8 @@ export class FakeClient implements ShardClient {
         return { version };
       }
       case Op.SNAPSHOT:
-        this.snapshots.set(++this.#version, new Map(this.#items));
-        return { version: this.#version };
+        this.snapshots.set(++this.version, new Map(this.#items));
+        return { version: this.version };
       case Op.RELEASE_SNAPSHOT:
         this.snapshots.delete(request.snapshot);
         return {};
