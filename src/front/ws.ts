@@ -96,11 +96,10 @@ export class WebSockets implements ReplySink {
     try {
       checkUpgrade(req);
       const { connections } = state.wsMetrics;
-      if (connections >= limits.wsConnectionsMax) {
+      const { wsConnectionsMax: max = limits.wsConnectionsMax } = state.options;
+      if (connections >= max) {
         state.wsMetrics.connectionsRefused++;
-        throw new OverloadedError(
-          `${connections} WebSocket connections are open; the limit is ${limits.wsConnectionsMax}`,
-        );
+        throw new OverloadedError(`${connections} WebSocket connections are open; the limit is ${max}`);
       }
       if (this.#stopping) throw new OverloadedError('the node is stopping');
     } catch (error) {
@@ -225,8 +224,8 @@ export class WebSockets implements ReplySink {
       requests.setRead(key, deadlineMs, options.consistency);
     } else {
       const expiresMs = options.ttlMs === 0 ? 0 : nowMs + options.ttlMs;
-      const { condition, version } = options;
-      requests.setWrite(op, key, value, expiresMs, condition, version, deadlineMs, options);
+      const { condition, wantedVersion } = options;
+      requests.setWrite(op, key, value, expiresMs, condition, wantedVersion, deadlineMs, options);
     }
     return this.#send(connection, id, op, key.length + value.length, startMs);
   }
@@ -247,7 +246,7 @@ export class WebSockets implements ReplySink {
     slots.bytes[slot] = bytes;
     slots.startMs[slot] = startMs;
     slots.conditions[slot] = this.#options.condition;
-    slots.versions[slot] = this.#options.version;
+    slots.versions[slot] = this.#options.wantedVersion;
     slots.take(connection);
     this.#state.wsMetrics.inFlight++;
     return Status.OK;

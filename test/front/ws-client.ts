@@ -240,6 +240,7 @@ export function frame(opcode: number, payload: Uint8Array, fin = true): Buffer {
 /** A socket with frames by hand. It reads only when it is told to. */
 export class RawWs {
   readonly socket: Socket;
+  readonly #chunks: Buffer[] = [];
   #ended = false;
   readonly ended: Promise<void>;
 
@@ -266,6 +267,7 @@ export class RawWs {
         chunk.toString('latin1').startsWith('HTTP/1.1 101 ') ? done() : failed(new Error(chunk.toString())),
       );
     });
+    raw.socket.on('data', (chunk: Buffer) => raw.#chunks.push(chunk));
     raw.socket.pause();
     return raw;
   }
@@ -276,13 +278,18 @@ export class RawWs {
     return new Promise((done) => this.socket.write(bytes, () => done()));
   }
 
+  /** What was read since the handshake. */
+  get seen(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+  read(): void {
+    this.socket.resume();
+  }
   /** Reads until the end; all bytes. */
   async readAll(): Promise<Buffer> {
-    const chunks: Buffer[] = [];
-    this.socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-    this.socket.resume();
+    this.read();
     await this.ended;
-    return Buffer.concat(chunks);
+    return this.seen;
   }
   destroy(): void {
     this.socket.destroy();

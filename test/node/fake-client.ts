@@ -73,6 +73,8 @@ export class FakeClient implements ShardClient {
   readonly #busy = new Set<number>();
   /** Of the last write. */
   version = 100;
+  /** Whether writes are acknowledged with the help of stand-ins. */
+  sloppy = false;
 
   constructor(shards: number, slotsMax: number) {
     this.shards = shards;
@@ -185,7 +187,7 @@ export class FakeClient implements ShardClient {
             hi,
             lo,
           });
-        return { version };
+        return { version, sloppy: this.sloppy };
       }
       case Op.SNAPSHOT:
         this.snapshots.set(++this.version, new Map(this.#items));
