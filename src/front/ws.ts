@@ -284,7 +284,7 @@ export class WebSockets implements ReplySink {
   #found(connection: WsConnection, id: number, record: FoundRecord, nowMs: number, startMs: number): void {
     const { version, expiresMs, bytes, start, length } = record;
     if (!this.#outbox.hasRoom(connection, length)) {
-      const text = `${connection.bufferedBytes} bytes of answers wait and the value has ${length}; the limit is ${limits.wsBufferedBytesMax}; read them and ask again`;
+      const text = `${connection.bufferedBytes} bytes of answers wait and the value has ${length}; the limit is ${limits.wsValuesBytesMax}; read them and ask again`;
       this.#fail(connection, WsOp.GET, id, Status.OVERLOADED, NO_VERSION, text, startMs);
       return;
     }

@@ -274,7 +274,7 @@ export class RawWs {
 
   /** Resolves when the system took it, or the connection is gone. */
   send(bytes: Uint8Array): Promise<void> {
-    if (this.#ended || this.socket.destroyed) return Promise.resolve();
+    if (this.#ended || this.socket.destroyed) return new Promise((done) => setImmediate(done));
     return new Promise((done) => this.socket.write(bytes, () => done()));
   }
 

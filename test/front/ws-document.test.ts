@@ -127,6 +127,7 @@ describe('docs/websocket.md and the code agree on', () => {
     const text = document();
     for (const [figure, ofText] of [
       [limits.wsBufferedTotalBytesMax / 2 ** 20, 'more than # MiB together'],
+      [limits.wsValuesBytesMax / 2 ** 20, 'no more than # MiB wait'],
       [limits.wsDrainPeriodBytesMin / 2 ** 10, 'less than # KiB in'],
       [limits.wsDrainPeriodMs / 1000, 'KiB in # s while'],
       [limits.wsSilenceMs / 1000, 'or pong in # s'],
