@@ -226,11 +226,11 @@ async function measure({ port, pid }, kind, ms) {
 
 const names = flags.only.split(',');
 const directory = mkdtempSync(join(process.cwd(), 'websocket-bench-'));
-if (flags['cpu-prof'] !== undefined)
-  process.env.NODE_OPTIONS = `--cpu-prof --cpu-prof-dir=${flags['cpu-prof']}`;
+const profile = flags['cpu-prof'];
+const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
 const results = Object.fromEntries(names.map((name) => [name, []]));
 try {
-  const server = await startRingkv(directory, ['--shards', '2']);
+  const server = await startRingkv(directory, ['--shards', '2'], nodeFlags);
   try {
     const fill = kinds.ws;
     const reference = await measure(
