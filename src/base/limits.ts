@@ -278,7 +278,9 @@ export const limits = {
   wsAnswersMax: 64,
   /** With so many bytes of answers that its client does not read, a connection's further requests are refused. */
   wsPausedBytes: 4 * MiB,
-  /** Values that would make it more are refused; a connection that holds more is closed. */
+  /** Values of earlier gets that would make it more are refused. */
+  wsValuesBytesMax: 14 * MiB,
+  /** A connection that holds more is closed: by answers without values alone. */
   wsBufferedBytesMax: 16 * MiB,
   /** The same of all connections of one front end: who makes it more is closed. */
   wsBufferedTotalBytesMax: 256 * MiB,
@@ -620,9 +622,10 @@ assert(
 );
 // websocket
 assert(
-  limits.wsBufferedBytesMax >= limits.wsPausedBytes + limits.valueBytesCeiling &&
+  limits.wsValuesBytesMax >= limits.wsPausedBytes + limits.wsAnswerBytes + limits.valueBytesCeiling &&
+    limits.wsBufferedBytesMax >= limits.wsValuesBytesMax + 2 * limits.wsInFlightMax * 512 &&
     limits.wsBufferedTotalBytesMax >= 4 * limits.wsBufferedBytesMax,
-  'limits: a connection that is not paused must be able to get the longest value',
+  'limits: a connection that is not paused must be able to get the longest value, and then to be refused the others',
 );
 assert(
   limits.wsInFlightMax >= limits.wsBatchRequestsMax && limits.wsInFlightMax * 2 <= limits.requestsInFlightMax,

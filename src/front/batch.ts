@@ -149,7 +149,7 @@ class BatchRun extends Run {
         op.value,
         op.ttlMs === 0 ? 0 : clock.nowMs() + op.ttlMs,
         op.version < 0 ? Condition.NONE : Condition.VERSION,
-        op.version < 0 ? 0 : op.version,
+        Math.max(0, op.version),
         this.deadlineMs,
         op,
       );

@@ -8,6 +8,7 @@ export const WS_METRIC_OPS = ['put', 'get', 'delete', 'unknown'] as const;
 const STATUS_COUNT = Math.max(...Object.values(Status)) + 2;
 /** Takes every status that has no name. */
 const STATUS_OTHER = STATUS_COUNT - 1;
+export const WS_STATUSES: readonly number[] = Array.from({ length: STATUS_COUNT }, (_, status) => status);
 const BUCKETS = BUCKETS_MS.length + 1;
 export const CLOSE_REASONS = [
   'client',

@@ -20,13 +20,15 @@ interface OptionColumn {
 }
 
 export class WsOptions extends RequestOptions {
-  /** With `version`, which is -1 where there is none. */
   condition: ConditionCode = Condition.NONE;
+  /** Of the condition; 0 where there is none, as it is over HTTP: fingerprints of idempotency keys hold it. */
+  wantedVersion = 0;
   #requests: WsRequests | null = null;
 
   override reset(): void {
     super.reset();
     this.condition = Condition.NONE;
+    this.wantedVersion = 0;
   }
 
   /** The options of this message come next. */
@@ -65,12 +67,9 @@ export class WsOptions extends RequestOptions {
       throw new BadRequestError('versions and exists for one request; a write takes one of them');
     if (version !== NONE) {
       this.condition = Condition.VERSION;
-      this.version = versionOf(version);
+      this.wantedVersion = versionOf(version);
     } else if (exists === 1) this.condition = Condition.EXISTS;
-    else if (exists === 0) {
-      this.condition = Condition.VERSION;
-      this.version = 0;
-    }
+    else if (exists === 0) this.condition = Condition.VERSION;
   }
 }
 

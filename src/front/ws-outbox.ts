@@ -3,7 +3,8 @@
  * 1. What is answered to one connection within a turn of the loop goes out in one message at its end, or earlier where
  *    that is full.
  * 2. uWebSockets.js keeps what a client does not read. Beyond limits.wsPausedBytes the connection takes no requests, no value is
- *    added that would make it more than limits.wsBufferedBytesMax, and what is more, or too much together, closes it.
+ *    added that would make it more than limits.wsValuesBytesMax, and more than limits.wsBufferedBytesMax, or too much of all
+ *    connections together, closes it.
  */
 import { limits } from '../base/limits.ts';
 import { AnswerMessage } from './ws-answers.ts';
@@ -54,7 +55,7 @@ export class WsOutbox {
 
   /** Whether a value of `length` bytes may still be answered. */
   hasRoom({ bufferedBytes, message }: WsConnection, length: number): boolean {
-    return bufferedBytes + (message?.valueBytes ?? 0) + length <= limits.wsBufferedBytesMax;
+    return bufferedBytes + (message?.valueBytes ?? 0) + length <= limits.wsValuesBytesMax;
   }
 
   /** Sends what a connection has to send. It may be closed by it. */

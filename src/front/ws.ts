@@ -24,6 +24,7 @@ import { messageOf } from './requests.ts';
 import { encodeLimits } from './ws-answers.ts';
 import { WsConnection, WsSlots, type WsUserData } from './ws-connection.ts';
 import { checkUpgrade } from './ws-handshake.ts';
+import { limitsTold } from './ws-limits.ts';
 import type { CloseReason } from './ws-metrics.ts';
 import { WsOptions } from './ws-options.ts';
 import { WsOutbox } from './ws-outbox.ts';
@@ -70,18 +71,7 @@ export class WebSockets implements ReplySink {
       () => this.#monotonicMs(),
       (connection, what) => this.#shut(connection, 'unread', what),
     );
-    this.#greeting = encodeLimits({
-      keyBytesMax: maxKeyBytes,
-      valueBytesMax: maxValueBytes,
-      messageBytesMax: this.#messageBytesMax,
-      messageRequestsMax: limits.wsBatchRequestsMax,
-      inFlightMax: limits.wsInFlightMax,
-      inFlightBytesMax: limits.wsInFlightBytesMax,
-      pausedBytes: limits.wsPausedBytes,
-      unreadBytesMax: limits.wsBufferedBytesMax,
-      timeoutMsDefault: limits.requestTimeoutMsDefault,
-      timeoutMsMax: limits.requestTimeoutMsMax,
-    });
+    this.#greeting = encodeLimits(limitsTold(maxKeyBytes, maxValueBytes));
   }
 
   addTo(app: TemplatedApp): void {
@@ -106,11 +96,10 @@ export class WebSockets implements ReplySink {
     try {
       checkUpgrade(req);
       const { connections } = state.wsMetrics;
-      if (connections >= limits.wsConnectionsMax) {
+      const { wsConnectionsMax: max = limits.wsConnectionsMax } = state.options;
+      if (connections >= max) {
         state.wsMetrics.connectionsRefused++;
-        throw new OverloadedError(
-          `${connections} WebSocket connections are open; the limit is ${limits.wsConnectionsMax}`,
-        );
+        throw new OverloadedError(`${connections} WebSocket connections are open; the limit is ${max}`);
       }
       if (this.#stopping) throw new OverloadedError('the node is stopping');
     } catch (error) {
@@ -235,8 +224,8 @@ export class WebSockets implements ReplySink {
       requests.setRead(key, deadlineMs, options.consistency);
     } else {
       const expiresMs = options.ttlMs === 0 ? 0 : nowMs + options.ttlMs;
-      const { condition, version } = options;
-      requests.setWrite(op, key, value, expiresMs, condition, version, deadlineMs, options);
+      const { condition, wantedVersion } = options;
+      requests.setWrite(op, key, value, expiresMs, condition, wantedVersion, deadlineMs, options);
     }
     return this.#send(connection, id, op, key.length + value.length, startMs);
   }
@@ -257,7 +246,7 @@ export class WebSockets implements ReplySink {
     slots.bytes[slot] = bytes;
     slots.startMs[slot] = startMs;
     slots.conditions[slot] = this.#options.condition;
-    slots.versions[slot] = this.#options.version;
+    slots.versions[slot] = this.#options.wantedVersion;
     slots.take(connection);
     this.#state.wsMetrics.inFlight++;
     return Status.OK;
@@ -295,7 +284,7 @@ export class WebSockets implements ReplySink {
   #found(connection: WsConnection, id: number, record: FoundRecord, nowMs: number, startMs: number): void {
     const { version, expiresMs, bytes, start, length } = record;
     if (!this.#outbox.hasRoom(connection, length)) {
-      const text = `${connection.bufferedBytes} bytes of answers wait and the value has ${length}; the limit is ${limits.wsBufferedBytesMax}; read them and ask again`;
+      const text = `${connection.bufferedBytes} bytes of answers wait and the value has ${length}; the limit is ${limits.wsValuesBytesMax}; read them and ask again`;
       this.#fail(connection, WsOp.GET, id, Status.OVERLOADED, NO_VERSION, text, startMs);
       return;
     }

@@ -35,7 +35,7 @@ export function encode(item: Item): Buffer {
   if (item === undefined) return Buffer.from([0xf7]);
   if (typeof item === 'boolean') return Buffer.from([item ? 0xf5 : 0xf4]);
   if (typeof item === 'number') {
-    if (Number.isInteger(item)) return item < 0 ? head(1, -1 - item) : head(0, item);
+    if (Number.isSafeInteger(item)) return item < 0 ? head(1, -1 - item) : head(0, item);
     const bytes = Buffer.alloc(9, 0xfb);
     bytes.writeDoubleBE(item, 1);
     return bytes;
@@ -240,6 +240,7 @@ export function frame(opcode: number, payload: Uint8Array, fin = true): Buffer {
 /** A socket with frames by hand. It reads only when it is told to. */
 export class RawWs {
   readonly socket: Socket;
+  readonly #chunks: Buffer[] = [];
   #ended = false;
   readonly ended: Promise<void>;
 
@@ -266,23 +267,29 @@ export class RawWs {
         chunk.toString('latin1').startsWith('HTTP/1.1 101 ') ? done() : failed(new Error(chunk.toString())),
       );
     });
+    raw.socket.on('data', (chunk: Buffer) => raw.#chunks.push(chunk));
     raw.socket.pause();
     return raw;
   }
 
   /** Resolves when the system took it, or the connection is gone. */
   send(bytes: Uint8Array): Promise<void> {
-    if (this.#ended || this.socket.destroyed) return Promise.resolve();
+    if (this.#ended || this.socket.destroyed) return new Promise((done) => setImmediate(done));
     return new Promise((done) => this.socket.write(bytes, () => done()));
   }
 
+  /** What was read since the handshake. */
+  get seen(): Buffer {
+    return Buffer.concat(this.#chunks);
+  }
+  read(): void {
+    this.socket.resume();
+  }
   /** Reads until the end; all bytes. */
   async readAll(): Promise<Buffer> {
-    const chunks: Buffer[] = [];
-    this.socket.on('data', (chunk: Buffer) => chunks.push(chunk));
-    this.socket.resume();
+    this.read();
     await this.ended;
-    return Buffer.concat(chunks);
+    return this.seen;
   }
   destroy(): void {
     this.socket.destroy();
