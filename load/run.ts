@@ -39,6 +39,8 @@ export interface RunOutcome {
   readonly marks: MarkRecorder;
   /** Processor time of all nodes for a request; null where it is not known. */
   readonly nodeCpuUs: number | null;
+  /** The same of this program: of the generator, and of an embedded store. */
+  readonly ownCpuUs: number;
 }
 
 /** Throws where the run says nothing: nodes that do not start, records that cannot be written, a broken protocol. */
@@ -141,6 +143,7 @@ class Run {
         .finally(() => actions.abort()),
     );
     const cpuSeconds = this.#usage.stop();
+    const ownCpuUs = this.#usage.ownUs() / Math.max(1, load.ok);
     await acting;
     await this.#marks.stop();
     const verified = await this.#verify();
@@ -155,6 +158,7 @@ class Run {
       series: series.points(),
       marks: this.#marks,
       nodeCpuUs: cpuSeconds === null || load.ok === 0 ? null : (cpuSeconds * 1e6) / load.ok,
+      ownCpuUs,
     };
   }
   async close(): Promise<void> {
@@ -242,17 +246,24 @@ class UsageWatch {
   readonly #nodes: readonly StoreProcess[];
   readonly #before = new Map<number, number>();
   #timer: NodeJS.Timeout | null = null;
+  #own = process.cpuUsage();
   constructor(nodes: readonly StoreProcess[]) {
     this.#nodes = nodes;
   }
   start(originMs: number): void {
     const ms = Math.max(0, originMs - (performance.timeOrigin + performance.now()));
     this.#timer = setTimeout(() => {
+      this.#own = process.cpuUsage();
       for (const { pid } of this.#nodes) {
         const usage = pid === null ? null : usageOf(pid);
         if (pid !== null && usage !== null) this.#before.set(pid, usage.cpuSeconds);
       }
     }, ms);
+  }
+  /** Of this process, since counting began. */
+  ownUs(): number {
+    const { user, system } = process.cpuUsage(this.#own);
+    return user + system;
   }
   stop(): number | null {
     if (this.#timer !== null) clearTimeout(this.#timer);

@@ -57,6 +57,7 @@ export interface ScenarioReport {
   readonly marksDropped: number;
   readonly memory: readonly MemoryPoint[];
   readonly nodeCpuUs: number | null;
+  readonly ownCpuUs: number;
   /** HdrHistograms, compressed, in base64: of microseconds. */
   readonly histograms: EncodedLatencies;
 }
@@ -99,7 +100,7 @@ export function comparisonOf(scenarios: readonly ScenarioReport[]): Comparison[]
 }
 
 export function scenarioReport(outcome: RunOutcome, criteria: readonly Criterion[]): ScenarioReport {
-  const { options, load, calibration, rate, series, marks, nodeCpuUs, verified } = outcome;
+  const { options, load, calibration, rate, series, marks, nodeCpuUs, ownCpuUs, verified } = outcome;
   const { latencies, failures, ...counts } = load;
   const entry = (name: string, histogram: Parameters<typeof summaryOf>[0]): LatencyEntry => ({
     name,
@@ -133,6 +134,7 @@ export function scenarioReport(outcome: RunOutcome, criteria: readonly Criterion
     marksDropped: marks.dropped,
     memory: marks.memory,
     nodeCpuUs,
+    ownCpuUs,
     histograms: latencies.encode(),
   };
 }

@@ -11,7 +11,7 @@ const whole = (value: number): string => Math.round(value).toLocaleString('en-US
 const ms = (value: number | undefined): string => (value ?? 0).toFixed(2);
 
 export function textOf(outcome: RunOutcome, criteria: readonly Criterion[]): string {
-  const { options, load, rate, calibration, nodeCpuUs, marks } = outcome;
+  const { options, load, rate, calibration, nodeCpuUs, ownCpuUs, marks } = outcome;
   const { scenario } = options;
   const lines = [`${scenario.name}: ${scenario.title}`];
   if (calibration !== null)
@@ -53,7 +53,7 @@ export function textOf(outcome: RunOutcome, criteria: readonly Criterion[]): str
       (nodeCpuUs === null
         ? ''
         : `; ${nodeCpuUs.toFixed(1)} us of processor time of the nodes for a request`) +
-      `; the generator itself late by ${load.ownLateMs.toFixed(1)} ms at most`,
+      `; ${ownCpuUs.toFixed(1)} us of this program's; the generator itself late by ${load.ownLateMs.toFixed(1)} ms at most`,
   );
   const verdict = new Table({ head: ['', 'criterion', 'limit', 'found'], style: plain });
   for (const { pass, what, limit, found } of criteria)

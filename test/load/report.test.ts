@@ -5,7 +5,7 @@ import { type CounterSource, countersOf, type Mark, MarkRecorder } from '../../l
 import { linearAxis, logarithmicAxis, ninesAxis, ninesOf, placeOf, svgOf } from '../../load/report/chart.ts';
 import { loadReport, scenarioReport } from '../../load/report/document.ts';
 import { htmlOf } from '../../load/report/html.ts';
-import { textOf } from '../../load/report/table.ts';
+import { comparisonText, textOf } from '../../load/report/table.ts';
 import type { RunOutcome } from '../../load/run.ts';
 import { type Scenario, type Slo, scenarios } from '../../load/scenarios.ts';
 import { type Criterion, isSaturated, judge, passes, recoverySeconds } from '../../load/verdict.ts';
@@ -82,6 +82,7 @@ function outcomeOf(
     series: Array.from({ length: 10 }, (_, at) => second(at + 1)),
     marks: recorder,
     nodeCpuUs: 33.3,
+    ownCpuUs: 11.1,
     ...more,
   };
 }
@@ -261,6 +262,39 @@ describe('the report', () => {
     expect(report.pass).toBe(false);
     expect(JSON.parse(JSON.stringify(report))).toEqual(report);
     expect(loadReport('', []).pass).toBe(false);
+  });
+  it('other stores stand beside RingKV, and whether they pass is theirs', () => {
+    const named = (
+      name: string,
+      peer: 'etcd' | null,
+      perSecond: number,
+      ms: number,
+    ): ReturnType<typeof scenarioReport> => {
+      const made = outcomeOf({
+        load: resultOf({}, latenciesOf(1, ms)),
+        calibration: resultOf({ ok: perSecond * 10 }, latenciesOf(1, 1)),
+      });
+      const own = {
+        ...made,
+        options: { ...made.options, peer, scenario: { ...made.options.scenario, name } },
+      };
+      return scenarioReport(own, judge(own));
+    };
+    const compared = loadReport('', [named('ringkv-ws', null, 300, 5), named('etcd', 'etcd', 100, 50)], true);
+    expect(compared.pass).toBe(true);
+    expect(compared.comparison.map(({ name, ratio }) => [name, ratio])).toEqual([
+      ['ringkv-ws', 1],
+      ['etcd', 3],
+    ]);
+    const page = htmlOf(compared);
+    expect(page).toContain('id="comparison"');
+    expect(page).toContain('<td class="n">3.00</td>');
+    expect(comparisonText(compared.comparison)).toContain('3.00');
+    expect(html).not.toContain('id="comparison"');
+    // Without RingKV there is nothing to compare with.
+    const alone = loadReport('', [named('etcd', 'etcd', 100, 5)], true);
+    expect(alone.pass).toBe(false);
+    expect(alone.comparison[0]?.ratio).toBeNull();
   });
   it('a mark stands where its second is', () => {
     const svg = svgOf({

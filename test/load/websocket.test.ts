@@ -57,7 +57,8 @@ describe('WebSocket', () => {
     const batch = new RequestBatch({ values, writer: 0, query: 'consistency=QUORUM&sloppy=false' });
     const put = { ...freshSlot(300), key: 5, serial: 9, valueBytes: 200, ttlMs: 2500 };
     batch.add(put, WsOp.PUT);
-    batch.add({ ...freshSlot(1), key: 6 }, WsOp.GET);
+    // As a slot that wrote before.
+    batch.add({ ...freshSlot(1), key: 6, ttlMs: 900 }, WsOp.GET);
     batch.add({ ...freshSlot(70_000), key: 7 }, WsOp.DELETE);
     const { bytesMax } = batch;
     const frame = batch.take(Buffer.alloc(bytesMax));

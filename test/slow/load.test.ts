@@ -101,6 +101,20 @@ describe('npm run load', () => {
     expect(one.marks.filter(({ kind }) => kind === 'node killed').length).toBe(1);
   });
 
+  it('--peers runs what is installed beside RingKV, and names what is not', async () => {
+    const running = load('--peers', '--transport', 'ws', ...SHORT, '--rate', '200');
+    const { err, code } = await running.ended;
+    expect([0, 1], err).toContain(code);
+    const { scenarios: ran } = JSON.parse(
+      readFileSync(join(directory, 'out', 'report.json'), 'utf8'),
+    ) as LoadReport;
+    expect(ran[0]?.name).toBe('ringkv-ws');
+    for (const one of ran) expectSound(one);
+    for (const peer of ['redis-always', 'redis-everysec', 'etcd'])
+      expect(ran.some(({ name }) => name === peer) !== err.includes(`${peer}: SKIPPED`), err).toBe(true);
+    expect(readdirSync(directory)).toEqual(['out']);
+  });
+
   it('stops at SIGINT, ends the nodes that it has started and removes their directories', async () => {
     const running = load('--slo', '--keys', '100', '--rate', '50', '--duration', '10m');
     await until(() => /50 requests a second/.test(running.err) || !running.running, PATIENCE_MS);
