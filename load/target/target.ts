@@ -8,6 +8,8 @@ import { NodeProcess } from './node-process.ts';
 
 const SETTLE_MS_MAX = 120_000;
 const POLL_MS = 200;
+/** Of a node that runs already, when it is asked whether it serves. */
+const ANSWER_MS_MAX = 5000;
 
 /** A process that holds a store, and can be killed and started. */
 export interface StoreProcess {
@@ -98,10 +100,25 @@ async function startNodes(
   if (isCluster) await untilSettled(nodes, signal);
 }
 
+/** Throws where no node serves there: connections would be tried for ever. */
+async function checkServes(url: string): Promise<void> {
+  let answer: Response;
+  try {
+    answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(ANSWER_MS_MAX) });
+  } catch (error) {
+    const { message, cause } = error as Error;
+    throw new Error(`no node answers at ${url}: ${cause instanceof Error ? cause.message : message}`);
+  }
+  if (!answer.ok)
+    throw new Error(`the node at ${url} does not serve: ${answer.status} ${await answer.text()}`);
+}
+
 /** Throws where nodes do not start; nothing is left behind then. */
 export async function openTarget(options: TargetOptions, signal: AbortSignal): Promise<Target> {
-  if (options.urls.length > 0)
+  if (options.urls.length > 0) {
+    await Promise.all(options.urls.map((url) => checkServes(url)));
     return { urls: options.urls, nodes: [], directory: '', close: () => Promise.resolve() };
+  }
   const directory = mkdtempSync(join(options.parent === '' ? tmpdir() : options.parent, 'ringkv-load-'));
   const nodes: StoreProcess[] = [];
   const close = async (): Promise<void> => {
