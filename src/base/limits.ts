@@ -261,6 +261,46 @@ export const limits = {
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
 
+  // websocket
+  /** WebSocket connections of one front end; further ones are refused. */
+  wsConnectionsMax: 10_000,
+  /** Bytes of one message of a client, or what a put of the longest value takes with wsMessageOverheadBytes, where that is more. */
+  wsMessageBytesMax: 4 * MiB,
+  wsMessageOverheadBytes: 4 * KiB,
+  /** uWebSockets.js cuts a message off, without a word, that declares so many times as much as may be; below, there is a reason. */
+  wsMessageBytesFactor: 2,
+  /** Requests in one message, and answers in one. */
+  wsBatchRequestsMax: 1024,
+  /** Requests of one connection that are not answered, and bytes of their keys and values; one is always taken. */
+  wsInFlightMax: 1024,
+  wsInFlightBytesMax: 16 * MiB,
+  /** A message of answers is sent when it has grown to this, or with the turn of the loop. */
+  wsAnswerBytes: 256 * KiB,
+  /** UTF-8 of messages in one message of answers, and of one. */
+  wsAnswerTextBytesMax: 16 * KiB,
+  wsErrorTextBytesMax: 1024,
+  /** Messages of answers in the making, one for each connection: beyond it all are sent. */
+  wsAnswersMax: 64,
+  /** With so many bytes of answers that its client does not read, a connection's further requests are refused. */
+  wsPausedBytes: 4 * MiB,
+  /** Values of earlier gets that would make it more are refused. */
+  wsValuesBytesMax: 14 * MiB,
+  /** A connection that holds more is closed: by answers without values alone. */
+  wsBufferedBytesMax: 16 * MiB,
+  /** The same of all connections of one front end: who makes it more is closed. */
+  wsBufferedTotalBytesMax: 256 * MiB,
+  /** A client with answers to read must read so much in each such period. */
+  wsDrainPeriodMs: 10_000,
+  wsDrainPeriodBytesMin: 96 * KiB,
+  /** A connection is closed with a reason only where no more than this waits before it: the socket holds that until it times out. */
+  wsCloseBufferedBytesMax: 256 * KiB,
+  /** A connection on which no byte came for so long is closed; it is sent pings before. */
+  wsIdleSeconds: 32,
+  /** A connection from which bytes came, and no whole message, ping or pong, for so long is closed. */
+  wsSilenceMs: 60_000,
+  /** Of the reason in a close frame: RFC 6455, section 5.5. */
+  wsReasonBytesMax: 123,
+
   // ring
   /** Members of one ring, and of the one to come. */
   ringMembersMax: 2048,
@@ -591,6 +631,21 @@ assert(
   limits.repairHorizonMarginMs >=
     limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
   'limits: no hint may be handed back that is older than the horizon of a repair',
+);
+// websocket
+assert(
+  limits.wsValuesBytesMax >= limits.wsPausedBytes + limits.wsAnswerBytes + limits.valueBytesCeiling &&
+    limits.wsBufferedBytesMax >= limits.wsValuesBytesMax + 2 * limits.wsInFlightMax * 512 &&
+    limits.wsBufferedTotalBytesMax >= 4 * limits.wsBufferedBytesMax,
+  'limits: a connection that is not paused must be able to get the longest value, and then to be refused the others',
+);
+assert(
+  limits.wsInFlightMax >= limits.wsBatchRequestsMax && limits.wsInFlightMax * 2 <= limits.requestsInFlightMax,
+  'limits: a whole batch must be able to be in flight, and not take all slots',
+);
+assert(
+  limits.wsSilenceMs > 1000 * limits.wsIdleSeconds,
+  'limits: a connection that is idle must have been asked for a pong before it is called silent',
 );
 // ring
 assert(limits.ringMembersMax < 65_536, 'limits: owners of a ring are 16-bit indexes');

@@ -74,6 +74,10 @@ export class Answers {
     res.writeStatus(statusLine(http));
     if (error instanceof HttpError && error.allow !== '') res.writeHeader('Allow', error.allow);
     if (http === 503) res.writeHeader('Retry-After', RETRY_AFTER_SECONDS);
+    if (http === 426) {
+      res.writeHeader('Upgrade', 'websocket');
+      res.writeHeader('Sec-WebSocket-Version', '13');
+    }
     res.writeHeader('Content-Type', 'application/json');
     this.end(res, errorBody(error.code, error.message, -1), head, close);
     return http;

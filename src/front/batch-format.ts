@@ -1,8 +1,9 @@
 /** Batches in JSON and CBOR: the same members in both, values in base64 or as byte strings. */
 import { Encoder } from 'cbor-x';
-import { BadRequestError, ValueTooLargeError } from '../base/errors.ts';
+import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { SloppyCode } from '../shard/contract.ts';
+import { checkValueLength } from './bodies.ts';
 import { decodeBase64, parseJsonObject } from './json.ts';
 import { keyOfField } from './key-text.ts';
 import { CBOR_TYPE } from './media.ts';
@@ -30,6 +31,8 @@ export interface BatchOp {
   readonly version: number;
   readonly consistency: number;
   readonly sloppy: SloppyCode;
+  /** A batch takes none. */
+  readonly idempotencyKey: '';
 }
 
 /** One result; `value` is in base64 for JSON and bytes for CBOR. */
@@ -95,7 +98,7 @@ export function parseOp(item: unknown, inCbor: boolean, keyBytesMax: number, val
   const key = keyOfField(keyField, keyBytesMax);
   const value = op === 'put' ? valueOfField(fields.value, inCbor, valueBytesMax) : EMPTY;
   const { ttlMs, version, consistency, sloppy } = options;
-  return { op, key, value, ttlMs, version, consistency, sloppy };
+  return { op, key, value, ttlMs, version, consistency, sloppy, idempotencyKey: '' };
 }
 
 function valueOfField(field: unknown, inCbor: boolean, valueBytesMax: number): Uint8Array {
@@ -108,8 +111,7 @@ function valueOfField(field: unknown, inCbor: boolean, valueBytesMax: number): U
       throw new BadRequestError('field value is missing or no string; it is the value in base64');
     value = decodeBase64(field, 'value');
   }
-  if (value.length > valueBytesMax)
-    throw new ValueTooLargeError(`a value of ${value.length} bytes; the limit is ${valueBytesMax}`);
+  checkValueLength(value.length, valueBytesMax);
   return value;
 }
 

@@ -141,20 +141,18 @@ class BatchRun extends Run {
       else if (outcome !== MEMTABLE_MISS) this.#fail(index, Status.NOT_FOUND, '', -1);
       if (outcome !== MEMTABLE_MISS) return Status.OK;
     }
-    const request = requests.blank();
-    request.op = op.op === 'put' ? Op.PUT : op.op === 'get' ? Op.GET : Op.DELETE;
-    request.key = op.key;
-    request.value = op.value;
-    request.tokenHi = token.hi;
-    request.tokenLo = token.lo;
-    request.expiresMs = op.ttlMs === 0 ? 0 : clock.nowMs() + op.ttlMs;
-    if (op.version >= 0) {
-      request.condition = Condition.VERSION;
-      request.version = op.version;
-    }
-    request.consistency = op.consistency;
-    request.sloppy = op.sloppy;
-    request.deadlineMs = this.deadlineMs;
+    if (op.op === 'get') requests.setRead(op.key, this.deadlineMs, op.consistency);
+    else
+      requests.setWrite(
+        op.op === 'put' ? Op.PUT : Op.DELETE,
+        op.key,
+        op.value,
+        op.ttlMs === 0 ? 0 : clock.nowMs() + op.ttlMs,
+        op.version < 0 ? Condition.NONE : Condition.VERSION,
+        Math.max(0, op.version),
+        this.deadlineMs,
+        op,
+      );
     return this.send(index);
   }
 

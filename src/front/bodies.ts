@@ -110,3 +110,7 @@ const tooSlow = (came: number): HttpError =>
 
 export const bodyTooLarge = (length: number | string, limit: number): ValueTooLargeError =>
   new ValueTooLargeError(`a body of ${length} bytes; the limit is ${limit}`);
+
+export function checkValueLength(length: number, limit: number): void {
+  if (length > limit) throw new ValueTooLargeError(`a value of ${length} bytes; the limit is ${limit}`);
+}

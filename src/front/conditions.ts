@@ -112,6 +112,18 @@ export class WriteCondition {
   }
 }
 
+/** Why a write was refused; `found` is the current version, 0 where the key is absent. */
+export function mismatchMessage(condition: number, version: number, found: number): string {
+  const wanted =
+    condition === Condition.EXISTS
+      ? 'an existing key'
+      : version === 0
+        ? 'an absent key'
+        : `version ${version}`;
+  const current = found === 0 ? 'the key is absent' : `the current version is ${found}`;
+  return `the write demands ${wanted} and ${current}; nothing was written`;
+}
+
 export const READ_PROCEEDS = 0;
 export const READ_NOT_MODIFIED = 1;
 export const READ_FAILED = 2;

@@ -1,4 +1,4 @@
-/** What the HTTP front end needs from the thread that runs it, and gives back. */
+/** What the front end needs from the thread that runs it, and gives back. */
 import type { Clock } from '../base/clock.ts';
 import type { ShardClient } from '../shard/contract.ts';
 
@@ -18,6 +18,8 @@ export interface FrontOptions {
   readonly frontend?: number;
   /** limits.connectionsMax where absent. */
   readonly connectionsMax?: number;
+  /** limits.wsConnectionsMax where absent. */
+  readonly wsConnectionsMax?: number;
 }
 
 /** Made by `startFront(options): Promise<Front>` (front.ts), which rejects with a ListenError that names host and port. */

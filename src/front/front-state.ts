@@ -16,6 +16,7 @@ import { Heads } from './heads.ts';
 import { FrontMetrics } from './metrics.ts';
 import { KeyDecoder } from './percent.ts';
 import { Requests } from './requests.ts';
+import { WsMetrics } from './ws-metrics.ts';
 
 /** What the routes do when an exchange's body or reply has come. */
 export interface ExchangeRoutes {
@@ -34,6 +35,7 @@ export class FrontState implements ExchangeOwner {
   readonly answers = new Answers();
   readonly bodies = new Bodies();
   readonly metrics: FrontMetrics;
+  readonly wsMetrics = new WsMetrics();
   readonly pool: ExchangePool;
   #turnMs = 0;
   readonly #endTurn = (): void => {
@@ -68,7 +70,7 @@ export class FrontState implements ExchangeOwner {
     this.#routes = routes;
   }
 
-  /** Requests that are not answered yet. */
+  /** HTTP requests that are not answered yet. */
   get busy(): number {
     return this.pool.busy + this.runs;
   }

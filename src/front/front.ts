@@ -1,5 +1,5 @@
 /**
- * The HTTP front end of one thread, on uWebSockets.js. Everything here runs on the thread that called startFront.
+ * The HTTP and WebSocket front end of one thread, on uWebSockets.js. Everything here runs on the thread that called startFront.
  * uWebSockets.js is loaded by the first call, so that `setHeadLimit` can come before it.
  */
 import type { us_listen_socket } from 'uWebSockets.js';
@@ -7,6 +7,7 @@ import { ListenError } from '../base/errors.ts';
 import type { Front, FrontOptions } from './contract.ts';
 import { FrontState } from './front-state.ts';
 import { addRoutes } from './routes.ts';
+import { WebSockets } from './ws.ts';
 
 /** us_listen options of uWebSockets.js, whose types name them and whose module does not. */
 const LISTEN_SHARED = 0;
@@ -25,18 +26,24 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   const uws = await loadUws();
   const app = uws.App();
   const state = new FrontState(options);
-  addRoutes(app, state);
+  const webSockets = new WebSockets(state);
+  addRoutes(app, state, webSockets);
   const socket = await listen(app, options.host, options.port, options.sharedPort);
   const port = uws.us_socket_local_port(socket);
-  const sweep = setInterval(() => state.sweep(), SWEEP_MS);
+  const sweep = setInterval(() => {
+    state.sweep();
+    webSockets.sweep();
+  }, SWEEP_MS);
   let closing: Promise<void> | null = null;
   return {
     port,
     close: (graceMs) => {
       closing ??= (async () => {
         uws.us_listen_socket_close(socket);
+        webSockets.stop();
         await drained(state, graceMs);
         clearInterval(sweep);
+        webSockets.closeAll();
         app.close();
       })();
       return closing;
@@ -82,6 +89,6 @@ export async function probePort(host: string, port: number): Promise<number> {
 /** Resolves when no request is in flight, or graceMs have passed. */
 async function drained(state: FrontState, graceMs: number): Promise<void> {
   const endMs = state.clock.monotonicMs() + graceMs;
-  while (state.busy > 0 && state.clock.monotonicMs() < endMs)
+  while (state.busy + state.wsMetrics.inFlight > 0 && state.clock.monotonicMs() < endMs)
     await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS));
 }

@@ -15,10 +15,14 @@ export function keyMember(key: Uint8Array): string {
 /** The key of an op in a batch: a string, `{"base64": "..."}`, or bytes in CBOR. Throws for anything else. */
 export function keyOfField(field: unknown, keyBytesMax: number): Uint8Array {
   const key = bytesOfField(field);
-  if (key.length === 0) throw new BadRequestError(`an empty key; a key has 1 to ${keyBytesMax} bytes`);
-  if (key.length > keyBytesMax)
-    throw new KeyTooLargeError(`a key of ${key.length} bytes; the limit is ${keyBytesMax}`);
+  checkKeyLength(key.length, keyBytesMax);
   return key;
+}
+
+export function checkKeyLength(length: number, keyBytesMax: number): void {
+  if (length === 0) throw new BadRequestError(`an empty key; a key has 1 to ${keyBytesMax} bytes`);
+  if (length > keyBytesMax)
+    throw new KeyTooLargeError(`a key of ${length} bytes; the limit is ${keyBytesMax}`);
 }
 
 function bytesOfField(field: unknown): Uint8Array {

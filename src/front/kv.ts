@@ -4,16 +4,15 @@
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { Consistency } from '../base/consistency.ts';
-import { BadRequestError, ValueTooLargeError } from '../base/errors.ts';
+import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { hashToken, token } from '../base/token.ts';
 import { MEMTABLE_HIT, MEMTABLE_MISS } from '../ipc/contract.ts';
 import { Condition, Op, type ShardReply } from '../shard/contract.ts';
-import { bodyTooLarge } from './bodies.ts';
-import { parseTags } from './conditions.ts';
+import { bodyTooLarge, checkValueLength } from './bodies.ts';
+import { mismatchMessage, parseTags } from './conditions.ts';
 import type { Exchange } from './exchange.ts';
-import { setFingerprint } from './fingerprint.ts';
 import type { FrontState } from './front-state.ts';
 import { decodeBase64, parseJsonObject } from './json.ts';
 import { BYTES_TYPE, checkEncoding, JSON_TYPE, mediaTypeOf, negotiate } from './media.ts';
@@ -46,7 +45,6 @@ const TIMEOUT = nameOf('x-ringkv-timeout');
 const CONTENT_LENGTH = nameOf('content-length');
 const TRANSFER_ENCODING = nameOf('transfer-encoding');
 const VALUE_FIELD = ['value'];
-const encoder = new TextEncoder();
 
 export const Kind = { GET: 1, PUT: 2, DELETE: 3, BATCH: 4, CLUSTER: 5 } as const;
 
@@ -142,13 +140,7 @@ export class KeyValue {
 
   /** `token` is that of `key`. */
   #sendRead(exchange: Exchange, key: Uint8Array, consistency: number): void {
-    const request = this.#state.requests.blank();
-    request.op = Op.GET;
-    request.key = key;
-    request.tokenHi = token.hi;
-    request.tokenLo = token.lo;
-    request.deadlineMs = exchange.deadlineMs;
-    request.consistency = consistency;
+    this.#state.requests.setRead(key, exchange.deadlineMs, consistency);
     this.#state.send(exchange);
   }
 
@@ -230,10 +222,7 @@ export class KeyValue {
         throw new BadRequestError('field value is missing or no string; it is the value in base64');
       exchange.value = decodeBase64(value, 'value');
     }
-    if (exchange.value.length > maxValueBytes)
-      throw new ValueTooLargeError(
-        `a value of ${exchange.value.length} bytes; the limit is ${maxValueBytes}`,
-      );
+    checkValueLength(exchange.value.length, maxValueBytes);
     this.#write(exchange);
   }
 
@@ -266,22 +255,16 @@ export class KeyValue {
   /** `token` is that of `key`. */
   #sendWrite(exchange: Exchange, key: Uint8Array): void {
     const { condition, options } = exchange;
-    const request = this.#state.requests.blank();
-    request.op = exchange.kind === Kind.PUT ? Op.PUT : Op.DELETE;
-    request.key = key;
-    request.tokenHi = token.hi;
-    request.tokenLo = token.lo;
-    request.value = exchange.value;
-    request.expiresMs = exchange.expiresMs;
-    request.condition = condition.condition;
-    request.version = condition.version;
-    request.deadlineMs = exchange.deadlineMs;
-    request.consistency = options.consistency;
-    request.sloppy = options.sloppy;
-    if (options.idempotencyKey !== '') {
-      request.idempotencyKey = encoder.encode(options.idempotencyKey);
-      setFingerprint(request, options.ttlMs);
-    }
+    this.#state.requests.setWrite(
+      exchange.kind === Kind.PUT ? Op.PUT : Op.DELETE,
+      key,
+      exchange.value,
+      exchange.expiresMs,
+      condition.condition,
+      condition.version,
+      exchange.deadlineMs,
+      options,
+    );
     this.#state.send(exchange);
   }
 
@@ -339,7 +322,7 @@ export class KeyValue {
     exchange.http = answers.fail(
       res,
       status,
-      missed ? mismatch(exchange, reply) : messageOf(reply),
+      missed ? mismatchMessage(condition.condition, condition.version, reply.version) : messageOf(reply),
       reply.version,
       false,
     );
@@ -374,16 +357,4 @@ export class KeyValue {
   get state(): FrontState {
     return this.#state;
   }
-}
-
-function mismatch(exchange: Exchange, reply: ShardReply): string {
-  const { condition } = exchange;
-  const wanted =
-    condition.condition === Condition.EXISTS
-      ? 'an existing key'
-      : condition.version === 0
-        ? 'an absent key'
-        : `version ${condition.version}`;
-  const found = reply.version === 0 ? 'the key is absent' : `the current version is ${reply.version}`;
-  return `the write demands ${wanted} and ${found}; nothing was written`;
 }

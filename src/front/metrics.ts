@@ -8,7 +8,7 @@ export const Metric = { GET: 0, HEAD: 1, PUT: 2, DELETE: 3, BATCH: 4, SCAN: 5, O
 export const METRIC_NAMES = ['get', 'head', 'put', 'delete', 'batch', 'scan', 'other'] as const;
 
 export const STATUSES = [
-  200, 204, 304, 400, 404, 405, 408, 409, 412, 413, 415, 429, 500, 501, 503, 504, 507,
+  200, 204, 304, 400, 403, 404, 405, 408, 409, 412, 413, 415, 426, 429, 500, 501, 503, 504, 507,
 ] as const;
 const statusIndex = new Uint8Array(600).fill(STATUSES.indexOf(500));
 STATUSES.forEach((status, index) => {

@@ -11,8 +11,17 @@ import { percentDecode } from './percent.ts';
 
 const LEVELS = ['ONE', 'QUORUM', 'ALL', 'SERIAL'] as const;
 
+/** What a write may ask for, wherever it was said. */
+export interface WriteOptions {
+  readonly ttlMs: number;
+  readonly consistency: number;
+  readonly sloppy: SloppyCode;
+  /** '': none. */
+  readonly idempotencyKey: string;
+}
+
 /** Reused: one object per request in flight. */
-export class RequestOptions {
+export class RequestOptions implements WriteOptions {
   /** 0: the record does not expire. */
   ttlMs = 0;
   /** -1: not conditional by the body or the query. */
@@ -49,7 +58,17 @@ function consistencyOf(value: unknown): ConsistencyCode {
   return Consistency[level];
 }
 
-function ttlMsOf(value: unknown): number {
+/** The same by its number. */
+export function consistencyOfCode(value: number): ConsistencyCode {
+  const level = LEVELS.find((name) => Consistency[name] === value);
+  if (level === undefined)
+    throw new BadRequestError(
+      `consistency ${value} is none of ${LEVELS.map((name) => `${Consistency[name]} (${name})`).join(', ')}`,
+    );
+  return Consistency[level];
+}
+
+export function ttlMsOf(value: unknown): number {
   if (typeof value !== 'number' || !(value > 0 && value <= limits.ttlSecondsMax))
     throw new BadRequestError(
       `ttl ${shown(value)} is not a number of seconds above 0 and at most ${limits.ttlSecondsMax}`,
@@ -57,7 +76,7 @@ function ttlMsOf(value: unknown): number {
   return Math.max(1, Math.round(value * 1000));
 }
 
-function versionOf(value: unknown): number {
+export function versionOf(value: unknown): number {
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
     throw new BadRequestError(
       `version ${shown(value)} is not an integer from 0 (absent) to ${limits.versionMax}`,
@@ -154,19 +173,24 @@ export function rawQueryPairs(
 export function readTimeout(header: string, options: RequestOptions): void {
   if (header === '') return;
   const ms = /^[0-9]{1,9}$/.test(header) ? Number(header) : 0;
-  if (ms < 1 || ms > limits.requestTimeoutMsMax)
-    throw new BadRequestError(
-      `X-RingKV-Timeout ${short(header)} is not a whole number of milliseconds from 1 to ${limits.requestTimeoutMsMax}`,
-    );
-  options.timeoutMs = ms;
+  options.timeoutMs = timeoutMsOf(ms, 'X-RingKV-Timeout', short(header));
 }
 
-/** Idempotency-Key: printable ASCII, so that its characters are its bytes. */
-export function readIdempotencyKey(header: string, options: RequestOptions): void {
+/** `shown` is what was given. */
+export function timeoutMsOf(ms: number, name: string, shown: string): number {
+  if (!Number.isInteger(ms) || ms < 1 || ms > limits.requestTimeoutMsMax)
+    throw new BadRequestError(
+      `${name} ${shown} is not a whole number of milliseconds from 1 to ${limits.requestTimeoutMsMax}`,
+    );
+  return ms;
+}
+
+/** Idempotency-Key: printable ASCII, so that its characters are its bytes. `name` is how it is called where it stands. */
+export function readIdempotencyKey(header: string, options: RequestOptions, name = 'Idempotency-Key'): void {
   const { idempotencyKeyCharactersMax: max } = limits;
   if (!/^[\x20-\x7e]+$/.test(header) || header.length > max)
     throw new BadRequestError(
-      `Idempotency-Key ${short(header)} (${header.length} characters) is not 1 to ${max} printable ASCII characters`,
+      `${name} ${short(header)} (${header.length} characters) is not 1 to ${max} printable ASCII characters`,
     );
   options.idempotencyKey = header;
 }

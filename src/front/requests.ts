@@ -4,9 +4,12 @@
  */
 import { assert } from '../base/assert.ts';
 import { Status } from '../base/status.ts';
+import { token } from '../base/token.ts';
 import {
   Condition,
+  type ConditionCode,
   Op,
+  type OpCode,
   type ReplyHandler,
   type ShardClient,
   type ShardReply,
@@ -14,8 +17,11 @@ import {
   Sloppy,
 } from '../shard/contract.ts';
 import type { ReplySink } from './exchange.ts';
+import { setFingerprint } from './fingerprint.ts';
+import type { WriteOptions } from './request-options.ts';
 
 const EMPTY = new Uint8Array(0);
+const encoder = new TextEncoder();
 
 export class Requests implements ReplyHandler {
   readonly client: ShardClient;
@@ -57,6 +63,44 @@ export class Requests implements ReplyHandler {
     request.consistency = 0;
     request.sloppy = Sloppy.UNSAID;
     return request;
+  }
+
+  /** The client's request as a read of `key`, whose token is in `token`. */
+  setRead(key: Uint8Array, deadlineMs: number, consistency: number): void {
+    const request = this.blank();
+    request.key = key;
+    request.tokenHi = token.hi;
+    request.tokenLo = token.lo;
+    request.deadlineMs = deadlineMs;
+    request.consistency = consistency;
+  }
+
+  /** The same as a write, PUT or DELETE. Changes `token` where there is an idempotency key. */
+  setWrite(
+    op: OpCode,
+    key: Uint8Array,
+    value: Uint8Array,
+    expiresMs: number,
+    condition: ConditionCode,
+    version: number,
+    deadlineMs: number,
+    options: WriteOptions,
+  ): void {
+    const request = this.blank();
+    request.op = op;
+    request.key = key;
+    request.tokenHi = token.hi;
+    request.tokenLo = token.lo;
+    request.value = value;
+    request.expiresMs = expiresMs;
+    request.condition = condition;
+    request.version = version;
+    request.deadlineMs = deadlineMs;
+    request.consistency = options.consistency;
+    request.sloppy = options.sloppy;
+    if (options.idempotencyKey === '') return;
+    request.idempotencyKey = encoder.encode(options.idempotencyKey);
+    setFingerprint(request, options.ttlMs);
   }
 
   /** Sends the client's request. OK: its reply comes to `sink` with `tag`. Otherwise nothing was done. */

@@ -13,6 +13,9 @@ import { HttpError, notFoundPath } from './outcome.ts';
 import { queryPairs } from './request-options.ts';
 import { Scans } from './scan.ts';
 import { scrape } from './scrape.ts';
+import type { WebSockets } from './ws.ts';
+import { upgradeRequired } from './ws-handshake.ts';
+import { WS_PATH } from './ws-wire.ts';
 
 type Handler = (res: HttpResponse, req: HttpRequest) => void;
 type ReadHandler = (res: HttpResponse, req: HttpRequest, head: boolean) => void;
@@ -20,10 +23,19 @@ type ReadHandler = (res: HttpResponse, req: HttpRequest, head: boolean) => void;
 const ROOT = {
   name: 'RingKV',
   documentation: 'docs/http-api.md and docs/openapi.json of the package',
-  paths: ['/v1/kv/{key}', '/v1/batch', '/v1/scan', '/v1/cluster', '/healthz', '/readyz', '/metrics'],
+  paths: [
+    '/v1/kv/{key}',
+    '/v1/batch',
+    '/v1/scan',
+    '/v1/ws',
+    '/v1/cluster',
+    '/healthz',
+    '/readyz',
+    '/metrics',
+  ],
 };
 
-export function addRoutes(app: TemplatedApp, state: FrontState): void {
+export function addRoutes(app: TemplatedApp, state: FrontState, webSockets: WebSockets): void {
   const kv = new KeyValue(state);
   const batches = new Batches(state);
   const scans = new Scans(state);
@@ -61,6 +73,12 @@ export function addRoutes(app: TemplatedApp, state: FrontState): void {
     app.post(`/v1/cluster/${change}`, (res, req) => cluster.change(res, req));
     app.any(`/v1/cluster/${change}`, notAllowed(state, 'POST, OPTIONS'));
   }
+  webSockets.addTo(app);
+  app.get(WS_PATH, (res) => {
+    const error = upgradeRequired('a request without an upgrade');
+    state.refuse(res, error, Metric.OTHER, state.clock.monotonicMs(), false);
+  });
+  app.any(WS_PATH, notAllowed(state, 'GET, OPTIONS'));
   read('/metrics', (res, req, head) => scrape(state, res, req, head));
   read(
     '/',

@@ -8,10 +8,12 @@ import type { HintReplayMetrics } from '../cluster/hint-replay.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
 import { negotiate } from './media.ts';
-import { BUCKETS_MS, METRIC_NAMES, Metric, STATUSES } from './metrics.ts';
+import { histogramSamples, type MetricType, type Sample } from './metric-samples.ts';
+import { METRIC_NAMES, Metric, STATUSES } from './metrics.ts';
 import { queryPairs } from './request-options.ts';
 import { messageOf } from './requests.ts';
 import { Run } from './run.ts';
+import { wsFamilies } from './ws-scrape.ts';
 
 const TEXT = 'text/plain';
 const OPEN_METRICS = 'application/openmetrics-text';
@@ -48,14 +50,6 @@ const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: s
     'Hints that would have brought back what was deleted, and were refused.',
   ],
 ];
-
-type Labels = Readonly<Record<string, string | number>>;
-interface Sample {
-  readonly labels: Labels;
-  readonly value: number;
-  readonly metricName?: string;
-}
-type MetricType = 'counter' | 'gauge' | 'histogram';
 
 export function scrape(state: FrontState, res: HttpResponse, req: HttpRequest, head: boolean): void {
   const startMs = state.clock.monotonicMs();
@@ -136,6 +130,8 @@ class Exposition {
     hints: Readonly<Record<string, unknown>>,
   ): string {
     this.#front(state);
+    for (const { name, type, help, samples } of wsFamilies(state.wsMetrics, state.options.frontend ?? 0))
+      this.#add(name, type, help, samples);
     this.#shards(stats);
     for (const [field, name, help] of HINT_COUNTERS) {
       const value = hints[field];
@@ -178,7 +174,14 @@ class Exposition {
       'ringkv_http_request_seconds',
       'histogram',
       'From the parsed head of a request to its answer.',
-      METRIC_NAMES.flatMap((op, index) => histogram(state, frontend, op, index)),
+      METRIC_NAMES.flatMap((op, index) =>
+        histogramSamples(
+          'ringkv_http_request_seconds',
+          { frontend, op },
+          (bucket) => metrics.bucket(index, bucket),
+          metrics.sumMs(index),
+        ),
+      ),
     );
     this.#add(
       'ringkv_http_requests_aborted_total',
@@ -225,20 +228,6 @@ class Exposition {
     });
     for (const [name, samples] of families) this.#add(name, 'gauge', 'From the shard.', samples);
   }
-}
-
-function histogram(state: FrontState, frontend: number, op: string, metric: number): Sample[] {
-  const { metrics } = state;
-  const name = 'ringkv_http_request_seconds';
-  let count = 0;
-  const buckets = [...BUCKETS_MS, Number.POSITIVE_INFINITY].map((bound, index) => {
-    count += metrics.bucket(metric, index);
-    const le = Number.isFinite(bound) ? String(bound / 1000) : '+Inf';
-    return { labels: { frontend, op, le }, value: count, metricName: `${name}_bucket` };
-  });
-  if (count === 0) return [];
-  const sum = { labels: { frontend, op }, value: metrics.sumMs(metric) / 1000, metricName: `${name}_sum` };
-  return [...buckets, sum, { labels: { frontend, op }, value: count, metricName: `${name}_count` }];
 }
 
 /** The finite numbers of a shard's figures, named by their path; true and false are 1 and 0. */

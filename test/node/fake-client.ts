@@ -63,7 +63,7 @@ export class FakeClient implements ShardClient {
   /** Requests get this status where it is not OK. */
   failure: { readonly op: number; readonly shard: number; readonly status: number } | null = null;
   readonly sent: ShardRequest[] = [];
-  /** Replies wait here for `release` where it is not null. */
+  /** Replies wait here for `release` where it is not null, but for those to STATS: a scrape must see what is held. */
   held: (() => void)[] | null = null;
   /** Called before a request is carried out: another writer gets in between. */
   meanwhile: ((request: ShardRequest) => void) | null = null;
@@ -71,7 +71,10 @@ export class FakeClient implements ShardClient {
   #items: Items = new Map();
   #handler: ReplyHandler = { onReply: () => undefined };
   readonly #busy = new Set<number>();
-  #version = 100;
+  /** Of the last write. */
+  version = 100;
+  /** Whether writes are acknowledged with the help of stand-ins. */
+  sloppy = false;
 
   constructor(shards: number, slotsMax: number) {
     this.shards = shards;
@@ -103,7 +106,7 @@ export class FakeClient implements ShardClient {
     const reply = (): void => {
       if (this.#busy.delete(slot)) this.#reply(slot, this.#answer(request));
     };
-    if (this.held === null) setImmediate(reply);
+    if (this.held === null || request.op === Op.STATS) setImmediate(reply);
     else this.held.push(reply);
     return slot;
   }
@@ -116,7 +119,7 @@ export class FakeClient implements ShardClient {
   /** Another writer's write. */
   touch(key: string): void {
     const item = this.#items.get(key);
-    if (item !== undefined) this.#items.set(key, { ...item, version: ++this.#version });
+    if (item !== undefined) this.#items.set(key, { ...item, version: ++this.version });
   }
   /** What others know of a key. */
   itemOf(key: string): Item | undefined {
@@ -174,7 +177,7 @@ export class FakeClient implements ShardClient {
           return { status: Status.VERSION_MISMATCH, version: 0 };
         if (request.condition === Condition.VERSION && request.version !== (current?.version ?? 0))
           return { status: Status.VERSION_MISMATCH, version: current?.version ?? 0 };
-        const version = ++this.#version;
+        const version = ++this.version;
         const { key, value, expiresMs, tokenHi: hi, tokenLo: lo } = request;
         if (request.op === Op.DELETE) this.#items.delete(name);
         else
@@ -186,11 +189,11 @@ export class FakeClient implements ShardClient {
             hi,
             lo,
           });
-        return { version };
+        return { version, sloppy: this.sloppy };
       }
       case Op.SNAPSHOT:
-        this.snapshots.set(++this.#version, new Map(this.#items));
-        return { version: this.#version };
+        this.snapshots.set(++this.version, new Map(this.#items));
+        return { version: this.version };
       case Op.RELEASE_SNAPSHOT:
         this.snapshots.delete(request.snapshot);
         return {};

@@ -63,7 +63,7 @@ describe('the error table', () => {
   });
   it('404 for no record and no path, 405 with Allow, OPTIONS with Allow', async () => {
     expect(await codeOf(call('GET', '/v1/kv/none'))).toEqual([404, 'NOT_FOUND']);
-    for (const path of ['/v1/kv', '/v1', '/v1/nope', '/v1/ws', '/healthz/', '//', '/V1/kv/a'])
+    for (const path of ['/v1/kv', '/v1', '/v1/nope', '/v1/ws/', '/healthz/', '//', '/V1/kv/a'])
       expect(await codeOf(call('GET', path))).toEqual([404, 'NOT_FOUND']);
     const paths: [string, string, string][] = [
       ['POST', '/v1/kv/a', 'GET, HEAD, PUT, DELETE, OPTIONS'],

@@ -1,0 +1,35 @@
+/** Samples of the metrics page, and how a histogram becomes some. */
+import { BUCKETS_MS } from './metrics.ts';
+
+export type MetricType = 'counter' | 'gauge' | 'histogram';
+export type Labels = Readonly<Record<string, string | number>>;
+export interface Sample {
+  readonly labels: Labels;
+  readonly value: number;
+  readonly metricName?: string;
+}
+/** A metric and what it is. */
+export interface Family {
+  readonly name: string;
+  readonly type: MetricType;
+  readonly help: string;
+  readonly samples: readonly Sample[];
+}
+
+/** `countIn` gives how many are in the bucket of BUCKETS_MS with an index. None where there is none. */
+export function histogramSamples(
+  name: string,
+  labels: Labels,
+  countIn: (bucket: number) => number,
+  sumMs: number,
+): Sample[] {
+  let count = 0;
+  const buckets = [...BUCKETS_MS, Number.POSITIVE_INFINITY].map((bound, index) => {
+    count += countIn(index);
+    const le = Number.isFinite(bound) ? String(bound / 1000) : '+Inf';
+    return { labels: { ...labels, le }, value: count, metricName: `${name}_bucket` };
+  });
+  if (count === 0) return [];
+  const sum = { labels, value: sumMs / 1000, metricName: `${name}_sum` };
+  return [...buckets, sum, { labels, value: count, metricName: `${name}_count` }];
+}
