@@ -2,8 +2,11 @@
 // nodes, closed loop. In each round every contestant starts anew with empty directories, is filled, warms up and is
 // measured, one after another and in an order that turns; medians of the rounds and ratios are printed and written as JSON.
 //
-//   npm run build && npm run bench:cluster -- [--rounds 5] [--seconds 10] [--only NAME,...] [--also DIR] [--keys 10000]
-//        [--connections 64] [--puts 0.5] [--flags '--shards 1'] [--directory DIR] [--json FILE]
+//   npm run build && npm run bench:cluster -- [--rounds 5] [--seconds 10] [--warm-up 20] [--only NAME,...] [--also DIR]
+//        [--keys 10000] [--connections 64] [--puts 0.5] [--flags='--shards 2'] [--node-flags='--cpu-prof'] [--directory DIR] [--json FILE]
+//
+// The nodes share this machine's cores: each gets its part of them as shards (--flags says otherwise). V8 needs a warm-up of some 15 s
+// in which the log's spare segments are made, too.
 //
 // --also DIR: a second build of RingKV, in another checkout, to compare two versions. Contestants:
 //
@@ -32,13 +35,14 @@ const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '10' },
-    'warm-up': { type: 'string', default: '10' },
+    'warm-up': { type: 'string', default: '20' },
     only: { type: 'string', default: 'ringkv QUORUM,etcd' },
     also: { type: 'string', default: '' },
     keys: { type: 'string', default: '10000' },
     connections: { type: 'string', default: '64' },
     puts: { type: 'string', default: '0.5' },
     flags: { type: 'string', default: '' },
+    'node-flags': { type: 'string', default: '' },
     seed: { type: 'string', default: String(Date.now() % 2 ** 31) },
     json: { type: 'string', default: 'cluster.json' },
     directory: { type: 'string', default: process.cwd() },
@@ -54,11 +58,13 @@ const number = (name) => {
 const rounds = number('rounds');
 const seconds = number('seconds');
 const here = fileURLToPath(new URL('..', import.meta.url));
-const ringkvFlags = flags.flags.split(' ').filter((flag) => flag !== '');
+const words = (text) => text.split(' ').filter((word) => word !== '');
+const ringkvFlags = words(flags.flags);
+const nodeFlags = words(flags['node-flags']);
 
 const ringkv = (query, nodes, root = here) => ({
   mayBeStale: query.endsWith('=ONE'),
-  start: (directory) => startRingkvCluster(directory, { root, flags: ringkvFlags, nodes }),
+  start: (directory) => startRingkvCluster(directory, { root, flags: ringkvFlags, nodeFlags, nodes }),
   load: { dialect: 'ringkv', dialectOptions: { query } },
 });
 const etcd = (serializable) => ({

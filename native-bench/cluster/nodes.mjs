@@ -1,5 +1,6 @@
 // Three nodes of RingKV or of etcd on loopback, each a process of its own with a data directory of its own.
 import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { freePort, run, start } from '../peers/servers.mjs';
 
@@ -35,20 +36,21 @@ async function together(starts) {
   throw failed.reason;
 }
 
-/** `root`: the checkout that was built. Ready when every node sees all as members, up, and no change goes on. */
-export async function startRingkvCluster(directory, { root, flags, nodes = NODES }) {
+/** `root`: the checkout that was built; `nodeFlags`: of Node.js. Ready when every node sees all as members, up, and no change goes on. */
+export async function startRingkvCluster(directory, { root, flags, nodeFlags = [], nodes = NODES }) {
   const members = await Promise.all(
     names.slice(0, nodes).map(async (name) => ({ name, port: await freePort(), peer: await freePort() })),
   );
   const [first] = members;
+  const shards = ['--shards', String(Math.max(1, Math.floor(availableParallelism() / nodes)))];
   const servers = [];
   try {
     for (const { name, port, peer } of members) {
       const own = ['--port', String(port), '--peer-port', String(peer), '--data', join(directory, name)];
       const seeds = name === first.name ? [] : ['--seeds', `127.0.0.1:${first.peer}`];
-      const args = ['serve', ...own, ...seeds, '--rack', name, '--log-level', 'warn', ...flags];
+      const args = ['serve', ...own, ...seeds, '--rack', name, '--log-level', 'warn', ...shards, ...flags];
       const main = join(root, 'dist/src/cli/main.js');
-      servers.push({ peer, ...(await start(name, process.execPath, [main, ...args], port)) });
+      servers.push({ peer, ...(await start(name, process.execPath, [...nodeFlags, main, ...args], port)) });
       await until(`${name} serves`, async () => (await fetch(`${servers.at(-1).url}/readyz`)).ok);
     }
     await until(`${nodes} members, all up`, async () => {

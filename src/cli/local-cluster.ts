@@ -3,12 +3,14 @@
  * behaves when nodes die and come back. Data lies in DIR/node-1, DIR/node-2 and so on, and stays.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { RingKvError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 import { CommandError } from './failure.ts';
@@ -37,7 +39,7 @@ export function addLocalCluster(program: Command, run: Run): void {
     .summary('run several nodes on this machine, to try things out')
     .description(
       'Starts nodes on loopback, each a process of its own, joined to one cluster. While it runs, type: status, kill N, ' +
-        'start N, pause N, resume N, quit.',
+        'start N, pause N, resume N, quit. The cores are divided among their shards; RINGKV_SHARDS says otherwise.',
     )
     .addOption(new Option('--nodes <n>', 'nodes').argParser(integer(1, NODES_MAX)).default(NODES_DEFAULT))
     .addOption(
@@ -52,6 +54,10 @@ export function addLocalCluster(program: Command, run: Run): void {
     )
     .action((flags: ClusterFlags) => run((context) => new LocalCluster(flags, context).run()));
 }
+
+/** The nodes share the cores: more threads than cores only wake each other (docs/performance.md, three nodes). */
+const shardsOfEach = (nodes: number): number =>
+  Math.min(Math.max(1, Math.floor(availableParallelism() / nodes)), limits.shardsMax);
 
 interface LocalNode {
   readonly number: number;
@@ -182,9 +188,11 @@ class LocalCluster {
     const { port, data } = this.#flags;
     const own = port + node.number - 1;
     const seeds = node.number === 1 ? this.#nodes.slice(1) : this.#nodes.slice(0, 1);
+    const shards = this.#context.environment.RINGKV_SHARDS ?? String(shardsOfEach(this.#nodes.length));
     const arguments_ = [
       ...['serve', '--port', String(own), '--peer-port', String(own + PEER_PORT_OFFSET)],
       ...['--data', resolve(join(data, `node-${node.number}`)), '--rack', `rack-${node.number}`],
+      ...['--shards', shards],
       ...(node.number === 1
         ? []
         : [
