@@ -46,10 +46,19 @@ export async function start(name, command, args, port) {
   return { port, url: `http://127.0.0.1:${port}`, pid: child.pid, stop };
 }
 
-export async function startRingkv(directory, flags = []) {
+/** `nodeFlags` are for Node.js itself. */
+export async function startRingkv(directory, flags = [], nodeFlags = []) {
   const port = await freePort();
   const main = join(root, 'dist/src/cli/main.js');
-  const args = [main, 'serve', '--port', String(port), '--data', join(directory, 'ringkv-http')];
+  const args = [
+    ...nodeFlags,
+    main,
+    'serve',
+    '--port',
+    String(port),
+    '--data',
+    join(directory, 'ringkv-http'),
+  ];
   const server = await start('ringkv', process.execPath, [...args, '--log-level', 'warn', ...flags], port);
   await run('curl', ['--silent', '--retry', '20', '--retry-all-errors', '--fail', `${server.url}/readyz`]);
   return server;

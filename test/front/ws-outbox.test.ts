@@ -1,0 +1,147 @@
+import type { WebSocket } from 'uWebSockets.js';
+import { setImmediate as turn } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
+import { WsConnection, WsSlots, type WsUserData } from '../../src/front/ws-connection.ts';
+import { WsMetrics } from '../../src/front/ws-metrics.ts';
+import { WsOutbox } from '../../src/front/ws-outbox.ts';
+import { answersOf } from './ws-client.ts';
+
+/** A connection whose client takes nothing beyond what `takes`, and what was sent on it. */
+function connect(takes = Number.POSITIVE_INFINITY): { connection: WsConnection; sent: Buffer[] } {
+  const connection = new WsConnection();
+  const sent: Buffer[] = [];
+  let waiting = 0;
+  const socket = {
+    send: (bytes: Uint8Array) => {
+      sent.push(Buffer.from(bytes));
+      const total = sent.reduce((sum, { length }) => sum + length, 0);
+      waiting = Math.max(0, total - takes);
+      return waiting === 0 ? 1 : 0;
+    },
+    getBufferedAmount: () => waiting,
+  };
+  connection.ws = socket as unknown as WebSocket<WsUserData>;
+  return { connection, sent };
+}
+interface World {
+  readonly metrics: WsMetrics;
+  readonly outbox: WsOutbox;
+  readonly full: [WsConnection, string][];
+}
+function world(): World {
+  const metrics = new WsMetrics();
+  const full: [WsConnection, string][] = [];
+  return {
+    metrics,
+    full,
+    outbox: new WsOutbox(
+      metrics,
+      () => 1,
+      (connection, what) => full.push([connection, what]),
+    ),
+  };
+}
+
+describe('answers of WebSocket connections', () => {
+  it('of one turn share a message for each connection', async () => {
+    const { outbox, metrics } = world();
+    const [one, two] = [connect(), connect()];
+    for (let id = 0; id < 5; id++) {
+      outbox.message(one.connection).add(id, 0, 1, false, '');
+      outbox.message(two.connection).add(100 + id, 0, 1, false, '');
+    }
+    expect(one.sent).toHaveLength(0);
+    await turn();
+    expect(one.sent).toHaveLength(1);
+    expect(answersOf(two.sent[0] as Buffer).map(({ id }) => id)).toEqual([100, 101, 102, 103, 104]);
+    outbox.message(one.connection).add(9, 1, -1, false, '');
+    await turn();
+    expect(answersOf(one.sent[1] as Buffer)).toMatchObject([{ id: 9, status: 1 }]);
+    expect(metrics.messagesOut).toBe(3);
+  });
+
+  it('are sent earlier where a message is full, or too many connections have one', async () => {
+    const { outbox } = world();
+    const one = connect();
+    for (let id = 0; id <= limits.wsBatchRequestsMax; id++)
+      outbox.message(one.connection).add(id, 0, 1, false, '');
+    expect(one.sent).toHaveLength(1);
+    const many = Array.from({ length: limits.wsAnswersMax }, () => connect());
+    for (const { connection } of many) outbox.message(connection).add(1, 0, 1, false, '');
+    expect(one.sent).toHaveLength(2);
+    await turn();
+    expect(many.every(({ sent }) => sent.length === 1)).toBe(true);
+  });
+
+  it('of a connection that is gone go nowhere, and their message serves another', async () => {
+    const { outbox, metrics } = world();
+    const [gone, other] = [connect(10), connect()];
+    outbox.message(gone.connection).add(1, 0, 1, false, 'x'.repeat(100));
+    outbox.send(gone.connection);
+    expect(metrics.bufferedBytes).toBeGreaterThan(0);
+    outbox.message(gone.connection).add(2, 0, 1, false, '');
+    gone.connection.ws = null;
+    outbox.forget(gone.connection);
+    expect(metrics.bufferedBytes).toBe(0);
+    await turn();
+    expect(gone.sent).toHaveLength(1);
+    outbox.message(other.connection).add(3, 0, 1, false, '');
+    await turn();
+    expect(answersOf(other.sent[0] as Buffer).map(({ id }) => id)).toEqual([3]);
+  });
+
+  it('pause a connection, and resume it', () => {
+    const { outbox, metrics, full } = world();
+    const { connection } = connect();
+    outbox.setBuffered(connection, limits.wsPausedBytes);
+    expect(connection.paused).toBe(false);
+    outbox.setBuffered(connection, limits.wsPausedBytes + 1);
+    expect([connection.paused, metrics.paused]).toEqual([true, 1]);
+    expect(connection.refusal()).toContain(`more than ${limits.wsPausedBytes} bytes`);
+    expect(outbox.hasRoom(connection, limits.wsValuesBytesMax - limits.wsPausedBytes - 1)).toBe(true);
+    expect(outbox.hasRoom(connection, limits.wsValuesBytesMax - limits.wsPausedBytes)).toBe(false);
+    outbox.setBuffered(connection, 0);
+    expect([connection.refusal(), metrics.paused]).toEqual(['', 0]);
+    expect(full).toEqual([]);
+  });
+
+  it('close a connection with too many, and whoever makes those of all too many', () => {
+    const { outbox, full } = world();
+    const { connection } = connect();
+    outbox.setBuffered(connection, limits.wsBufferedBytesMax + 1);
+    expect(full).toEqual([
+      [
+        connection,
+        `${limits.wsBufferedBytesMax + 1} bytes of answers wait; the limit is ${limits.wsBufferedBytesMax}`,
+      ],
+    ]);
+
+    const all = world();
+    const count = limits.wsBufferedTotalBytesMax / limits.wsBufferedBytesMax;
+    const others = Array.from({ length: count }, () => connect().connection);
+    for (const other of others) all.outbox.setBuffered(other, limits.wsBufferedBytesMax);
+    expect(all.full).toEqual([]);
+    const last = connect().connection;
+    all.outbox.setBuffered(last, 1);
+    expect(all.full.map(([one]) => one === last)).toEqual([true]);
+    expect(all.full[0]?.[1]).toContain(`in all; the limit is ${limits.wsBufferedTotalBytesMax}`);
+  });
+});
+
+describe('slots of WebSocket requests', () => {
+  it('are bounded, given back, and count for their connection', () => {
+    const slots = new WsSlots(2);
+    const connection = new WsConnection();
+    const taken = [10, 20].map((bytes) => {
+      const slot = slots.next();
+      slots.bytes[slot] = bytes;
+      slots.take(connection);
+      return slot;
+    });
+    expect([slots.next(), connection.inFlight, connection.inFlightBytes]).toEqual([-1, 2, 30]);
+    expect(slots.free(taken[0] as number)).toBe(connection);
+    expect([slots.next(), connection.inFlight, connection.inFlightBytes]).toEqual([taken[0], 1, 20]);
+    expect(() => slots.free(taken[0] as number)).toThrow('is free already');
+  });
+});
