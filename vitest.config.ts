@@ -1,10 +1,16 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // `fast` runs in `npm run check`: no processes, no long loops. `slow` starts worker threads, servers and
 // whole processes from the build in dist/, and runs the long model and crash tests.
 // Time limits only end what hangs: machines of CI are busy.
-const shared = { pool: 'forks' as const, environment: 'node' as const };
+const shared = {
+  pool: 'forks' as const,
+  environment: 'node' as const,
+  // By default one core is left for the main process, which has little to do: of two cores one would idle.
+  maxWorkers: availableParallelism(),
+};
 
 /** The longest file starts first: last, it would run alone. */
 class LongestFirst extends BaseSequencer {

@@ -1,7 +1,7 @@
 /** Flags that several commands have, and how their texts are read. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { limits } from '../base/limits.ts';
-import { parseDurationMs } from '../base/units.ts';
+import { formatAmountBytes, parseAmountBytes, parseDurationMs } from '../base/units.ts';
 import { DEFAULT_URL } from './open-target.ts';
 
 export function integer(min: number, max: number): (text: string) => number {
@@ -26,6 +26,30 @@ export function duration(minMs: number, maxMs: number): (text: string) => number
       throw new InvalidArgumentError(`${ms} ms lie outside ${minMs} to ${maxMs} ms.`);
     return ms;
   };
+}
+
+/** Bytes of an amount of data such as 2KB or 100TB. */
+export function amount(min: number, max: number): (text: string) => number {
+  return (text) => {
+    let bytes: number;
+    try {
+      bytes = parseAmountBytes(text);
+    } catch (error) {
+      throw new InvalidArgumentError((error as Error).message);
+    }
+    if (bytes < min || bytes > max)
+      throw new InvalidArgumentError(
+        `${bytes} bytes lie outside ${formatAmountBytes(min)} to ${formatAmountBytes(max)}.`,
+      );
+    return bytes;
+  };
+}
+
+/** A share from 0 to 1. */
+export function fraction(text: string): number {
+  const value = /^[0-9]+(\.[0-9]+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError('Not a number from 0 to 1.');
+  return value;
 }
 
 /** Seconds, above 0: a number, or a duration with a unit such as 1h. */

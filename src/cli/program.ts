@@ -1,6 +1,7 @@
 /** The program: its commands, what it says where its use is wrong, and the exit code of it all. */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../node/package-version.ts';
+import { addBench } from './bench.ts';
 import {
   addDecommission,
   addDrain,
@@ -20,6 +21,7 @@ import { exitCodeOf, messageOf } from './failure.ts';
 import { addGet } from './get.ts';
 import { addImport } from './import.ts';
 import { addLocalCluster } from './local-cluster.ts';
+import { addPlan } from './plan.ts';
 import { addPut } from './put.ts';
 import { addScan } from './scan.ts';
 import { addServe } from './serve.ts';
@@ -77,7 +79,8 @@ function programOf({ columns, stderr, stdout }: Context, run: Run): Command {
   for (const one of [addServe, addLocalCluster, addGet, addPut, addDelete, addScan, addImport, addExport])
     one(program, run);
   for (const one of [addStatus, addRing, addKey, addJoin, addDecommission, addReplace]) one(program, run);
-  for (const one of [addReweigh, addRepair, addDrain, addUndo, addVerify, addConfig]) one(program, run);
+  for (const one of [addReweigh, addRepair, addDrain, addUndo, addVerify, addConfig, addBench, addPlan])
+    one(program, run);
   return program;
 }
 

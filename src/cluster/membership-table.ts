@@ -147,6 +147,9 @@ export class MemberTable {
   /** What to tell of a member to who knows its facts up to `base`. */
   newsOf(member: Member, base: number): News {
     const from = base > member.version ? 0 : base;
+    const facts: (readonly [name: string, fact: Fact])[] = [];
+    if (from < member.version)
+      for (const entry of member.versioned) if (entry[1].version > from) facts.push(entry);
     return {
       number: member.number,
       generation: member.generation,
@@ -156,7 +159,7 @@ export class MemberTable {
       address: member.address,
       version: member.version,
       base: from,
-      facts: from === member.version ? [] : [...member.versioned].filter(([, { version }]) => version > from),
+      facts,
     };
   }
 

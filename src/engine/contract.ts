@@ -275,6 +275,7 @@ export interface EngineStats {
   readonly compactions: number;
   readonly compactionBytesWritten: number;
   readonly compactionsPending: number;
+  readonly compactionsRunning: number;
   readonly snapshots: number;
   /** '' while writes are taken; otherwise why not. */
   readonly writesRefused: string;

@@ -361,6 +361,7 @@ export class LsmEngine implements ShardEngine {
       compactions: this.#compactor.count,
       compactionBytesWritten: this.#compactor.bytesWritten,
       compactionsPending: this.#compactor.pending,
+      compactionsRunning: this.#compactor.running,
       snapshots: this.#snapshots.count,
       writesRefused: this.#refused,
     };

@@ -205,7 +205,7 @@ export class ModelRun {
     const roll = this.#random.below(1000);
     if (roll < 560) await this.#write();
     else if (roll < 760) this.#read();
-    else if (roll < 765) this.#scan();
+    else if (roll < 763) this.#scan();
     else if (roll < 900) await this.#steps();
     else if (roll < 960) this.#engine.commit();
     else if (roll < 990) this.#harness.advance(this.#random.pick([1, 50, 500, 5000]));

@@ -65,7 +65,10 @@ const graph = new Map(
 
 /** Modules of Node that one layer alone may touch, by the folders that may import them. */
 const reserved: readonly (readonly [specifier: RegExp, folders: RegExp])[] = [
-  [/^node:fs/, /^src\/vfs\/|^src\/cli\/(import|export|config-file)[^/]*\.ts$|^src\/node\/config-file\.ts$/],
+  [
+    /^node:fs/,
+    /^src\/vfs\/|^src\/cli\/(import|export|config-file|bench)[^/]*\.ts$|^src\/node\/config-file\.ts$/,
+  ],
   [/^node:worker_threads$/, /^src\/(ipc|node|shard)\/|^workers\//],
   [/^piscina$/, /^src\/node\/|^workers\//],
   [/^(node:(net|http|https|tls|dgram)|undici|ws|uWebSockets\.js)$/, /^src\/(front|peer|client)\//],

@@ -305,6 +305,7 @@ export class FakeEngine implements ShardEngine {
       compactions: 0,
       compactionBytesWritten: 0,
       compactionsPending: 0,
+      compactionsRunning: 0,
       snapshots: this.snapshots.size,
       writesRefused: this.refusal === 0 ? '' : this.refusalReason || `status ${this.refusal}`,
     };

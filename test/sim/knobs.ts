@@ -23,14 +23,18 @@ export interface Knobs {
 }
 
 const NEVER_MS = 864_000_000;
+const GC_GRACE_MS_MIN = 7000;
+/** Of one target. */
+const HINT_BYTES_FEW = 300;
 /** Clocks run 0.5% too fast or too slow at most, for a minute. */
 const DRIFT_MS_MAX = 300;
 
+/** `mustPurge`: and early, with few hints, so that purging too early shows soon. */
 export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   Object.assign(settable, defaults);
   settable.hintSegmentBytes = random.pick([300, 2000, defaults.hintSegmentBytes]);
   // A few hints, beyond which vnodes are marked for repair.
-  if (random.chance(0.15)) settable.hintBytesMax = 1500;
+  if (random.chance(0.15) || mustPurge) settable.hintBytesMax = mustPurge ? HINT_BYTES_FEW : 1500;
   settable.treeSliceRecords = random.pick([1, 10, defaults.treeSliceRecords]);
   settable.repairPageRecordsMax = random.pick([2, 20, defaults.repairPageRecordsMax]);
   settable.readRepairPerMille = random.pick([0, 20, 500]);
@@ -51,7 +55,7 @@ export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
   settable.repairHorizonMarginMs = 7500;
   // Above what two clocks differ by, and well below gc_grace.
   settable.repairCutoffMarginMs = 2500;
-  const gcGraceMs = random.pick([7000, 12_000]);
+  const gcGraceMs = mustPurge ? GC_GRACE_MS_MIN : random.pick([GC_GRACE_MS_MIN, 12_000]);
   const forgottenMs = gcGraceMs - settable.repairCutoffMarginMs - apartMsMax;
   return { gcGraceMs, skewMsMax, apartMsMax, purges, forgottenMs };
 }

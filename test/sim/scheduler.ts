@@ -9,6 +9,7 @@ import { assert } from '../../src/base/assert.ts';
 
 /** Events of one simulation beyond which something loops. */
 const EVENTS_MAX = 5_000_000;
+const EVENTS_PER_TURN = 256;
 
 export interface Scheduled {
   readonly atUs: number;
@@ -74,8 +75,9 @@ export class Scheduler {
       this.#nowUs = next.atUs;
       if (++this.#events > EVENTS_MAX) throw new Error(`more than ${EVENTS_MAX} events: something loops`);
       run();
-      // Promises that the event has settled run before anything else happens: Node empties their queue in between.
-      await new Promise<void>(setImmediate);
+      // Promises that the event has settled run before anything else happens: Node empties their queue before the next tick.
+      // That takes a third of what a turn of the event loop does, which only what runs beside the simulation needs.
+      await new Promise<void>(this.#events % EVENTS_PER_TURN === 0 ? setImmediate : process.nextTick);
       if (this.#failure !== null) throw this.#failure;
       for (const look of this.#afterEvent) look();
     }

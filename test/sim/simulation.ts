@@ -118,7 +118,8 @@ class Simulation {
       vnodes: this.#vnodes,
       replicas: this.#replicas,
       gcGraceMs: this.#knobs.gcGraceMs,
-      repairIntervalMs: random.pick([10_000, 30_000]),
+      // Each repair gives tombstones to all replicas in time.
+      repairIntervalMs: defect === 'purge-early' ? 30_000 : random.pick([10_000, 30_000]),
     };
     this.#cluster = new Cluster(
       {
@@ -163,7 +164,7 @@ class Simulation {
     if (!(await this.#until(() => this.#isWhole(), STARTED_US)))
       return this.#result([this.#late('the cluster starts', STARTED_US)]);
     this.#history.note(this.#scheduler.nowUs, 'the cluster has started');
-    const periodUs = this.#random.pick([10, 30, 60]) * SECOND_US;
+    const periodUs = (this.#defect === 'purge-early' ? 60 : this.#random.pick([10, 30, 60])) * SECOND_US;
     this.#nemesis.start();
     this.#workload.start();
     await this.#until(() => this.#workload.isDone, periodUs);

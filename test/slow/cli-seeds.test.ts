@@ -5,7 +5,7 @@ import { type Process, until, urlOf, Workplace } from './cli-process.ts';
 import { eventually, statusOf } from './cluster-processes.ts';
 
 /** Bounds what hangs: a start that is not interrupted waits for ever. */
-const END_MS_MAX = 15_000;
+const END_MS_MAX = 60_000;
 const WAIT_MS_MAX = 60_000;
 
 let place: Workplace;

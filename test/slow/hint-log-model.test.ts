@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { systemSeed } from '../../src/base/random.ts';
 import { runHintModel } from '../replica/hint-log-model.ts';
 
-const ROUNDS = Number(process.env.HINT_ROUNDS ?? 3000);
+const ROUNDS = Number(process.env.HINT_ROUNDS ?? 1500);
 const TIMEOUT_MS = 600_000;
 const seed = systemSeed();
 

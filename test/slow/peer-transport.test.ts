@@ -14,6 +14,8 @@ import {
   until,
 } from '../peer/harness.ts';
 
+/** A busy machine may be late by so much. */
+const SLACK_MS = 10_000;
 afterEach(closeAll);
 
 /** Calls `what` every `ms` until the test ends. */
@@ -60,7 +62,7 @@ describe('a transport, over time,', () => {
     await until(() => [mute, slowGreeter, silent, slowSender].every(({ closed }) => closed));
     const took = performance.now() - started;
     expect(took).toBeGreaterThan(limits.peerIdleMs - limits.peerHeartbeatMs);
-    expect(took).toBeLessThan(limits.peerIdleMs + 4 * limits.peerHeartbeatMs);
+    expect(took).toBeLessThan(limits.peerIdleMs + SLACK_MS);
     await until(() => one.received.length === 1);
     expect(one.received[0]).toHaveLength('73: '.length + 360_000);
     expect([alive.closed, steady.closed]).toEqual([false, false]);
@@ -98,7 +100,7 @@ describe('a transport, over time,', () => {
     const waits = times.slice(1).map((time, i) => time - (times[i] as number));
     waits.forEach((wait, i) => {
       const ceiling = Math.min(limits.peerReconnectMsMax, limits.peerReconnectMsMin * 2 ** (i + 1));
-      expect(wait).toBeLessThan(ceiling + 1000);
+      expect(wait).toBeLessThan(ceiling + SLACK_MS);
     });
     expect(Math.max(...waits)).toBeGreaterThan(4 * limits.peerReconnectMsMin);
     expect(one.log).toHaveLength(1);
