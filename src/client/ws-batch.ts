@@ -27,6 +27,8 @@ export class Pending {
   readonly deadlineMs: number;
   readonly bytes: number;
   id = 0;
+  /** Requests in flight, with this one, when it was sent. */
+  rank = 0;
   /** Bytes of the answer that are reckoned with while it is in flight. */
   expectedBytes = 0;
   settled = false;
@@ -177,7 +179,8 @@ export class WsBatch {
   overloaded(pending: Pending): void {
     if (pending.id <= this.#halvedAtId) return;
     this.#halvedAtId = this.#nextId - 1;
-    this.#window = Math.max(1, this.#window / 2);
+    // Of what was in flight (RFC 5681, 3.1), not of what might have been.
+    this.#window = Math.max(1, Math.min(this.#window, pending.rank) / 2);
   }
 
   /** Rejects all whose deadline has passed; whether one of them has been unanswered for far too long. */
@@ -229,6 +232,7 @@ export class WsBatch {
     pending.id = this.#nextId++;
     pending.expectedBytes = pending.request.op === KvOp.GET ? this.#valueBytes : 0;
     this.#inFlight.set(pending.id, pending);
+    pending.rank = this.#inFlight.size;
     this.#inFlightBytes += pending.bytes;
     this.#expectedBytes += pending.expectedBytes;
   }
