@@ -110,6 +110,21 @@ describe('the client of several nodes', () => {
       .toBe(1);
   });
 
+  it('does not begin at a node that is known to be down', async () => {
+    const servers = await cluster(2);
+    const client = await clientOf(servers, { retries: 0 });
+    await mapped(client, servers);
+    servers[1]?.stop();
+    const owned = keys.filter((key) => vnodeOfKey(key) % 2 === 1);
+    const outcomeOf = (key: string): Promise<string> =>
+      client.put(key, 'v').then(
+        () => 'done',
+        () => 'failed',
+      );
+    await expect.poll(() => outcomeOf(owned[0] ?? '')).toBe('done');
+    expect(new Set(await Promise.all(owned.map(outcomeOf)))).toEqual(new Set(['done']));
+  });
+
   it('goes on without a map, with a ring that makes no sense, and with an older one', async () => {
     const servers = await cluster(2);
     for (const server of servers) server.ring = { ring: 1, vnodes: 3, ranges: [] };

@@ -226,6 +226,7 @@ describe('the client over WebSocket', () => {
     const next = client.get('next');
     if (socket !== undefined) server.answer(server.messages[0] ?? [], socket);
     expect(await next).toBeNull();
+    expect(server.requests.map(({ key }) => key)).toEqual(['sent', 'next']);
     expect(server.connections).toBe(1);
   });
 
