@@ -121,7 +121,18 @@ describe('the client of several nodes', () => {
         () => 'done',
         () => 'failed',
       );
-    await expect.poll(() => outcomeOf(owned[0] ?? '')).toBe('done');
+    // Before the ring map comes anew, which leaves the node out: at most one call is lost to find out.
+    const outcomes: string[] = [];
+    await expect
+      .poll(
+        async () => {
+          outcomes.push(await outcomeOf(owned[0] ?? ''));
+          return outcomes.at(-1);
+        },
+        { interval: 1 },
+      )
+      .toBe('done');
+    expect(outcomes.length).toBeLessThanOrEqual(2);
     expect(new Set(await Promise.all(owned.map(outcomeOf)))).toEqual(new Set(['done']));
   });
 

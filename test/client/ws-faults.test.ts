@@ -230,6 +230,19 @@ describe('the client over WebSocket', () => {
     expect(server.connections).toBe(1);
   });
 
+  it('does not send what was aborted in the same turn', async () => {
+    const server = await serverOf();
+    const client = await clientOf([server]);
+    await client.get('first');
+    const abort = new AbortController();
+    const aborted = client.put('aborted', 'v', { signal: abort.signal });
+    const other = client.put('other', 'v');
+    abort.abort(new Error('enough'));
+    await expect(aborted).rejects.toThrow('enough');
+    await other;
+    expect(server.requests.map(({ key }) => key)).toEqual(['first', 'other']);
+  });
+
   it('asks a server that is overloaded for less at a time', async () => {
     const server = await serverOf();
     const client = await clientOf([server], { timeoutMs: 20_000 });
