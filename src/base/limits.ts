@@ -261,6 +261,50 @@ export const limits = {
   entityTagsMax: 32,
   conditionAttemptsMax: 8,
 
+  // client
+  /** Requests of one node's WebSocket that wait in the client, and bytes of their keys and values: beyond it OVERLOADED. */
+  clientQueueMax: 65_536,
+  clientQueueBytesMax: 64 * MiB,
+  /** The longest message of answers that a client takes: the longest value or wsAnswerBytes, with room. */
+  clientMessageBytesMax: 32 * MiB,
+  /** From the first byte to the message with the limits of the server; then the node counts as unreachable. */
+  clientConnectMs: 3000,
+  /** Before a node is tried again: a random part of this, doubled with each failure up to the maximum. */
+  clientReconnectMsMin: 50,
+  clientReconnectMsMax: 5000,
+  /** Silence after which a WebSocket is asked for a sign of life, and how long that may take. */
+  clientHeartbeatMs: 10_000,
+  clientHeartbeatAnswerMs: 5000,
+  /** The server answers at the deadline; only where it does not, this much later, the client gives up alone. */
+  clientGraceMs: 500,
+  /** A request that is unanswered so long after its deadline shows that the connection is broken. */
+  clientStuckMs: 5000,
+  /** How often a client looks for requests whose deadline has passed. */
+  clientSweepMs: 50,
+  /** Deadlines in one message that differ by no more than this are sent as one, milliseconds. */
+  clientDeadlineSlackMs: 20,
+  /** Before a repeat: a random part of this, doubled with each attempt up to the maximum. */
+  clientBackoffMsMin: 20,
+  clientBackoffMsMax: 2000,
+  /** Repeats: at most clientRetriesBurst at first, and one for each 1 / clientRetriesPerSuccess calls that succeed. */
+  clientRetriesBurst: 100,
+  clientRetriesPerSuccess: 0.1,
+  /** Second requests of hedged reads: a share of the reads, and so many of them at once. */
+  clientHedgesBurst: 10,
+  clientHedgeShareDefault: 0.05,
+  clientHedgeShareMax: 0.5,
+  /** Latencies of reads from which the 95th percentile is taken, and how many of them there must be. */
+  clientLatenciesKept: 512,
+  clientLatenciesMin: 32,
+  /** How old a ring map may grow, and how soon an error makes the client ask again. */
+  clientRingAgeMs: 30_000,
+  clientRingPauseMs: 1000,
+  /** Bytes of the JSON of a ring or cluster. */
+  clientRingBytesMax: 64 * MiB,
+  /** Keys of one getMany or putMany, and those of one call that are in flight at a time over HTTP, for each connection. */
+  clientManyMax: 65_536,
+  clientManyPerConnection: 2,
+
   // websocket
   /** WebSocket connections of one front end; further ones are refused. */
   wsConnectionsMax: 10_000,

@@ -1,5 +1,4 @@
 /** Seeded random numbers (sfc32, PractRand). Nobody but this file draws randomness. */
-import { randomBytes } from 'node:crypto';
 
 export class Random {
   readonly seed: number;
@@ -42,7 +41,7 @@ export class Random {
   }
 }
 
-/** A seed from the system, for ids and for tests that print it. */
+/** A seed from the system, for ids and for tests that print it. Web Crypto is there in browsers and in Node. */
 export function systemSeed(): number {
-  return randomBytes(4).readUInt32LE();
+  return crypto.getRandomValues(new Uint32Array(1))[0] as number;
 }

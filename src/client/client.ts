@@ -1,22 +1,24 @@
 /**
- * The client over HTTP. Values travel raw, not as base64. Each call has one deadline for all its tries; repeats
- * follow retry.ts. Nodes are asked in turn: one answers until it fails, then the next one does.
+ * What users call. Reads and writes go over the client's transport, everything else (scans, the cluster) over HTTP.
+ * caller.ts says when a call is repeated, and where.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { Clock } from '../base/clock.ts';
-import { BadRequestError, ClosedError, RingKvError, TimeoutError, UnavailableError } from '../base/errors.ts';
+import { Consistency } from '../base/consistency.ts';
+import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { Random } from '../base/random.ts';
 import type { ClusterChange, ClusterStatus, KeyStatus, RingStatus } from '../cluster/administration.ts';
-import { bytesOf, escapeBytes, type RawAnswer, versionOfETag } from './encoding.ts';
-import { ConnectionError, errorOfAnswer, ProtocolError, retryAfterMsOf, UnsupportedError } from './errors.ts';
-import { HttpNode, type HttpRequest } from './http-node.ts';
-import { backoffMs, RetryBudget, worthRepeating } from './retry.ts';
+import type { Call, Caller } from './caller.ts';
+import { bytesOf, escapeBytes, type RawAnswer } from './encoding.ts';
+import { PartialFailureError, ProtocolError } from './errors.ts';
+import { queryOf } from './http-link.ts';
+import { type KvAnswer, KvOp, type KvOpCode, type KvRequest } from './kv.ts';
+import type { HttpRequest } from './platform.ts';
 import { parseScanPage } from './scan-page.ts';
 import type {
   Bytes,
   CallOptions,
   Entry,
+  PutEntry,
+  PutManyOptions,
   PutOptions,
   ReadOptions,
   ScanEntry,
@@ -24,31 +26,15 @@ import type {
   WriteOptions,
 } from './types.ts';
 
-export interface ClientSettings {
-  readonly nodes: readonly string[];
-  readonly connections: number;
-  readonly timeoutMs: number;
-  readonly retries: number;
-  readonly clock: Clock;
-  readonly random: Random;
-}
-
-/** The server answers at the deadline; only where it does not, this much later, the client gives up alone. */
-const GRACE_MS = 500;
-const RAW = 'application/octet-stream';
-const MISSING = 404;
-const FAILED = 400;
-
 export class Client {
-  readonly #settings: ClientSettings;
-  readonly #nodes: readonly HttpNode[];
-  readonly #budget = new RetryBudget();
-  #turn = 0;
+  readonly #caller: Caller;
+  /** Entries of one getMany or putMany that are asked for at a time. */
+  readonly #lines: number;
   #closing: Promise<void> | null = null;
 
-  constructor(settings: ClientSettings) {
-    this.#settings = settings;
-    this.#nodes = settings.nodes.map((url) => new HttpNode(url, settings.connections));
+  constructor(caller: Caller, lines: number) {
+    this.#caller = caller;
+    this.#lines = lines;
   }
 
   /** The value of a key, or null where the key is absent. */
@@ -58,19 +44,8 @@ export class Client {
 
   /** The same with version and time to live. */
   async getEntry(key: Bytes, options: ReadOptions = {}): Promise<Entry | null> {
-    const path = `/v1/kv/${pathOf(key)}${queryOf({ consistency: options.consistency })}`;
-    const answer = await this.#call(
-      { method: 'GET', path, headers: { accept: RAW }, body: null },
-      options,
-      true,
-    );
-    if (answer.status === MISSING) return null;
-    const ttl = answer.header('x-ringkv-ttl');
-    return {
-      value: answer.body,
-      version: this.#version(answer),
-      ttl: ttl === undefined ? null : Number(ttl),
-    };
+    const { found, value, version, ttl } = await this.#kv(KvOp.GET, key, null, options);
+    return found && value !== null ? { value, version, ttl } : null;
   }
 
   /** A value that is JSON, or undefined where the key is absent. Throws ProtocolError where it is not JSON. */
@@ -90,11 +65,7 @@ export class Client {
    * (whether it was done is unknown, unless it says so), and with BadRequestError and its kin.
    */
   async put(key: Bytes, value: Bytes, options: PutOptions = {}): Promise<number> {
-    const { consistency, ttl, version } = options;
-    const path = `/v1/kv/${pathOf(key)}${queryOf({ consistency, ttl, version })}`;
-    const headers = { 'content-type': RAW, ...idempotency(options) };
-    const request: HttpRequest = { method: 'PUT', path, headers, body: bytesOf(value) };
-    return this.#version(await this.#call(request, options, options.idempotencyKey !== undefined));
+    return (await this.#kv(KvOp.PUT, key, bytesOf(value), options)).version;
   }
 
   /** `put` of a value's JSON text. */
@@ -106,10 +77,24 @@ export class Client {
 
   /** Deletes a key, there or not. Rejects as `put` does. */
   async delete(key: Bytes, options: WriteOptions = {}): Promise<void> {
-    const { consistency, version } = options;
-    const path = `/v1/kv/${pathOf(key)}${queryOf({ consistency, version })}`;
-    const request: HttpRequest = { method: 'DELETE', path, headers: idempotency(options), body: null };
-    await this.#call(request, options, options.idempotencyKey !== undefined);
+    await this.#kv(KvOp.DELETE, key, null, options);
+  }
+
+  /**
+   * The values of many keys, in their order, null where a key is absent. Not one read of one moment. Where some fail, rejects
+   * with a PartialFailureError that has the outcome of each.
+   */
+  async getMany(keys: readonly Bytes[], options: ReadOptions = {}): Promise<(Uint8Array | null)[]> {
+    return await this.#many('getMany', keys, (key) => this.get(key, options));
+  }
+  /**
+   * Puts many entries, each on its own: not atomic and in no order. Resolves with their versions; where some fail, rejects with a
+   * PartialFailureError that has the outcome of each. `ttl` and `version` of an entry go before those of `options`.
+   */
+  async putMany(entries: readonly PutEntry[], options: PutManyOptions = {}): Promise<number[]> {
+    return await this.#many('putMany', entries, ({ key, value, ...own }) =>
+      this.put(key, value, { ...options, ...own }),
+    );
   }
 
   /** Live entries in order of (token, key), read page by page: what is written meanwhile may be seen or not. */
@@ -126,7 +111,7 @@ export class Client {
         cursor: cursor ?? undefined,
       });
       const request: HttpRequest = { method: 'GET', path: `/v1/scan${query}`, headers: {}, body: null };
-      const page = parseScanPage((await this.#call(request, options, true)).body, values);
+      const page = parseScanPage((await this.#http(request, options, true)).body, values);
       for (const entry of page.entries) {
         if (left-- <= 0) return;
         yield entry;
@@ -140,7 +125,7 @@ export class Client {
 
   /** Resolves where a node is ready to serve, and rejects as a read does where none is. */
   async ready(options: CallOptions = {}): Promise<void> {
-    await this.#call({ method: 'GET', path: '/readyz', headers: {}, body: null }, options, true);
+    await this.#http({ method: 'GET', path: '/readyz', headers: {}, body: null }, options, true);
   }
 
   /** What the node that answers knows of its cluster: members and their state, the change under way, repairs. */
@@ -161,96 +146,67 @@ export class Client {
     const body = new TextEncoder().encode(JSON.stringify(fields));
     const headers = { 'content-type': 'application/json' };
     const path = `/v1/cluster/${name}`;
-    return parsed(await this.#call({ method: 'POST', path, headers, body }, options, false), path);
+    return parsed(await this.#http({ method: 'POST', path, headers, body }, options, false), path);
   }
 
   async #json(path: string, options: CallOptions): Promise<unknown> {
-    return parsed(await this.#call({ method: 'GET', path, headers: {}, body: null }, options, true), path);
+    return parsed(await this.#http({ method: 'GET', path, headers: {}, body: null }, options, true), path);
   }
 
   /** Ends the client; calls in flight reject with a ClosedError. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= Promise.all(this.#nodes.map((node) => node.close())).then(() => undefined);
+    this.#closing ??= this.#caller.close();
     return this.#closing;
   }
 
-  async #call(request: HttpRequest, options: CallOptions, repeatable: boolean): Promise<RawAnswer> {
-    const timeoutMs = options.timeoutMs ?? this.#settings.timeoutMs;
-    checkTimeout(timeoutMs);
-    const { signal } = options;
-    signal?.throwIfAborted();
-    const over = new AbortController();
-    const expire = setTimeout(
-      () => over.abort(new TimeoutError(`no answer within ${timeoutMs} ms`)),
-      timeoutMs + GRACE_MS,
-    );
-    const cancel = (): void => over.abort(signal?.reason);
-    signal?.addEventListener('abort', cancel, { once: true });
-    try {
-      return await this.#tries(request, timeoutMs, over.signal, repeatable);
-    } finally {
-      clearTimeout(expire);
-      signal?.removeEventListener('abort', cancel);
-    }
-  }
-
-  async #tries(
-    request: HttpRequest,
-    timeoutMs: number,
-    signal: AbortSignal,
-    repeatable: boolean,
-  ): Promise<RawAnswer> {
-    const { clock, random, retries } = this.#settings;
-    const deadlineMs = clock.monotonicMs() + timeoutMs;
-    for (let attempt = 0; ; attempt++) {
-      if (this.#closing !== null) throw new ClosedError('the client is closed');
-      const turn = this.#turn;
-      const node = this.#nodes[turn % this.#nodes.length] as HttpNode;
-      const leftMs = Math.max(1, Math.ceil(deadlineMs - clock.monotonicMs()));
-      const outcome = await this.#try(node, request, leftMs, signal);
-      if (!(outcome instanceof RingKvError)) {
-        this.#budget.succeeded();
-        return outcome;
-      }
-      if (this.#closing !== null) throw new ClosedError('the client was closed', { cause: outcome });
-      const elsewhere = outcome instanceof ConnectionError || outcome instanceof UnavailableError;
-      // Only the first of many calls that fail at one node moves the turn.
-      if (elsewhere && this.#turn === turn) this.#turn = (turn + 1) % this.#nodes.length;
-      if (attempt >= retries || !worthRepeating(outcome, repeatable)) throw outcome;
-      const untried = elsewhere && attempt < this.#nodes.length - 1;
-      const waitMs = untried ? 0 : backoffMs(attempt, retryAfterMsOf(outcome), random);
-      if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#budget.take()) throw outcome;
-      if (waitMs > 0) await pause(waitMs, signal);
-    }
-  }
-
-  /** One try: an answer, or the error that it stands for. */
-  async #try(
-    node: HttpNode,
-    request: HttpRequest,
-    leftMs: number,
-    signal: AbortSignal,
-  ): Promise<RawAnswer | RingKvError> {
-    try {
-      const headers = { ...request.headers, 'x-ringkv-timeout': String(leftMs) };
-      const answer = await node.send({ ...request, headers }, signal);
-      if (answer.status < FAILED) return answer;
-      const error = errorOfAnswer(answer, node.url);
-      const absent = answer.status === MISSING && error instanceof UnsupportedError;
-      return absent && request.method === 'GET' && request.path.startsWith('/v1/kv/') ? answer : error;
-    } catch (error) {
-      if (error instanceof RingKvError) return error;
-      throw error;
-    }
-  }
-
-  #version(answer: RawAnswer): number {
-    const version = versionOfETag(answer.header('etag'));
-    if (version < 0)
-      throw new ProtocolError(
-        `status ${answer.status} with the ETag ${JSON.stringify(answer.header('etag') ?? null)}: not a version`,
+  #kv(op: KvOpCode, key: Bytes, value: Uint8Array | null, options: PutOptions): Promise<KvAnswer> {
+    const { consistency, version, ttl, idempotencyKey } = options;
+    const bytes = bytesOf(key);
+    if (bytes.length === 0) return Promise.reject(noKey());
+    if (consistency !== undefined && !(consistency in Consistency))
+      return Promise.reject(
+        new BadRequestError(`consistency ${JSON.stringify(consistency)} is none of ONE, QUORUM, ALL, SERIAL`),
       );
-    return version;
+    const request: KvRequest = { op, key: bytes, value, consistency, version, ttl, idempotencyKey };
+    const isRead = op === KvOp.GET;
+    const call: Call<KvAnswer> = {
+      key: bytes,
+      repeatable: isRead || idempotencyKey !== undefined,
+      hedged: isRead,
+      run: (node, deadlineMs, signal) => node.kv.send(request, deadlineMs, signal),
+    };
+    return this.#caller.run(call, options);
+  }
+
+  async #http(request: HttpRequest, options: CallOptions, repeatable: boolean): Promise<RawAnswer> {
+    const run: Call<RawAnswer>['run'] = (node, deadlineMs, signal) =>
+      node.http.call(request, deadlineMs, signal);
+    return await this.#caller.run({ key: null, repeatable, hedged: false, run }, options);
+  }
+
+  async #many<I, T>(name: string, items: readonly I[], run: (item: I) => Promise<T>): Promise<T[]> {
+    if (items.length > limits.clientManyMax)
+      throw new BadRequestError(`${name} of ${items.length} entries; the limit is ${limits.clientManyMax}`);
+    const results: (T | Error)[] = [];
+    let next = 0;
+    let failures = 0;
+    const line = async (): Promise<void> => {
+      for (let at = next++; at < items.length; at = next++)
+        try {
+          results[at] = await run(items[at] as I);
+        } catch (error) {
+          failures++;
+          results[at] = error instanceof Error ? error : new Error(String(error));
+        }
+    };
+    await Promise.all(Array.from({ length: Math.min(items.length, this.#lines) }, line));
+    if (failures === 0) return results as T[];
+    const cause = results.find((result) => result instanceof Error) as Error;
+    throw new PartialFailureError(
+      `${failures} of the ${items.length} entries of ${name} failed, the first with: ${cause.message}`,
+      results,
+      { cause },
+    );
   }
 }
 
@@ -262,34 +218,9 @@ function parsed(answer: RawAnswer, path: string): unknown {
   }
 }
 
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await sleep(ms, undefined, { signal });
-  } catch (error) {
-    throw signal.aborted ? signal.reason : error;
-  }
-}
-
-function checkTimeout(timeoutMs: number): void {
-  if (!(Number.isInteger(timeoutMs) && timeoutMs > 0 && timeoutMs <= limits.requestTimeoutMsMax))
-    throw new BadRequestError(
-      `a timeout of ${timeoutMs} ms; it lies between 1 and ${limits.requestTimeoutMsMax}`,
-    );
-}
-
+const noKey = (): BadRequestError => new BadRequestError('an empty key; a key has at least 1 byte');
 function pathOf(key: Bytes): string {
   const bytes = bytesOf(key);
-  if (bytes.length === 0) throw new BadRequestError('an empty key; a key has at least 1 byte');
+  if (bytes.length === 0) throw noKey();
   return escapeBytes(bytes);
 }
-
-function queryOf(parameters: Readonly<Record<string, string | number | Uint8Array | undefined>>): string {
-  const pairs: string[] = [];
-  for (const [name, value] of Object.entries(parameters))
-    if (value !== undefined)
-      pairs.push(`${name}=${escapeBytes(bytesOf(typeof value === 'number' ? String(value) : value))}`);
-  return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
-}
-
-const idempotency = (options: WriteOptions): Record<string, string> =>
-  options.idempotencyKey === undefined ? {} : { 'idempotency-key': options.idempotencyKey };

@@ -1,6 +1,6 @@
 /**
  * The client's errors: those of the store, one class per code, and what only a network adds. `errorOfAnswer`
- * makes them from an HTTP answer.
+ * makes them from an HTTP answer, `errorOfWsStatus` from one over a WebSocket.
  */
 import {
   BadRequestError,
@@ -16,6 +16,7 @@ import {
   ValueTooLargeError,
   VersionMismatchError,
 } from '../base/errors.ts';
+import { Status, statusName } from '../base/status.ts';
 import { isObject, parseJson, type RawAnswer } from './encoding.ts';
 
 /** No answer came. `sent` says whether the request may have reached the server, and so may have been done. */
@@ -46,6 +47,19 @@ export class ServerError extends RingKvError {
 /** A path, a method or a content type that the server does not know: it is older or newer than this client. */
 export class UnsupportedError extends RingKvError {
   readonly code = 'UNSUPPORTED';
+}
+
+/**
+ * Some of the entries of a getMany or putMany failed. `results` has one element for each, in order: what it gave, or the
+ * error that it ended with. `cause` is the first of these.
+ */
+export class PartialFailureError<T> extends RingKvError {
+  readonly code = 'PARTIAL_FAILURE';
+  readonly results: readonly (T | Error)[];
+  constructor(message: string, results: readonly (T | Error)[], options?: ErrorOptions) {
+    super(message, options);
+    this.results = results;
+  }
 }
 
 /** How long the server asked to be left alone, for errors that say so. */
@@ -108,4 +122,13 @@ function errorOfCode(code: string, message: string, version: number): RingKvErro
     default:
       return new ProtocolError(`an error of an unknown code ${JSON.stringify(code)}: ${message}`);
   }
+}
+
+/** The error that a status of the WebSocket protocol stands for. */
+export function errorOfWsStatus(status: number, message: string, version: number): RingKvError {
+  const code = statusName(status);
+  const text = message === '' ? code : message;
+  return status === Status.NOT_FOUND || code.startsWith('UNKNOWN')
+    ? new ProtocolError(`status ${status}, which does not go with the request: ${text}`)
+    : errorOfCode(code, text, version);
 }

@@ -13,13 +13,9 @@ import {
   TimeoutError,
   UnavailableError,
 } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { ConnectionError, RateLimitedError } from './errors.ts';
-
-const BACKOFF_MS_FIRST = 20;
-const BACKOFF_MS_MAX = 2000;
-const BUDGET_MAX = 100;
-const BUDGET_PER_SUCCESS = 0.1;
 
 /** Whether the server says, or nobody but us can know, that nothing was done. */
 export function nothingWasDone(error: RingKvError): boolean {
@@ -39,19 +35,36 @@ export function worthRepeating(error: RingKvError, repeatable: boolean): boolean
 
 /** Milliseconds to wait before repeat number `attempt`, from 0. */
 export function backoffMs(attempt: number, retryAfterMs: number, random: Random): number {
-  const most = Math.min(BACKOFF_MS_MAX, BACKOFF_MS_FIRST * 2 ** Math.min(attempt, 16));
-  return Math.max(retryAfterMs, random.between(1, most));
+  return Math.max(
+    retryAfterMs,
+    jittered(attempt, limits.clientBackoffMsMin, limits.clientBackoffMsMax, random),
+  );
 }
+/** Milliseconds to wait before a node that failed so many times is tried again. */
+export const reconnectMs = (failures: number, random: Random): number =>
+  jittered(failures, limits.clientReconnectMsMin, limits.clientReconnectMsMax, random);
 
-export class RetryBudget {
-  #left = BUDGET_MAX;
-  /** Takes one repeat; false where there is none left. */
+const DOUBLINGS_MAX = 16;
+const jittered = (attempt: number, first: number, most: number, random: Random): number =>
+  random.between(1, Math.min(most, first * 2 ** Math.min(attempt, DOUBLINGS_MAX)));
+
+/** A token bucket: it is full at first, each call adds a share of a token, each repeat (or hedge) takes one. */
+export class Budget {
+  readonly #most: number;
+  readonly #share: number;
+  #left: number;
+  constructor(most: number, share: number) {
+    this.#most = most;
+    this.#share = share;
+    this.#left = most;
+  }
+  /** Takes one; false where there is none left. */
   take(): boolean {
     if (this.#left < 1) return false;
     this.#left -= 1;
     return true;
   }
-  succeeded(): void {
-    this.#left = Math.min(BUDGET_MAX, this.#left + BUDGET_PER_SUCCESS);
+  add(): void {
+    this.#left = Math.min(this.#most, this.#left + this.#share);
   }
 }

@@ -1,6 +1,9 @@
 /** What the client takes and gives. */
 import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
+import type { TlsOptions } from './platform.ts';
+
+export type { TlsOptions } from './platform.ts';
 
 /** Keys and values as text are their UTF-8; a lone surrogate becomes U+FFFD. */
 export type Bytes = string | Uint8Array;
@@ -9,9 +12,21 @@ export type Consistency = 'ONE' | 'QUORUM' | 'ALL' | 'SERIAL';
 export interface ConnectOptions {
   /** Base URLs such as http://127.0.0.1:8080; at least one. Requests go to the next one where one does not answer. */
   readonly nodes: readonly string[];
-  /** Only 'http' in this version. */
-  readonly transport?: 'http';
-  /** Connections to each node at most: 64 where absent. One request at a time runs on each. */
+  /**
+   * Of reads and writes: 'http' where absent, or 'ws', one WebSocket to each node, on which what is asked for in one turn of the
+   * event loop shares a message. Scans and questions about the cluster go over HTTP in any case.
+   */
+  readonly transport?: 'ws' | 'http';
+  /** For https: URLs. Not in browsers. */
+  readonly tls?: TlsOptions;
+  /**
+   * 'token' where absent: reads and writes go to a node that holds the key, as the cluster's ring map says. 'any': to the
+   * first node that answers. With one node both are the same.
+   */
+  readonly routing?: 'token' | 'any';
+  /** Reads that take long are asked of a second node too; never where absent, and never with one node. */
+  readonly hedge?: HedgeOptions;
+  /** HTTP connections to each node at most: 64 where absent. One request at a time runs on each. */
   readonly connections?: number;
   /** For calls that name none: 5,000 where absent, at most limits.requestTimeoutMsMax. */
   readonly timeoutMs?: number;
@@ -21,6 +36,13 @@ export interface ConnectOptions {
   readonly clock?: Clock;
   /** For tests: draws the jitter of the backoff. */
   readonly random?: Random;
+}
+
+export interface HedgeOptions {
+  /** Milliseconds after which a second node is asked; where absent, or 'p95', what 95 % of recent reads took at most. */
+  readonly afterMs?: number | 'p95';
+  /** Second requests, as a share of all reads, at most: 0.05 where absent, at most 0.5. */
+  readonly share?: number;
 }
 
 export interface CallOptions {
@@ -43,6 +65,16 @@ export interface WriteOptions extends ReadOptions {
 export interface PutOptions extends WriteOptions {
   /** Seconds until the entry expires, above 0. */
   readonly ttl?: number;
+}
+/** What may be the same for many entries. */
+export type PutManyOptions = Omit<PutOptions, 'idempotencyKey'>;
+/** One of a putMany. */
+export interface PutEntry {
+  readonly key: Bytes;
+  readonly value: Bytes;
+  readonly ttl?: number;
+  readonly version?: number;
+  readonly idempotencyKey?: string;
 }
 export interface Entry {
   readonly value: Uint8Array;

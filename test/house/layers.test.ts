@@ -113,7 +113,7 @@ describe('the layers', () => {
     const owners: readonly (readonly [what: RegExp, where: RegExp])[] = [
       [/\bAtomics\.|new SharedArrayBuffer\b/, /^src\/ipc\//],
       [/\bDate\.now\(|\bperformance\.now\(|new Date\(\)/, /^src\/base\/clock\.ts$/],
-      [/\bMath\.random\(|\brandom(Bytes|UUID)\(/, /^src\/base\/random\.ts$/],
+      [/\bMath\.random\(|\brandom(Bytes|UUID)\(|\bgetRandomValues\(/, /^src\/base\/random\.ts$/],
     ];
     const wrong = files.flatMap((file) => {
       const code = readFileSync(join(root, file), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '');

@@ -1,20 +1,15 @@
-/** One node over HTTP/1.1: a pool of keep-alive connections, one request at a time on each. */
-import { errors, Pool } from 'undici';
-import { BadRequestError } from '../base/errors.ts';
-import { MiB } from '../base/limits.ts';
+/**
+ * The client on Node: HTTP/1.1 over a pool of keep-alive connections, one request at a time on each, and undici's
+ * WebSocket.
+ */
+import { Agent, errors, Pool, WebSocket } from 'undici';
+import { limits, MiB } from '../base/limits.ts';
 import type { RawAnswer } from './encoding.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
-
-export interface HttpRequest {
-  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE';
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Uint8Array | null;
-}
+import type { HttpNode, HttpRequest, Platform, StandardSocket, TlsOptions } from './platform.ts';
 
 /** The longest answer: a scan page with values, each 4/3 of its size, or a batch of the largest values. */
 const ANSWER_BYTES_MAX = 64 * MiB;
-const CONNECT_TIMEOUT_MS = 3000;
 
 /** What the system says where no connection came about, and so nothing was sent. */
 const notConnected: ReadonlySet<string> = new Set([
@@ -22,19 +17,18 @@ const notConnected: ReadonlySet<string> = new Set([
   ...['ETIMEDOUT', 'EMFILE', 'ENFILE', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_CLOSED', 'UND_ERR_DESTROYED'],
 ]);
 
-export class HttpNode {
-  readonly url: string;
+class NodeHttp implements HttpNode {
+  readonly #url: string;
   readonly #pool: Pool;
   readonly #base: string;
 
-  constructor(url: string, connections: number) {
-    const { origin, pathname } = checkedUrl(url);
-    this.url = url;
-    this.#base = pathname.replace(/\/+$/, '');
-    this.#pool = new Pool(origin, {
+  constructor(url: URL, connections: number, tls: TlsOptions | undefined) {
+    this.#url = url.href.replace(/\/+$/, '');
+    this.#base = url.pathname.replace(/\/+$/, '');
+    this.#pool = new Pool(url.origin, {
       connections,
       pipelining: 1,
-      connect: { timeout: CONNECT_TIMEOUT_MS },
+      connect: { timeout: limits.clientConnectMs, ...tlsOf(tls) },
       // The caller's deadline ends a call; these two would only add a second one.
       headersTimeout: 0,
       bodyTimeout: 0,
@@ -42,7 +36,6 @@ export class HttpNode {
     });
   }
 
-  /** Throws ConnectionError, ProtocolError, and the signal's reason where that ends the call. */
   async send(request: HttpRequest, signal: AbortSignal): Promise<RawAnswer> {
     try {
       const { statusCode, headers, body } = await this.#pool.request({
@@ -66,9 +59,9 @@ export class HttpNode {
 
   #described(error: unknown): Error {
     if (error instanceof errors.HTTPParserError)
-      return new ProtocolError(`${this.url}: not HTTP: ${error.message}`, { cause: error });
+      return new ProtocolError(`${this.#url}: not HTTP: ${error.message}`, { cause: error });
     if (error instanceof errors.ResponseExceededMaxSizeError)
-      return new ProtocolError(`${this.url}: an answer of more than ${ANSWER_BYTES_MAX} bytes`, {
+      return new ProtocolError(`${this.#url}: an answer of more than ${ANSWER_BYTES_MAX} bytes`, {
         cause: error,
       });
     const code = codeOf(error);
@@ -76,17 +69,8 @@ export class HttpNode {
     const what = sent
       ? `the connection was lost (${code}); whether the request was done is unknown`
       : `not reachable (${code})`;
-    return new ConnectionError(`${this.url}: ${what}`, sent, { cause: error });
+    return new ConnectionError(`${this.#url}: ${what}`, sent, { cause: error });
   }
-}
-
-function checkedUrl(url: string): URL {
-  const parsed = URL.canParse(url) ? new URL(url) : null;
-  if (parsed === null || (parsed.protocol !== 'http:' && parsed.protocol !== 'https:'))
-    throw new BadRequestError(`${JSON.stringify(url)} is not a URL such as http://127.0.0.1:8080`);
-  if (parsed.search !== '' || parsed.hash !== '' || parsed.username !== '')
-    throw new BadRequestError(`${JSON.stringify(url)}: a node's URL has no user, query or fragment`);
-  return parsed;
 }
 
 /** Of several addresses of one name the first failure counts. */
@@ -98,3 +82,24 @@ function codeOf(error: unknown): string {
 
 const firstOf = (value: string | string[] | undefined): string | undefined =>
   typeof value === 'string' ? value : value?.[0];
+
+/** Buffers as undici's types want them. */
+function tlsOf(tls: TlsOptions | undefined): Record<string, Buffer | string> {
+  const given = Object.entries(tls ?? {}) as [string, string | Uint8Array | undefined][];
+  return Object.fromEntries(
+    given.flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, typeof value === 'string' ? value : Buffer.from(value)]],
+    ),
+  );
+}
+
+export const nodePlatform: Platform = {
+  httpNode: (url, connections, tls) => new NodeHttp(url, connections, tls),
+  socket: (url, protocol, tls) => {
+    const dispatcher = new Agent({ connect: { timeout: limits.clientConnectMs, ...tlsOf(tls) } });
+    return new WebSocket(url, { protocols: [protocol], dispatcher }) as unknown as StandardSocket;
+  },
+  soon: (what) => {
+    setImmediate(what);
+  },
+};

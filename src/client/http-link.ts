@@ -1,0 +1,130 @@
+/** Reads and writes of one node over HTTP. Values travel raw, not as base64. Each try has its own timer. */
+import type { Clock } from '../base/clock.ts';
+import { ClosedError, TimeoutError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
+import type { Random } from '../base/random.ts';
+import { bytesOf, escapeBytes, type RawAnswer, versionOfETag } from './encoding.ts';
+import { ConnectionError, errorOfAnswer, ProtocolError, UnsupportedError } from './errors.ts';
+import { type KvAnswer, type KvLink, KvOp, type KvRequest } from './kv.ts';
+import type { HttpNode, HttpRequest } from './platform.ts';
+import { reconnectMs } from './retry.ts';
+
+const RAW = 'application/octet-stream';
+const MISSING = 404;
+const FAILED = 400;
+const NOTHING: KvAnswer = { found: false, version: 0, ttl: null, value: null };
+
+export class HttpLink implements KvLink {
+  readonly #url: string;
+  readonly #http: HttpNode;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  #failures = 0;
+  #downUntilMs = Number.NEGATIVE_INFINITY;
+  #isClosed = false;
+
+  constructor(url: string, http: HttpNode, clock: Clock, random: Random) {
+    this.#url = url;
+    this.#http = http;
+    this.#clock = clock;
+    this.#random = random;
+  }
+  get usable(): boolean {
+    return this.#clock.monotonicMs() >= this.#downUntilMs;
+  }
+
+  async send(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer> {
+    const { op, key, value, consistency, ttl, version, idempotencyKey } = request;
+    const path = `/v1/kv/${escapeBytes(key)}${queryOf({ consistency, ttl, version })}`;
+    const once: Record<string, string> =
+      idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey };
+    if (op === KvOp.GET) {
+      const answer = await this.#exchange(
+        { method: 'GET', path, headers: { accept: RAW }, body: null },
+        deadlineMs,
+        signal,
+      );
+      if (answer.status >= FAILED) {
+        const error = errorOfAnswer(answer, this.#url);
+        if (answer.status === MISSING && error instanceof UnsupportedError) return NOTHING;
+        throw error;
+      }
+      const left = answer.header('x-ringkv-ttl');
+      return {
+        found: true,
+        version: versionIn(answer),
+        ttl: left === undefined ? null : Number(left),
+        value: answer.body,
+      };
+    }
+    if (op === KvOp.DELETE) {
+      await this.call({ method: 'DELETE', path, headers: once, body: null }, deadlineMs, signal);
+      return NOTHING;
+    }
+    const headers = { 'content-type': RAW, ...once };
+    const answer = await this.call({ method: 'PUT', path, headers, body: value }, deadlineMs, signal);
+    return { found: true, version: versionIn(answer), ttl: null, value: null };
+  }
+
+  /** Any request: an answer with a status below 400, or the error that it stands for. */
+  async call(request: HttpRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<RawAnswer> {
+    const answer = await this.#exchange(request, deadlineMs, signal);
+    if (answer.status >= FAILED) throw errorOfAnswer(answer, this.#url);
+    return answer;
+  }
+
+  close(): Promise<void> {
+    this.#isClosed = true;
+    return this.#http.close();
+  }
+
+  async #exchange(
+    request: HttpRequest,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<RawAnswer> {
+    if (this.#isClosed) throw new ClosedError('the client is closed');
+    signal?.throwIfAborted();
+    const leftMs = Math.max(1, Math.ceil(deadlineMs - this.#clock.monotonicMs()));
+    const over = new AbortController();
+    const expire = setTimeout(
+      () => over.abort(new TimeoutError(`no answer within ${leftMs} ms; a write may have been done`)),
+      leftMs + limits.clientGraceMs,
+    );
+    const cancel = (): void => over.abort(signal?.reason);
+    signal?.addEventListener('abort', cancel, { once: true });
+    try {
+      const headers = { ...request.headers, 'x-ringkv-timeout': String(leftMs) };
+      const answer = await this.#http.send({ ...request, headers }, over.signal);
+      this.#failures = 0;
+      this.#downUntilMs = Number.NEGATIVE_INFINITY;
+      return answer;
+    } catch (error) {
+      if (this.#isClosed) throw new ClosedError('the client was closed', { cause: error });
+      if (error instanceof ConnectionError && this.usable)
+        this.#downUntilMs = this.#clock.monotonicMs() + reconnectMs(this.#failures++, this.#random);
+      throw error;
+    } finally {
+      clearTimeout(expire);
+      signal?.removeEventListener('abort', cancel);
+    }
+  }
+}
+
+function versionIn(answer: RawAnswer): number {
+  const version = versionOfETag(answer.header('etag'));
+  if (version >= 0) return version;
+  const told = JSON.stringify(answer.header('etag') ?? null);
+  throw new ProtocolError(`status ${answer.status} with the ETag ${told}: not a version`);
+}
+
+/** `?name=value&...` of what is there, or nothing. */
+export function queryOf(
+  parameters: Readonly<Record<string, string | number | Uint8Array | undefined>>,
+): string {
+  const pairs: string[] = [];
+  for (const [name, value] of Object.entries(parameters))
+    if (value !== undefined)
+      pairs.push(`${name}=${escapeBytes(bytesOf(typeof value === 'number' ? String(value) : value))}`);
+  return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
+}

@@ -1,0 +1,35 @@
+/** One read or write as both transports take it, and what comes back. Errors come as rejections. */
+import type { Consistency } from './types.ts';
+
+export const KvOp = { PUT: 1, GET: 2, DELETE: 3 } as const;
+export type KvOpCode = (typeof KvOp)[keyof typeof KvOp];
+
+export interface KvRequest {
+  readonly op: KvOpCode;
+  readonly key: Uint8Array;
+  /** Of a put. */
+  readonly value: Uint8Array | null;
+  readonly consistency: Consistency | undefined;
+  readonly version: number | undefined;
+  readonly ttl: number | undefined;
+  readonly idempotencyKey: string | undefined;
+}
+
+export interface KvAnswer {
+  /** False: a get of an absent key. */
+  readonly found: boolean;
+  /** Of the record read or written; 0 where the key is absent, and for deletes over HTTP, which tell none. */
+  readonly version: number;
+  readonly ttl: number | null;
+  /** Of a get that found its key. */
+  readonly value: Uint8Array | null;
+}
+
+/** Reads and writes of one node. */
+export interface KvLink {
+  /** Whether a call may well succeed now: false while the node is being reconnected to. */
+  readonly usable: boolean;
+  /** Resolves or rejects by `deadlineMs` (of Clock.monotonicMs) and a grace; rejects with the signal's reason. */
+  send(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer>;
+  close(): Promise<void>;
+}
