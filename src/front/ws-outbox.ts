@@ -67,7 +67,7 @@ export class WsOutbox {
       const isTaken = ws.send(bytes, true) === SENT;
       this.#metrics.messagesOut++;
       this.#metrics.bytesOut += bytes.length;
-      connection.sentBytes += bytes.length;
+      connection.sentBytes += frameBytes(bytes.length);
       message.reset();
       this.setBuffered(connection, isTaken ? 0 : ws.getBufferedAmount());
     } else message.reset();
@@ -119,3 +119,6 @@ export class WsOutbox {
 
 /** What send() of uWebSockets.js returns where nothing was left behind. */
 const SENT = 1;
+
+/** A message with the head of its frame: what uWebSockets.js counts as buffered. RFC 6455, section 5.2. */
+const frameBytes = (length: number): number => length + (length < 126 ? 2 : length < 65_536 ? 4 : 10);

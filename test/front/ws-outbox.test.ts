@@ -129,6 +129,46 @@ describe('answers of WebSocket connections', () => {
   });
 });
 
+describe('a client with answers to read', () => {
+  it('must read so much in each period, however many small messages it gets', () => {
+    const { outbox } = world();
+    const { connection } = connect(0);
+    const period = limits.wsDrainPeriodMs;
+    for (let sent = 0; sent < 1000; sent++) {
+      outbox.message(connection).add(sent, 0, 1, false, '');
+      outbox.send(connection);
+    }
+    // What waits is told with the heads of the frames.
+    const waiting = connection.sentBytes;
+    outbox.setBuffered(connection, waiting);
+    connection.beginPeriod(0);
+    expect(connection.readBytes).toBe(0);
+    expect(connection.isUnread(period - 1)).toBe(false);
+    expect(connection.isUnread(period)).toBe(true);
+
+    connection.sentBytes += 3 * limits.wsDrainPeriodBytesMin;
+    outbox.setBuffered(connection, connection.sentBytes);
+    connection.beginPeriod(0);
+    outbox.setBuffered(connection, connection.bufferedBytes - limits.wsDrainPeriodBytesMin);
+    expect(connection.isUnread(period)).toBe(false);
+    outbox.setBuffered(connection, connection.bufferedBytes - limits.wsDrainPeriodBytesMin + 1);
+    expect(connection.isUnread(2 * period - 1)).toBe(false);
+    expect(connection.isUnread(2 * period)).toBe(true);
+    outbox.setBuffered(connection, 0);
+    expect(connection.isUnread(9 * period)).toBe(false);
+  });
+  it('has what it was sent counted as it goes over the wire', () => {
+    const { outbox } = world();
+    const one = connect();
+    for (const length of [1, 200, 70_000]) {
+      outbox.message(one.connection).addValue(1, 1, 0, Buffer.alloc(length), 0, length);
+      outbox.send(one.connection);
+    }
+    const heads = one.connection.sentBytes - one.sent.reduce((sum, { length }) => sum + length, 0);
+    expect(heads).toBe(2 + 4 + 10);
+  });
+});
+
 describe('slots of WebSocket requests', () => {
   it('are bounded, given back, and count for their connection', () => {
     const slots = new WsSlots(2);

@@ -63,7 +63,7 @@ export class FakeClient implements ShardClient {
   /** Requests get this status where it is not OK. */
   failure: { readonly op: number; readonly shard: number; readonly status: number } | null = null;
   readonly sent: ShardRequest[] = [];
-  /** Replies wait here for `release` where it is not null, but for those to STATS: a scrape must see what is held. */
+  /** Replies wait here for `release` where it is not null, but for those of a scrape, which must see what is held. */
   held: (() => void)[] | null = null;
   /** Called before a request is carried out: another writer gets in between. */
   meanwhile: ((request: ShardRequest) => void) | null = null;
@@ -106,7 +106,7 @@ export class FakeClient implements ShardClient {
     const reply = (): void => {
       if (this.#busy.delete(slot)) this.#reply(slot, this.#answer(request));
     };
-    if (this.held === null || request.op === Op.STATS) setImmediate(reply);
+    if (this.held === null || request.op === Op.STATS || request.op === Op.CLUSTER) setImmediate(reply);
     else this.held.push(reply);
     return slot;
   }

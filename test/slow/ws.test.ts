@@ -1,9 +1,23 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { Condition, Op, type ShardRequest, Sloppy } from '../../src/shard/contract.ts';
 import { type Served, serve } from '../front/harness.ts';
-import { type Columns, DELETE, encode, eventually, GET, PUT, WsClient } from '../front/ws-client.ts';
+import {
+  BINARY,
+  DELETE,
+  decode,
+  encode,
+  eventually,
+  frame,
+  GET,
+  PING,
+  PUT,
+  RawWs,
+  WsClient,
+} from '../front/ws-client.ts';
+import { FIRST_VERSION, NOW_MS, refusals, vectors } from '../front/ws-vectors.ts';
 
 let served: Served;
 let client: WsClient;
@@ -200,151 +214,98 @@ describe('options', () => {
   });
 });
 
-describe('the error table', () => {
-  const wrong: [string, Columns, number, string][] = [
-    ['an unknown op', { ops: 4, keys: ['k'] }, 3, 'op 4 is none of 1 (put), 2 (get), 3 (delete)'],
-    ['an op with a fraction', { ops: 1.5, keys: ['k'] }, 3, 'op 1.5 is none of'],
-    ['an empty key', { ops: GET, keys: [''] }, 3, 'an empty key; a key has 1 to 1024 bytes'],
-    ['a long key', { ops: GET, keys: ['k'.repeat(1025)] }, 4, 'a key of 1025 bytes; the limit is 1024'],
-    [
-      'a long value',
-      { ops: PUT, keys: ['k'], values: [Buffer.alloc(65_537)] },
-      5,
-      'a value of 65537 bytes; the limit is 65536',
-    ],
-    ['a put without a value', { ops: PUT, keys: ['k'], values: [null] }, 3, 'a put without a value'],
-    [
-      'a get with a value',
-      { ops: GET, keys: ['k'], values: [bytes('')] },
-      3,
-      'a value beside op 2; a put alone has one',
-    ],
-    [
-      'a ttl of 0',
-      { ops: PUT, keys: ['k'], values: [bytes('')], ttls: 0 },
-      3,
-      'ttl 0 is not a number of seconds above 0',
-    ],
-    [
-      'a ttl that is too long',
-      { ops: PUT, keys: ['k'], values: [bytes('')], ttls: limits.ttlSecondsMax + 1 },
-      3,
-      `at most ${limits.ttlSecondsMax}`,
-    ],
-    ['a ttl of a get', { ops: GET, keys: ['k'], ttls: [5] }, 3, 'ttls beside op 2, which takes none'],
-    ['a version of a get', { ops: GET, keys: ['k'], versions: [5] }, 3, 'versions beside op 2'],
-    ['a ttl of a delete', { ops: DELETE, keys: ['k'], ttls: [5] }, 3, 'ttls beside op 3'],
-    [
-      'an idempotency key of a get',
-      { ops: GET, keys: ['k'], idempotencyKeys: ['x'] },
-      3,
-      'idempotencyKeys beside op 2',
-    ],
-    [
-      'a version that is negative',
-      { ops: DELETE, keys: ['k'], versions: -1 },
-      3,
-      'version -1 is not an integer from 0',
-    ],
-    [
-      'a version above 2^53',
-      { ops: DELETE, keys: ['k'], versions: 2 ** 53 },
-      3,
-      'version 9007199254740992 is not an integer',
-    ],
-    [
-      'versions and exists',
-      { ops: DELETE, keys: ['k'], versions: 1, exists: true },
-      3,
-      'versions and exists for one request',
-    ],
-    [
-      'consistency 5',
-      { ops: GET, keys: ['k'], consistency: 5 },
-      3,
-      'consistency 5 is none of 1 (ONE), 2 (QUORUM), 3 (ALL), 4 (SERIAL)',
-    ],
-    ['consistency 0', { ops: GET, keys: ['k'], consistency: 0 }, 3, 'consistency 0 is none of'],
-    [
-      'a timeout that is too long',
-      { ops: GET, keys: ['k'], timeouts: 30_001 },
-      3,
-      'timeout 30001 is not a whole number of milliseconds from 1 to 30000',
-    ],
-    [
-      'a timeout with a fraction',
-      { ops: GET, keys: ['k'], timeouts: 0.5 },
-      3,
-      'timeout 0.5 is not a whole number',
-    ],
-    [
-      'an idempotency key that is too long',
-      { ops: DELETE, keys: ['k'], idempotencyKeys: ['x'.repeat(65)] },
-      3,
-      '(65 characters) is not 1 to 64 printable ASCII',
-    ],
-    [
-      'an idempotency key of other letters',
-      { ops: DELETE, keys: ['k'], idempotencyKeys: ['é'] },
-      3,
-      'is not 1 to 64 printable ASCII',
-    ],
-    [
-      'an empty idempotency key',
-      { ops: DELETE, keys: ['k'], idempotencyKeys: [''] },
-      3,
-      '(0 characters) is not',
-    ],
-  ];
-  it.each(wrong)('%s is the mistake of its request', async (_, columns, status, message) => {
+describe('what docs/websocket.md shows', () => {
+  it('happens, byte by byte', async () => {
+    const at = await serve({ clock: new ManualClock(NOW_MS), maxValueBytes: limits.valueBytesMax });
+    at.client.version = FIRST_VERSION - 1;
+    const one = await WsClient.connect(at.front.port);
+    for (const { name, request, hex, answer } of vectors) {
+      const before = one.messages.length;
+      one.sendBytes(
+        request === undefined ? Buffer.from((hex ?? '').replaceAll(' ', ''), 'hex') : encode(request),
+      );
+      await eventually(`${name} is answered`, () => one.messages.length > before);
+      expect(
+        one.messages.slice(before).map((message) => message.toString('hex')),
+        name,
+      ).toEqual([encode(answer).toString('hex')]);
+    }
+    await one.close();
+    await at.close();
+  });
+
+  it.each(refusals)('is closed: $name', async ({ hex, code, reason }) => {
+    const one = await WsClient.connect(served.front.port);
     const sent = served.client.sent.length;
-    const answer = await client.one(columns);
-    expect(answer.status).toBe(status);
-    expect(answer.message).toContain(message);
+    if (hex === null) one.sendText('{}');
+    else one.sendBytes(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
+    expect(await one.closed).toEqual({ code, reason });
     expect(served.client.sent.length).toBe(sent);
   });
+});
 
-  it('a mistake leaves the other requests of its message alone', async () => {
-    const answers = await client.request({
-      ops: [PUT, 7, PUT],
-      keys: ['good1', 'bad', 'good2'].map(bytes),
-      values: ['1', null, '2'].map((text) => (text === null ? null : bytes(text))),
-    });
-    expect(answers.map(({ status }) => status)).toEqual([0, 3, 0]);
-    expect(served.client.itemOf('good2')?.value.length).toBe(1);
+describe('a message', () => {
+  it('that is malformed does nothing of what stands before the mistake', async () => {
+    const one = await WsClient.connect(served.front.port);
+    one.sendBytes(encode({ ids: [1, 2], ops: PUT, keys: ['half', 'half2'], values: [bytes('x'), 5] }));
+    expect((await one.closed).code).toBe(1007);
+    expect(served.client.itemOf('half')).toBeUndefined();
   });
 
-  it('has every status that a shard answers, with its message, or the one of the table', async () => {
-    for (const [name, status] of Object.entries(Status)) {
-      if (status === Status.OK || status === Status.NOT_FOUND || status === Status.VERSION_MISMATCH) continue;
-      for (const [op, shardOp] of [
-        [GET, Op.GET],
-        [PUT, Op.PUT],
-        [DELETE, Op.DELETE],
-      ] as const) {
-        served.client.failure = { op: shardOp, shard: 0, status };
-        const answer = await client.one({ ops: op, keys: ['e'], values: op === PUT ? [bytes('')] : [null] });
-        const expected = status === Status.PRECONDITION_FAILED ? Status.VERSION_MISMATCH : status;
-        expect([name, answer.status, answer.message]).toEqual([name, expected, 'as told']);
-      }
-    }
-    served.client.failure = null;
+  it('may be as long as is told, and one byte more closes with both figures', async () => {
+    const one = await WsClient.connect(served.front.port);
+    const max = one.limits.messageBytesMax as number;
+    const padded = (length: number): Buffer => {
+      const request = { ids: [1], ops: PUT, keys: ['k'], values: [Buffer.alloc(0)] };
+      const without = encode(request).length;
+      return encode({ ...request, values: [Buffer.alloc(length - without - 4)] });
+    };
+    expect(padded(max).length).toBe(max);
+    one.sendBytes(padded(max));
+    await eventually('it is answered', () => one.messages.length === 2);
+    expect(decode(one.messages[1] as Buffer)).toMatchObject({ statuses: [Status.VALUE_TOO_LARGE] });
+    one.sendBytes(padded(max + 1));
+    expect(await one.closed).toEqual({
+      code: 1008,
+      reason: `a message of ${max + 1} bytes; the limit is ${max}`,
+    });
   });
 
-  it('says OVERLOADED where the slots of the node are all in flight, and nothing is done', async () => {
-    const small = await serve({}, 2);
-    const one = await WsClient.connect(small.front.port);
-    small.client.held = [];
-    const waiting = one.request({ ops: PUT, keys: ['a', 'b'], values: [bytes('1'), bytes('2')] });
-    await eventually('two are held', () => small.client.held?.length === 2);
-    expect(await one.put('c', 'x')).toMatchObject({
-      status: 7,
-      message: 'a queue is full; nothing was done, repeat later',
-    });
-    small.client.release();
-    expect((await waiting).map(({ status }) => status)).toEqual([0, 0]);
-    expect(small.client.itemOf('c')).toBeUndefined();
+  it('with the longest key and value of the settings always fits', async () => {
+    const at = await serve({ maxKeyBytes: limits.keyBytesCeiling, maxValueBytes: limits.valueBytesCeiling });
+    const one = await WsClient.connect(at.front.port);
+    const key = Buffer.alloc(limits.keyBytesCeiling, 1);
+    const value = Buffer.alloc(limits.valueBytesCeiling, 2);
+    expect((await one.one({ ops: PUT, keys: [key], values: [value] })).status).toBe(0);
+    expect((await one.one({ ops: GET, keys: [key] })).value?.equals(value)).toBe(true);
     await one.close();
-    await small.close();
+    await at.close();
+  });
+
+  it('that declares far more is cut off, and the server serves on', async () => {
+    const raw = await RawWs.connect(served.front.port);
+    const header = Buffer.alloc(14);
+    header.set([0x82, 0xff]);
+    header.writeBigUInt64BE(2n ** 40n, 2);
+    await raw.send(header);
+    await raw.readAll();
+    expect((await client.get('a')).status).toBe(1);
+  });
+
+  it('may come in fragments, byte by byte, with pings between', async () => {
+    const raw = await RawWs.connect(served.front.port);
+    const message = encode({ ids: [77], ops: PUT, keys: ['frag'], values: [bytes('whole')] });
+    const frames = Buffer.concat([
+      frame(BINARY, message.subarray(0, 10), false),
+      frame(PING, bytes('hi')),
+      frame(0, message.subarray(10, 20), false),
+      frame(0, message.subarray(20)),
+    ]);
+    for (const byte of frames) await raw.send(Buffer.from([byte]));
+    raw.read();
+    const answer = encode({ ids: [77], statuses: [0] }).subarray(1);
+    await eventually('it is answered', () => raw.seen.includes(answer));
+    expect(raw.seen.includes(Buffer.from('\x8a\x02hi', 'latin1'))).toBe(true);
+    raw.destroy();
   });
 });

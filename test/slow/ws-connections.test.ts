@@ -1,132 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
-import { limits } from '../../src/base/limits.ts';
-import { Status } from '../../src/base/status.ts';
 import { type Served, serve } from '../front/harness.ts';
-import {
-  BINARY,
-  decode,
-  encode,
-  eventually,
-  frame,
-  GET,
-  HANDSHAKE,
-  PING,
-  PUT,
-  RawWs,
-  WsClient,
-} from '../front/ws-client.ts';
-import { FIRST_VERSION, NOW_MS, refusals, vectors } from '../front/ws-vectors.ts';
+import { eventually, GET, HANDSHAKE, PUT, WsClient } from '../front/ws-client.ts';
 
 let served: Served;
-let client: WsClient;
 beforeAll(async () => {
   served = await serve();
-  client = await WsClient.connect(served.front.port);
 });
-afterAll(async () => {
-  await client.close();
-  await served.close();
-});
+afterAll(() => served.close());
 const bytes = (text: string): Buffer => Buffer.from(text);
-
-describe('what docs/websocket.md shows', () => {
-  it('happens, byte by byte', async () => {
-    const at = await serve({ clock: new ManualClock(NOW_MS), maxValueBytes: limits.valueBytesMax });
-    at.client.version = FIRST_VERSION - 1;
-    const one = await WsClient.connect(at.front.port);
-    for (const { name, request, hex, answer } of vectors) {
-      const before = one.messages.length;
-      one.sendBytes(
-        request === undefined ? Buffer.from((hex ?? '').replaceAll(' ', ''), 'hex') : encode(request),
-      );
-      await eventually(`${name} is answered`, () => one.messages.length > before);
-      expect(
-        one.messages.slice(before).map((message) => message.toString('hex')),
-        name,
-      ).toEqual([encode(answer).toString('hex')]);
-    }
-    await one.close();
-    await at.close();
-  });
-
-  it.each(refusals)('is closed: $name', async ({ hex, code, reason }) => {
-    const one = await WsClient.connect(served.front.port);
-    const sent = served.client.sent.length;
-    if (hex === null) one.sendText('{}');
-    else one.sendBytes(Buffer.from(hex.replaceAll(' ', ''), 'hex'));
-    expect(await one.closed).toEqual({ code, reason });
-    expect(served.client.sent.length).toBe(sent);
-  });
-});
-
-describe('a message', () => {
-  it('that is malformed does nothing of what stands before the mistake', async () => {
-    const one = await WsClient.connect(served.front.port);
-    one.sendBytes(encode({ ids: [1, 2], ops: PUT, keys: ['half', 'half2'], values: [bytes('x'), 5] }));
-    expect((await one.closed).code).toBe(1007);
-    expect(served.client.itemOf('half')).toBeUndefined();
-  });
-
-  it('may be as long as is told, and one byte more closes with both figures', async () => {
-    const one = await WsClient.connect(served.front.port);
-    const max = one.limits.messageBytesMax as number;
-    const padded = (length: number): Buffer => {
-      const request = { ids: [1], ops: PUT, keys: ['k'], values: [Buffer.alloc(0)] };
-      const without = encode(request).length;
-      return encode({ ...request, values: [Buffer.alloc(length - without - 4)] });
-    };
-    expect(padded(max).length).toBe(max);
-    one.sendBytes(padded(max));
-    await eventually('it is answered', () => one.messages.length === 2);
-    expect(decode(one.messages[1] as Buffer)).toMatchObject({ statuses: [Status.VALUE_TOO_LARGE] });
-    one.sendBytes(padded(max + 1));
-    expect(await one.closed).toEqual({
-      code: 1008,
-      reason: `a message of ${max + 1} bytes; the limit is ${max}`,
-    });
-  });
-
-  it('with the longest key and value of the settings always fits', async () => {
-    const at = await serve({ maxKeyBytes: limits.keyBytesCeiling, maxValueBytes: limits.valueBytesCeiling });
-    const one = await WsClient.connect(at.front.port);
-    const key = Buffer.alloc(limits.keyBytesCeiling, 1);
-    const value = Buffer.alloc(limits.valueBytesCeiling, 2);
-    expect((await one.one({ ops: PUT, keys: [key], values: [value] })).status).toBe(0);
-    expect((await one.one({ ops: GET, keys: [key] })).value?.equals(value)).toBe(true);
-    await one.close();
-    await at.close();
-  });
-
-  it('that declares far more is cut off, and the server serves on', async () => {
-    const raw = await RawWs.connect(served.front.port);
-    const header = Buffer.alloc(14);
-    header.set([0x82, 0xff]);
-    header.writeBigUInt64BE(2n ** 40n, 2);
-    await raw.send(header);
-    await raw.readAll();
-    expect((await client.get('a')).status).toBe(1);
-  });
-
-  it('may come in fragments, byte by byte, with pings between', async () => {
-    const raw = await RawWs.connect(served.front.port);
-    const message = encode({ ids: [77], ops: PUT, keys: ['frag'], values: [bytes('whole')] });
-    const frames = Buffer.concat([
-      frame(BINARY, message.subarray(0, 10), false),
-      frame(PING, bytes('hi')),
-      frame(0, message.subarray(10, 20), false),
-      frame(0, message.subarray(20)),
-    ]);
-    for (const byte of frames) await raw.send(Buffer.from([byte]));
-    raw.read();
-    const answer = encode({ ids: [77], statuses: [0] }).subarray(1);
-    await eventually('it is answered', () => raw.seen.includes(answer));
-    expect(raw.seen.includes(Buffer.from('\x8a\x02hi', 'latin1'))).toBe(true);
-    raw.destroy();
-  });
-});
 
 describe('the upgrade', () => {
   const upgrade = (change: (lines: string[]) => string[], path = '/v1/ws'): Promise<string> =>
