@@ -1,9 +1,9 @@
 /** Stores that RingKV is compared with, each a process of its own in a directory of its own. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn, spawnSync } from 'node:child_process';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../target/free-port.ts';
+import { OwnProcess } from '../target/own-process.ts';
 import type { StoreProcess } from '../target/target.ts';
 
 export type PeerName = 'redis-always' | 'redis-everysec' | 'etcd';
@@ -44,20 +44,14 @@ function argumentsOf(name: PeerName, directory: string, port: number, peerPort: 
   ];
 }
 
-export class PeerProcess implements StoreProcess {
+export class PeerProcess extends OwnProcess implements StoreProcess {
   readonly name: PeerName;
   readonly #directory: string;
-  #child: ChildProcess | null = null;
   url = '';
   constructor(name: PeerName, directory: string) {
+    super(STOP_MS_MAX);
     this.name = name;
     this.#directory = directory;
-  }
-  get running(): boolean {
-    return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null;
-  }
-  get pid(): number | null {
-    return this.running ? (this.#child?.pid ?? null) : null;
   }
   async start(signal: AbortSignal): Promise<void> {
     const port = await freePort();
@@ -67,7 +61,7 @@ export class PeerProcess implements StoreProcess {
     child.once('error', (error) => {
       failure = error;
     });
-    this.#child = child;
+    this.child = child;
     this.url = `http://127.0.0.1:${port}`;
     const end = performance.now() + READY_MS_MAX;
     while (!(await listens(port))) {
@@ -77,21 +71,6 @@ export class PeerProcess implements StoreProcess {
       if (performance.now() > end) throw new Error(`${this.name} does not listen after ${READY_MS_MAX} ms`);
       await sleep(POLL_MS);
     }
-  }
-  async kill(): Promise<void> {
-    await this.#end('SIGKILL');
-  }
-  async stop(): Promise<void> {
-    await this.#end('SIGTERM');
-  }
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    if (child === null || !this.running) return;
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
-    await ended;
-    clearTimeout(late);
   }
 }
 

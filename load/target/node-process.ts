@@ -1,8 +1,8 @@
 /** One node as a process of its own, from the build. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { OwnProcess } from './own-process.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 /** A node with a log to replay takes its time. */
@@ -11,27 +11,20 @@ const STOP_MS_MAX = 30_000;
 /** The end of what it said, for a message. */
 const SAID_CHARS_MAX = 2000;
 
-export class NodeProcess {
+export class NodeProcess extends OwnProcess {
   readonly name: string;
   readonly #flags: readonly string[];
   readonly #port: number;
-  #child: ChildProcess | null = null;
   #said = '';
   url = '';
 
   /** `flags` without --port; `port` 0 takes a free one. */
   constructor(name: string, port: number, flags: readonly string[]) {
+    super(STOP_MS_MAX);
     this.name = name;
     this.#port = port;
     this.#flags = flags;
     if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: run npm run build`);
-  }
-
-  get pid(): number | null {
-    return this.running ? (this.#child?.pid ?? null) : null;
-  }
-  get running(): boolean {
-    return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
   /** Resolves when it serves. */
@@ -45,7 +38,7 @@ export class NodeProcess {
         env: { ...process.env, npm_lifecycle_event: 'npx' },
       },
     );
-    this.#child = child;
+    this.child = child;
     this.#said = '';
     let out = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -72,23 +65,5 @@ export class NodeProcess {
         if (found !== undefined) end(() => resolve(found));
       });
     });
-  }
-
-  /** As `kill -9` does. */
-  async kill(): Promise<void> {
-    await this.#end('SIGKILL');
-  }
-  async stop(): Promise<void> {
-    await this.#end('SIGTERM');
-  }
-
-  async #end(signal: NodeJS.Signals): Promise<void> {
-    const child = this.#child;
-    if (child === null || !this.running) return;
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX);
-    await ended;
-    clearTimeout(late);
   }
 }

@@ -1,4 +1,16 @@
 /** Messages of ringkv.v1 (docs/websocket.md): requests written in columns from slots, answers read in place. */
+import {
+  ARRAY,
+  BYTES,
+  FALSE,
+  FLOAT_64,
+  MAP,
+  NULL,
+  TEXT,
+  TRUE,
+  UNSIGNED,
+  writeHead,
+} from '../../src/base/cbor-head.ts';
 import type { Values } from '../values.ts';
 import { keyText, type Slot } from './transport.ts';
 import { FRAME_HEAD_BYTES_MAX, Opcode, writeFrameHead } from './ws-frames.ts';
@@ -7,38 +19,12 @@ import { FRAME_HEAD_BYTES_MAX, Opcode, writeFrameHead } from './ws-frames.ts';
 export const WsOp = { PUT: 1, GET: 2, DELETE: 3 } as const;
 const CONSISTENCIES: Readonly<Record<string, number>> = { ONE: 1, QUORUM: 2, ALL: 3, SERIAL: 4 };
 
-const UNSIGNED = 0x00;
-const BYTES = 0x40;
-const TEXT = 0x60;
-const ARRAY = 0x80;
-const MAP = 0xa0;
 const TAGGED = 0xc0;
-const NULL = 0xf6;
-const FALSE = 0xf4;
-const TRUE = 0xf5;
-const FLOAT_64 = 0xfb;
 const MAJOR_BITS = 0xe0;
 const ARGUMENT_BITS = 0x1f;
 const TWO_32 = 2 ** 32;
 const MS_PER_S = 1000;
 
-function writeHead(bytes: Buffer, at: number, major: number, argument: number): number {
-  if (argument < 24) {
-    bytes[at] = major | argument;
-    return at + 1;
-  }
-  if (argument < 256) {
-    bytes[at] = major | 24;
-    bytes[at + 1] = argument;
-    return at + 2;
-  }
-  if (argument < 65_536) {
-    bytes[at] = major | 25;
-    return bytes.writeUInt16BE(argument, at + 1);
-  }
-  bytes[at] = major | 26;
-  return bytes.writeUInt32BE(argument, at + 1);
-}
 function writeName(bytes: Buffer, at: number, name: string): number {
   const start = writeHead(bytes, at, TEXT, name.length);
   bytes.write(name, start, 'latin1');

@@ -2,6 +2,7 @@
  * Writes a message of requests of ringkv.v1 (docs/websocket.md): one CBOR map of columns. A column that no request
  * needs is left out; one in which all agree is one element.
  */
+import { ARRAY, BYTES, FLOAT_64, MAP, NULL, TEXT, UNSIGNED, writeHead } from '../base/cbor-head.ts';
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { bytesOf } from './encoding.ts';
@@ -12,15 +13,6 @@ export interface Numbered {
   readonly request: KvRequest;
 }
 
-const UNSIGNED = 0x00;
-const BYTES = 0x40;
-const TEXT = 0x60;
-const ARRAY = 0x80;
-const MAP = 0xa0;
-const NULL = 0xf6;
-const FLOAT_64 = 0xfb;
-const INFO_8 = 24;
-const TWO_32 = 2 ** 32;
 /** Bytes of one request besides its key, its value and its idempotency key: eight numbers and three lengths at 9 each. */
 export const REQUEST_OVERHEAD_BYTES = 99;
 /** The map, and the names and lengths of all columns. */
@@ -141,26 +133,7 @@ class RequestWriter {
     this.#at += bytes.length;
   }
   #head(kind: number, argument: number): void {
-    const bytes = this.#bytes;
-    if (argument < INFO_8) {
-      bytes[this.#at++] = kind | argument;
-    } else if (argument < 0x100) {
-      bytes[this.#at++] = kind | INFO_8;
-      bytes[this.#at++] = argument;
-    } else if (argument < 0x1_0000) {
-      bytes[this.#at++] = kind | (INFO_8 + 1);
-      this.#view.setUint16(this.#at, argument);
-      this.#at += 2;
-    } else if (argument < TWO_32) {
-      bytes[this.#at++] = kind | (INFO_8 + 2);
-      this.#view.setUint32(this.#at, argument);
-      this.#at += 4;
-    } else {
-      bytes[this.#at++] = kind | (INFO_8 + 3);
-      this.#view.setUint32(this.#at, Math.floor(argument / TWO_32));
-      this.#view.setUint32(this.#at + 4, argument % TWO_32);
-      this.#at += 8;
-    }
+    this.#at = writeHead(this.#bytes, this.#at, kind, argument);
   }
 }
 

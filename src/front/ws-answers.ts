@@ -4,6 +4,7 @@
  * them are written in front of them when the message is complete. Byte by byte: docs/websocket.md.
  */
 import { assert } from '../base/assert.ts';
+import { ARRAY, BYTES, MAP, NULL, TEXT, TRUE, UNSIGNED, writeHead } from '../base/cbor-head.ts';
 import { KiB, limits, MiB } from '../base/limits.ts';
 import { ANSWER_COLUMNS } from './ws-wire.ts';
 
@@ -24,14 +25,6 @@ const FIRST_BYTES = 64 * KiB;
 const KEPT_BYTES_MAX = MiB;
 const VALUE_HEAD_BYTES_MAX = 5;
 
-const NULL = 0xf6;
-const TRUE = 0xf5;
-const UNSIGNED = 0x00;
-const BYTES = 0x40;
-const TEXT = 0x60;
-const ARRAY = 0x80;
-const MAP = 0xa0;
-const TWO_32 = 2 ** 32;
 /** Stands for null in the columns of numbers. */
 const NONE = -1;
 
@@ -40,37 +33,6 @@ const NAMES = Object.fromEntries(ANSWER_COLUMNS.map((name) => [name, encoder.enc
   Record<(typeof ANSWER_COLUMNS)[number], Uint8Array>
 >;
 
-/** Writes the head of an item in its shortest form; returns where it ends. */
-export function writeHead(bytes: Uint8Array, at: number, major: number, argument: number): number {
-  if (argument < 24) {
-    bytes[at] = major | argument;
-    return at + 1;
-  }
-  if (argument < 256) {
-    bytes[at] = major | 24;
-    bytes[at + 1] = argument;
-    return at + 2;
-  }
-  if (argument < 65_536) {
-    bytes[at] = major | 25;
-    bytes[at + 1] = argument >> 8;
-    bytes[at + 2] = argument;
-    return at + 3;
-  }
-  if (argument < TWO_32) {
-    bytes[at] = major | 26;
-    return write32(bytes, at + 1, argument);
-  }
-  bytes[at] = major | 27;
-  return write32(bytes, write32(bytes, at + 1, Math.floor(argument / TWO_32)), argument % TWO_32);
-}
-function write32(bytes: Uint8Array, at: number, value: number): number {
-  bytes[at] = value >>> 24;
-  bytes[at + 1] = value >>> 16;
-  bytes[at + 2] = value >>> 8;
-  bytes[at + 3] = value;
-  return at + 4;
-}
 function writeText(bytes: Uint8Array, at: number, text: Uint8Array): number {
   const start = writeHead(bytes, at, TEXT, text.length);
   bytes.set(text, start);
