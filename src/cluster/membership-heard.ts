@@ -1,8 +1,11 @@
 /** In which round of gossip each other node was last heard by this one itself. Pure; owned by the peer worker. */
 import type { NodeNumber } from './contract.ts';
 
-/** As long as a round ago, and less than the shortest suspicion: whoever is down in truth is not heard for longer by then. */
-const RECENT_ROUNDS = 2;
+/**
+ * Two rounds may pass between two messages of a peer that is well: its rounds may take 1.1 of a period while ours take
+ * 0.9. Three of ours (2.7 to 3.3 s) are over before the shortest suspicion can be, which begins with a probe that failed.
+ */
+const RECENT_ROUNDS = 3;
 
 export class Heard {
   readonly #rounds = new Map<NodeNumber, number>();

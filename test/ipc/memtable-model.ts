@@ -34,6 +34,10 @@ export class ModelSlot {
   newest(name: string, seqMax: number): Entry | undefined {
     return this.entries.findLast((entry) => entry.name === name && entry.seq <= seqMax);
   }
+  /** Versions of a key that a reader passes here before it comes to a durable one. */
+  notDurable(name: string): number {
+    return this.entries.filter((entry) => entry.name === name && entry.seq > this.durableSeq).length;
+  }
   /** One entry per key, the newest up to seqMax, in record order, from the place of `from` on. */
   ordered(from: { bytes: Uint8Array; view: DataView } | null, seqMax: number): Entry[] {
     const newest = new Map<string, Entry>();
