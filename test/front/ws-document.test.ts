@@ -7,8 +7,8 @@ import { Status } from '../../src/base/status.ts';
 import { outcomeOf } from '../../src/front/outcome.ts';
 import { encodeLimits } from '../../src/front/ws-answers.ts';
 import { limitsTold } from '../../src/front/ws-limits.ts';
-import { sizesOf } from '../../src/front/ws-sizes.ts';
 import { WsRequests } from '../../src/front/ws-request.ts';
+import { sizesOf } from '../../src/front/ws-sizes.ts';
 import {
   ANSWER_COLUMNS,
   CloseCode,
@@ -156,7 +156,8 @@ describe('docs/websocket.md and the code agree on', () => {
     expect(rows.map(([, , valueBytes]) => valueBytes)).toEqual(
       sizes.map(
         ({ greeting }) =>
-          (decode(Buffer.from(greeting)) as unknown as { limits: Record<string, number> }).limits.valueBytesMax,
+          (decode(Buffer.from(greeting)) as unknown as { limits: Record<string, number> }).limits
+            .valueBytesMax,
       ),
     );
   });
