@@ -157,7 +157,7 @@ export const scenarios: readonly Scenario[] = [
   {
     ...base,
     name: 'connections',
-    title: '10,000 idle connections are held beside 1,000 busy ones',
+    title: 'idle connections (10,000) are held beside busy ones (1,000)',
     mix: { read: 0.5, update: 0.5 },
     idle: 10_000,
     inFlight: 1000,
