@@ -34,6 +34,14 @@ export const limits = {
   blockCacheBytesDefault: 256 * MiB,
   /** One ArrayBuffer of V8 11 holds less than 4 GiB. */
   blockCacheShardBytesMax: 4 * GiB - 64 * KiB,
+  /** What of block-cache-bytes goes to records that other threads may read: see docs/performance.md for the choice. */
+  recordCacheShare: 1 / 2,
+  /** Below this a shard has no record cache, and the block cache takes its share. */
+  recordCacheBytesMin: 256 * KiB,
+  /** Entries are found by their place divided by 8, in 32 bits with a sign, and one ArrayBuffer holds less than 4 GiB. */
+  recordCacheShardBytesMax: 2 * GiB,
+  /** Larger records stay in blocks. */
+  recordCacheRecordBytesMax: 64 * KiB,
   blockBytesDefault: 16 * KiB,
   /** A group of the commit log is closed when it has grown to this. */
   walGroupBytesMax: 4 * MiB,

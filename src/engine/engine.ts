@@ -8,6 +8,7 @@ import { ConfigurationError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { MemtableSetMemory } from '../ipc/contract.ts';
 import { SharedMemtableWriter } from '../ipc/memtable-writer.ts';
+import { RecordCacheWriter } from '../ipc/record-cache-writer.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import type { EngineListener, EngineOptions, FlushJob, JobRunner, ShardEngine } from './contract.ts';
 import { contextOf, type EngineBase } from './engine-base.ts';
@@ -54,7 +55,11 @@ export async function openEngine(
     files.deleteOrphans();
     const tables = files.openAll();
     try {
-      const memtables = new MemtableList(options.memory, new SharedMemtableWriter(options.memory));
+      const memtables = new MemtableList(
+        options.memory,
+        new SharedMemtableWriter(options.memory),
+        options.keepsFlushed ?? false,
+      );
       const base: EngineBase = {
         options,
         fs,
@@ -68,6 +73,7 @@ export async function openEngine(
         files,
         tables,
         memtables,
+        recordCache: options.recordCache ? new RecordCacheWriter(options.recordCache) : null,
       };
       const recovery = await recoverLog({
         fs,

@@ -215,6 +215,14 @@ class Exposition {
       'Requests of this front end at the shards.',
       one(state.requests.inFlight),
     );
+    const { memtables, recordCache, missed } = state.requests.client.localReads;
+    const from = { memtables, record_cache: recordCache, shard: missed };
+    this.#add(
+      'ringkv_local_reads_total',
+      'counter',
+      'Reads of a front end of a node alone, by where it found them: in shared memory, or nowhere there, so that a shard was asked.',
+      Object.entries(from).map(([name, value]) => ({ labels: { frontend, from: name }, value })),
+    );
   }
 
   #shards(stats: readonly (Readonly<Record<string, unknown>> | null)[]): void {

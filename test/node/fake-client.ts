@@ -29,6 +29,7 @@ type Items = Map<string, Item>;
 const nameOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
 
 export class FakeClient implements ShardClient {
+  readonly localReads = { memtables: 0, recordCache: 0, missed: 0 };
   readonly vnodes = 64;
   readonly slotsMax: number;
   readonly shards: number;

@@ -318,6 +318,7 @@ export class FakeEngine implements ShardEngine {
     return {
       memtableBytes: 1,
       frozenMemtables: 0,
+      keptMemtables: 0,
       tables: 0,
       tableBytes: 0,
       tableRecords: 0,
@@ -325,6 +326,9 @@ export class FakeEngine implements ShardEngine {
       blockCacheBytes: 0,
       blockCacheHits: 0,
       blockCacheMisses: 0,
+      recordCacheBytes: 0,
+      recordCacheFills: 0,
+      recordCacheEvictions: 0,
       flushes: 0,
       compactions: 0,
       compactionBytesWritten: 0,
