@@ -27,6 +27,7 @@ export class RecordCacheWriter {
   readonly #words: Uint32Array;
   readonly #bytes: Uint8Array;
   readonly #buckets: number;
+  readonly #recordBytesMax: number;
   /** Tokens of which a record was read once or went lately, by the lower half; 0 for none. Not shared. */
   readonly #ghosts: Uint32Array;
   /** The ring: entries stand in [tail, head), or in [tail, lapEnd) and [0, head). */
@@ -46,6 +47,11 @@ export class RecordCacheWriter {
     this.#words = new Uint32Array(arena);
     this.#bytes = new Uint8Array(arena);
     this.#buckets = bucketsOf(index);
+    // A quarter of the arena at most: one record must not empty it.
+    this.#recordBytesMax = Math.min(
+      limits.recordCacheRecordBytesMax,
+      arena.byteLength / 4 - ENTRY_HEADER_BYTES,
+    );
     this.#ghosts = new Uint32Array(this.#buckets * WAYS);
   }
 
@@ -64,7 +70,7 @@ export class RecordCacheWriter {
   /** Puts in a copy of an encoded record, in place of any of the same token. One that is too long is left out. */
   put(view: DataView, bytes: Uint8Array, offset: number): void {
     const recordBytes = recordBytesAt(view, offset);
-    if (recordBytes > limits.recordCacheRecordBytesMax) return;
+    if (recordBytes > this.#recordBytesMax) return;
     const tokenHi = tokenHiAt(view, offset);
     const tokenLo = tokenLoAt(view, offset);
     this.remove(tokenHi, tokenLo);
