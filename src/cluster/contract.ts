@@ -194,6 +194,15 @@ export interface LocalReplica extends Replica {
   setPurgeBefore(vnode: number, version: number): void;
   /** Deleted records that came back from another replica and were refused. */
   readonly resurrections: number;
+  /** Reads, by where they found the record; missing where the replica does not tell. */
+  readonly readsFrom?: ReadsFrom;
+}
+
+export interface ReadsFrom {
+  readonly memtables: number;
+  readonly recordCache: number;
+  /** Asked of the shard. */
+  readonly missed: number;
 }
 
 // ------------------------------------------------------------------------------------------------ hints

@@ -1,6 +1,6 @@
 /** What other threads may read beside the engine: the record cache, and memtables that stand in tables. */
 import { describe, expect, it } from 'vitest';
-import { versionAt } from '../../src/base/record.ts';
+import { KEYSPACE_OUTCOMES, versionAt } from '../../src/base/record.ts';
 import { MEMTABLE_DEAD, MEMTABLE_HIT, MEMTABLE_MISS } from '../../src/ipc/contract.ts';
 import { newDisk } from './disk.ts';
 import { EngineHarness, fieldsOf, ownKeys, SHAPE, scanAll, turn } from './engine-harness.ts';
@@ -122,6 +122,23 @@ describe('the record cache of an engine', () => {
     expect(harness.shared.inCache(OTHER, harness.clock.nowMs())).toBe(MEMTABLE_MISS);
     harness.advance(1000);
     expect(harness.shared.inCache(KEY, harness.clock.nowMs())).toBe(MEMTABLE_DEAD);
+    await harness.close();
+  });
+
+  it('gets no records but of users, and keeps those of keys that have others too', async () => {
+    const harness = await withCached();
+    const outcomes = { key: KEY, keyspace: KEYSPACE_OUTCOMES, value: Buffer.from('o'), version: 9 };
+    harness.engine.append(fieldsOf(outcomes), null);
+    await flush(harness);
+    for (let times = 0; times < 3; times++) await lookup(harness, KEY);
+    expect(cachedVersion(harness, KEY)).toBe(1);
+    const { recordCacheFills } = harness.engine.stats();
+    for (let times = 0; times < 3; times++) {
+      harness.lookup(KEY, false, ({ outcome }) => expect(outcome).toBe(1), KEYSPACE_OUTCOMES);
+      await harness.settle();
+    }
+    expect(harness.engine.stats().recordCacheFills).toBe(recordCacheFills);
+    expect(cachedVersion(harness, KEY)).toBe(1);
     await harness.close();
   });
 
