@@ -290,6 +290,9 @@ export interface EngineStats {
   readonly blockCacheBytes: number;
   readonly blockCacheHits: number;
   readonly blockCacheMisses: number;
+  /** Blocks that lookups read from files: on the shard's thread, and by the thread pool. */
+  readonly blockReadsDirect: number;
+  readonly blockReadsPooled: number;
   /** Bytes of records held, records ever put in, and records that went to make room. */
   readonly recordCacheBytes: number;
   readonly recordCacheFills: number;

@@ -322,7 +322,7 @@ export class LsmEngine implements ShardEngine {
   stats(): EngineStats {
     const { memtables, tables, files, recordCache } = this.#base;
     const { writer } = memtables;
-    const { cacheBytes, cacheHits, cacheMisses } = files.access;
+    const { cacheBytes, cacheHits, cacheMisses, syncReads, asyncReads } = files.access;
     const walBytes = memtables.items.reduce((sum, { end }) => sum + end, 0);
     return {
       memtableBytes: walBytes + (writer.active >= 0 ? Math.max(0, writer.head - this.#log.end) : 0),
@@ -335,6 +335,8 @@ export class LsmEngine implements ShardEngine {
       blockCacheBytes: cacheBytes,
       blockCacheHits: cacheHits,
       blockCacheMisses: cacheMisses,
+      blockReadsDirect: syncReads,
+      blockReadsPooled: asyncReads,
       recordCacheBytes: recordCache?.usedBytes ?? 0,
       recordCacheFills: recordCache?.fills ?? 0,
       recordCacheEvictions: recordCache?.evictions ?? 0,

@@ -326,6 +326,8 @@ export class FakeEngine implements ShardEngine {
       blockCacheBytes: 0,
       blockCacheHits: 0,
       blockCacheMisses: 0,
+      blockReadsDirect: 0,
+      blockReadsPooled: 0,
       recordCacheBytes: 0,
       recordCacheFills: 0,
       recordCacheEvictions: 0,
