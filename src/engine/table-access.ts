@@ -43,4 +43,10 @@ export class TableAccess {
   get cacheMisses(): number {
     return this.#cache.misses;
   }
+  get reads(): number {
+    return this.#cache.reads;
+  }
+  get readBytes(): number {
+    return this.#cache.readBytes;
+  }
 }
