@@ -116,9 +116,11 @@ class Sweep extends PhaseRun {
   readonly #again: number[] = [];
   #pausedUntilUs = 0;
   #acceptedUs = 0;
-  constructor(generator: Generator, startUs: number, operation: number, seconds: number) {
+  constructor(generator: Generator, startUs: number, operation: number, seconds: number, from = 0) {
     super(generator, startUs, 0);
-    this.#key = generator.options.writer;
+    const { writer, writers } = generator.options;
+    // The first of this thread's keys that is not below.
+    this.#key = writer + Math.max(0, Math.ceil((from - writer) / writers)) * writers;
     this.#operation = operation;
     this.#endUs = startUs + seconds * US;
   }
@@ -157,12 +159,12 @@ class Sweep extends PhaseRun {
 class Closed extends PhaseRun {
   readonly #source: OperationSource;
   readonly #endUs: number;
-  constructor(generator: Generator, startUs: number, seconds: number) {
+  constructor(generator: Generator, startUs: number, seconds: number, round: number) {
     super(generator, startUs, 0);
     this.#endUs = startUs + seconds * US;
     this.#source = new OperationSource({
       workload: generator.options.workload,
-      seed: generator.options.seed ^ SEED_OF_CLOSED,
+      seed: generator.options.seed ^ Math.imul(SEED_OF_CLOSED, 2 * round + 1),
       records: generator.records,
       insertsExpected: 0,
       // Half of the room is for the phases behind this one.
@@ -258,11 +260,11 @@ export const insertsOf = (workload: Workload, requests: number): number =>
 export function phaseRunOf(generator: Generator, phase: Phase, startUs: number): PhaseRun {
   switch (phase.kind) {
     case 'preload':
-      return new Sweep(generator, startUs, Operation.INSERT, Number.POSITIVE_INFINITY);
+      return new Sweep(generator, startUs, Operation.INSERT, Number.POSITIVE_INFINITY, phase.from);
     case 'verify':
       return new Sweep(generator, startUs, Operation.READ, phase.seconds);
     case 'closed':
-      return new Closed(generator, startUs, phase.seconds);
+      return new Closed(generator, startUs, phase.seconds, phase.round ?? 0);
     case 'open':
       return new Open(generator, startUs, phase);
   }
