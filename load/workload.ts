@@ -33,8 +33,16 @@ export interface Workload {
 export type Phase =
   /** Every record once, as fast as the connections go; those below `from` are there already. */
   | { readonly kind: 'preload'; readonly from?: number }
-  /** Each connection sends when it has its answer. Of two with another `round` the keys are other ones. */
-  | { readonly kind: 'closed'; readonly seconds: number; readonly round?: number }
+  /**
+   * Each connection sends when it has its answer, for so long, or until so many requests were sent by each thread. Of two with another
+   * `round` the keys are other ones.
+   */
+  | {
+      readonly kind: 'closed';
+      readonly seconds: number;
+      readonly round?: number;
+      readonly requests?: number;
+    }
   /** `rate` a second is due, first for `warmUp` seconds that do not count. */
   | {
       readonly kind: 'open';

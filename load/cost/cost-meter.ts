@@ -25,11 +25,19 @@ export interface Metered {
   readonly times: ThreadTimes;
 }
 
+export interface Measurement {
+  /** At most. */
+  readonly seconds: number;
+  /** Seconds before, which do not count; 0 for none. */
+  readonly warmUp: number;
+  /** Ends after so many requests, where that is earlier: the same work, however busy the machine is. */
+  readonly count?: number;
+}
+
 export class CostMeter {
   readonly server: MeteredServer;
   readonly #options: CostMeterOptions;
   readonly #signal: AbortSignal;
-  readonly #stopped: Promise<never>;
   #round = 0;
 
   /** When `signal` aborts what is under way rejects. */
@@ -37,10 +45,6 @@ export class CostMeter {
     this.server = server;
     this.#options = options;
     this.#signal = signal;
-    this.#stopped = new Promise((_, reject) => {
-      signal.addEventListener('abort', () => reject(new Error('interrupted')), { once: true });
-    });
-    this.#stopped.catch(() => undefined);
   }
 
   times(): ThreadTimes {
@@ -61,13 +65,12 @@ export class CostMeter {
   }
 
   /**
-   * Requests for `seconds` at `keys` keys that are there, each time for other ones; before them for `warmUp` seconds, which do not
-   * count. `before` and `after` run just outside of what counts. Throws where an answer was wrong or none.
+   * Requests at `keys` keys that are there, each time for other ones. `before` and `after` run just outside of what counts. Throws where an answer was wrong or none.
    */
   async measure(
     requests: Requests,
     keys: number,
-    { seconds, warmUp }: { readonly seconds: number; readonly warmUp: number },
+    { seconds, warmUp, count }: Measurement,
     before: () => Promise<void> = () => Promise.resolve(),
     after: () => Promise<void> = () => Promise.resolve(),
   ): Promise<Metered> {
@@ -76,7 +79,7 @@ export class CostMeter {
     const results = await this.#run(
       requests,
       keys,
-      [...(warmUp > 0 ? [this.#closed(warmUp)] : []), this.#closed(seconds)],
+      [...(warmUp > 0 ? [this.#closed(warmUp)] : []), this.#closed(seconds, count)],
       async () => {
         await before();
         start = this.times();
@@ -94,8 +97,8 @@ export class CostMeter {
     return { requests: ok, seconds: took, times };
   }
 
-  #closed(seconds: number): Phase {
-    return { kind: 'closed', seconds, round: ++this.#round };
+  #closed(seconds: number, requests = Number.POSITIVE_INFINITY): Phase {
+    return { kind: 'closed', seconds, requests, round: ++this.#round };
   }
 
   async #run(
@@ -124,18 +127,26 @@ export class CostMeter {
         ...{ transport, urls: [this.server.url], query: '', directory: '', settings: {} },
       },
     ]);
+    const stopping = new AbortController();
+    const stopped = new Promise<never>((_, reject) => {
+      this.#signal.addEventListener('abort', () => reject(new Error('interrupted')), {
+        signal: stopping.signal,
+      });
+    });
+    stopped.catch(() => undefined);
     try {
       this.#signal.throwIfAborted();
-      await Promise.race([threads.open(), this.#stopped]);
+      await Promise.race([threads.open(), stopped]);
       const results: MergedResult[] = [];
       for (const [at, phase] of phases.entries()) {
         const isLast = at === phases.length - 1;
         if (isLast) await beforeLast();
-        results.push(await Promise.race([threads.run(phase), this.#stopped]));
+        results.push(await Promise.race([threads.run(phase), stopped]));
         if (isLast) await afterLast();
       }
       return results;
     } finally {
+      stopping.abort();
       await threads.close();
     }
   }

@@ -137,7 +137,6 @@ export function readGrowthOptions(args: readonly string[]): GrowthOptions {
     .option('--json <file>', 'where the figures go', 'growth.json')
     .exitOverride();
   program.parse(args, { from: 'user' });
-  if (program.args.length > 0) program.error(`error: ${program.args.join(' ')}: no arguments are taken`);
   const { set, seed, ...rest } = program.opts<Flags>();
   const dial = Number(set['compaction-dial'] ?? DIAL_DEFAULT);
   return { ...rest, settings: set, seed: seed ?? systemSeed() >>> 1, dial };
