@@ -6,6 +6,8 @@ import type { Phase, Workload } from '../workload.ts';
 import { type ThreadTimes, threadTimes, timesBetween } from './thread-times.ts';
 
 const INTERVAL_MS = 1000;
+/** A machine on which a part takes longer is no machine for this. */
+const PART_SECONDS_MAX = 60;
 
 export interface CostMeterOptions {
   readonly transport: TransportName;
@@ -23,15 +25,6 @@ export interface Metered {
   readonly requests: number;
   readonly seconds: number;
   readonly times: ThreadTimes;
-}
-
-export interface Measurement {
-  /** At most. */
-  readonly seconds: number;
-  /** Seconds before, which do not count; 0 for none. */
-  readonly warmUp: number;
-  /** Ends after so many requests, where that is earlier: the same work, however busy the machine is. */
-  readonly count?: number;
 }
 
 export class CostMeter {
@@ -55,59 +48,64 @@ export class CostMeter {
 
   /** Puts the keys from `from` up to `to`. */
   async fill(from: number, to: number): Promise<void> {
-    const [filling] = await this.#run({ mix: { insert: 1 }, keys: { distribution: 'uniform' } }, to, [
-      { kind: 'preload', from },
-    ]);
-    if (filling === undefined || filling.ok < to - from)
+    const requests: Requests = { mix: { insert: 1 }, keys: { distribution: 'uniform' } };
+    const filling = await this.#with(requests, to, (run) => run({ kind: 'preload', from }));
+    if (filling.ok < to - from)
       throw new Error(
-        `${this.server.name}: ${filling?.ok} of ${to - from} keys could be put: ${JSON.stringify(filling?.failures)}`,
+        `${this.server.name}: ${filling.ok} of ${to - from} keys could be put: ${JSON.stringify(filling.failures)}`,
       );
   }
 
   /**
-   * Requests at `keys` keys that are there, each time for other ones. `before` and `after` run just outside of what counts. Throws where an answer was wrong or none.
+   * Requests for `seconds` at `keys` keys that are there, each time for other ones; before them for `warmUp` seconds, which do not
+   * count. `before` and `after` run just outside of what counts. Throws where an answer was wrong or none.
    */
-  async measure(
+  measure(
     requests: Requests,
     keys: number,
-    { seconds, warmUp, count }: Measurement,
+    { seconds, warmUp }: { readonly seconds: number; readonly warmUp: number },
     before: () => Promise<void> = () => Promise.resolve(),
     after: () => Promise<void> = () => Promise.resolve(),
   ): Promise<Metered> {
-    let start: ThreadTimes | null = null;
-    let times: ThreadTimes | null = null;
-    const results = await this.#run(
-      requests,
-      keys,
-      [...(warmUp > 0 ? [this.#closed(warmUp)] : []), this.#closed(seconds, count)],
-      async () => {
-        await before();
-        start = this.times();
-      },
-      async () => {
-        if (start !== null) times = timesBetween(start, this.times());
-        await after();
-      },
-    );
-    const { ok = 0, seconds: took = 1, failed = 0, wrong = 0, failures = {} } = results.at(-1) ?? {};
-    if (times === null || ok === 0 || failed > 0 || wrong > 0)
+    return this.#with(requests, keys, async (run) => {
+      if (warmUp > 0) await run(this.#closed(warmUp));
+      await before();
+      const metered = await this.#metered(() => run(this.#closed(seconds)));
+      await after();
+      return metered;
+    });
+  }
+
+  /** `parts` measurements on the same connections, each of `count` requests: the same work, however busy the machine is. */
+  measureParts(requests: Requests, keys: number, parts: number, count: number): Promise<Metered[]> {
+    return this.#with(requests, keys, async (run) => {
+      const all: Metered[] = [];
+      while (all.length < parts)
+        all.push(await this.#metered(() => run(this.#closed(PART_SECONDS_MAX, count))));
+      return all;
+    });
+  }
+
+  async #metered(run: () => Promise<MergedResult>): Promise<Metered> {
+    const start = this.times();
+    const { ok, seconds, failed, wrong, failures } = await run();
+    const times = timesBetween(start, this.times());
+    if (ok === 0 || failed > 0 || wrong > 0)
       throw new Error(
         `${this.server.name}: ${ok} answered, ${failed} failed, ${wrong} wrong: ${JSON.stringify(failures)}`,
       );
-    return { requests: ok, seconds: took, times };
+    return { requests: ok, seconds, times };
   }
-
   #closed(seconds: number, requests = Number.POSITIVE_INFINITY): Phase {
     return { kind: 'closed', seconds, requests, round: ++this.#round };
   }
 
-  async #run(
+  /** Opens connections for such requests, and closes them however `use` ends. */
+  async #with<T>(
     chosen: Requests,
     records: number,
-    phases: readonly Phase[],
-    beforeLast: () => Promise<void> = () => Promise.resolve(),
-    afterLast: () => Promise<void> = () => Promise.resolve(),
-  ): Promise<MergedResult[]> {
+    use: (run: (phase: Phase) => Promise<MergedResult>) => Promise<T>,
+  ): Promise<T> {
     const { valueBytes, seed, inFlight, transport } = this.#options;
     const workload: Workload = {
       ...chosen,
@@ -118,6 +116,7 @@ export class CostMeter {
       consistency: '',
       arrivals: 'constant',
     };
+    this.#signal.throwIfAborted();
     const threads = new GeneratorThreads([
       {
         options: {
@@ -127,26 +126,17 @@ export class CostMeter {
         ...{ transport, urls: [this.server.url], query: '', directory: '', settings: {} },
       },
     ]);
-    const stopping = new AbortController();
+    const ending = new AbortController();
     const stopped = new Promise<never>((_, reject) => {
-      this.#signal.addEventListener('abort', () => reject(new Error('interrupted')), {
-        signal: stopping.signal,
-      });
+      const { signal } = ending;
+      this.#signal.addEventListener('abort', () => reject(new Error('interrupted')), { signal });
     });
     stopped.catch(() => undefined);
     try {
-      this.#signal.throwIfAborted();
       await Promise.race([threads.open(), stopped]);
-      const results: MergedResult[] = [];
-      for (const [at, phase] of phases.entries()) {
-        const isLast = at === phases.length - 1;
-        if (isLast) await beforeLast();
-        results.push(await Promise.race([threads.run(phase), stopped]));
-        if (isLast) await afterLast();
-      }
-      return results;
+      return await use((phase) => Promise.race([threads.run(phase), stopped]));
     } finally {
-      stopping.abort();
+      ending.abort();
       await threads.close();
     }
   }

@@ -1,8 +1,7 @@
 /** One whole run: all contests by turns with the bare servers, several rounds, medians. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { CostMeter } from '../cost/cost-meter.ts';
-import { median } from '../growth/figures.ts';
+import { CostMeter, type Requests } from '../cost/cost-meter.ts';
 import { NodeProcess } from '../target/node-process.ts';
 import type { StoreProcess } from '../target/target.ts';
 import type { TransportName } from '../transports/transport.ts';
@@ -15,16 +14,15 @@ import {
   FILL_IN_FLIGHT,
   KEYS,
   NODES,
+  PARTS,
   REQUESTS,
   SETTINGS,
   VALUE_BYTES,
 } from './contests.ts';
-import type { Ratios } from './ratios.ts';
+import { lowerQuartile, type Ratios } from './ratios.ts';
 
 /** V8 compiles what is hot in the first requests: they count nowhere. */
 const WARM_UP_ROUNDS = 1;
-/** A machine on which REQUESTS take longer is no machine for this. */
-const SECONDS_MAX = 60;
 
 export interface MeasureOptions {
   readonly rounds: number;
@@ -33,7 +31,7 @@ export interface MeasureOptions {
   /** Of the contests; all where it is empty. */
   readonly only: readonly string[];
 }
-/** Processor time of a request, microseconds: medians of the rounds. */
+/** Processor time of a request, microseconds. */
 export interface ContestFigures {
   readonly cpuUs: number;
   readonly bareCpuUs: number;
@@ -106,8 +104,8 @@ async function rounds(
       ];
       if (round % 2 === 1) turns.reverse();
       for (const [meter, keys, into] of turns) {
-        const us = await costOf(meter, contest, keys);
-        if (round >= 0) into.push(us);
+        const us = await costsOf(meter, contest, keys);
+        if (round >= 0) into.push(...us);
       }
       if (round < 0) continue;
       tell(
@@ -117,17 +115,15 @@ async function rounds(
   const ratios: Record<string, number> = {};
   const figures: Record<string, ContestFigures> = {};
   for (const { contest, ownUs, bareUs } of meters) {
-    ratios[contest.name] = median(bareUs.map((us, at) => us / (ownUs[at] as number)));
-    figures[contest.name] = { cpuUs: median(ownUs), bareCpuUs: median(bareUs) };
+    const [cpuUs, bareCpuUs] = [lowerQuartile(ownUs), lowerQuartile(bareUs)];
+    ratios[contest.name] = bareCpuUs / cpuUs;
+    figures[contest.name] = { cpuUs, bareCpuUs };
   }
   return { ratios, figures };
 }
 
-async function costOf(meter: CostMeter, { operation }: Contest, keys: number): Promise<number> {
-  const { requests, times } = await meter.measure(
-    { mix: { [operation]: 1 }, keys: { distribution: 'uniform' } },
-    keys,
-    { seconds: SECONDS_MAX, warmUp: 0, count: REQUESTS },
-  );
-  return times.normalUs / requests;
+async function costsOf(meter: CostMeter, { operation }: Contest, keys: number): Promise<number[]> {
+  const requests: Requests = { mix: { [operation]: 1 }, keys: { distribution: 'uniform' } };
+  const parts = await meter.measureParts(requests, keys, PARTS, REQUESTS);
+  return parts.map((part) => part.times.normalUs / part.requests);
 }

@@ -73,6 +73,15 @@ export function baselineOf(
   return { format: BASELINE_FORMAT, measuredAt, machine, runs: runs.length, contests };
 }
 
+/**
+ * What else a machine does only adds to what a request costs there: a quarter of the measurements, the least disturbed, lies
+ * below this.
+ */
+export function lowerQuartile(costs: readonly number[]): number {
+  const sorted = [...costs].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 4)] ?? Number.NaN;
+}
+
 export interface Row {
   readonly name: string;
   readonly before: number;

@@ -6,6 +6,7 @@ import {
   type Baseline,
   baselineOf,
   compareRatios,
+  lowerQuartile,
   readBaseline,
   TOLERANCE_MIN,
 } from '../../load/regression/ratios.ts';
@@ -24,6 +25,11 @@ describe('the regression check', () => {
     expect(runs).toBe(3);
     expect(made.get).toEqual({ ratio: 0.5, tolerance: 0.31, ratios: [0.5, 0.4, 0.51] });
     expect(made.put?.tolerance).toBe(TOLERANCE_MIN);
+  });
+
+  it('takes of many measurements one that little disturbed', () => {
+    expect(lowerQuartile([9, 30, 8, 8.5, 14, 13, 12, 40])).toBe(9);
+    expect(lowerQuartile([5])).toBe(5);
   });
 
   it('fails what fell below its tolerance, and nothing else', () => {
