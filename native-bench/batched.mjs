@@ -98,9 +98,7 @@ const bulk = (bytes) => Buffer.concat([Buffer.from(`$${bytes.length}\r\n`), byte
 const command = (...words) =>
   Buffer.concat([Buffer.from(`*${words.length}\r\n`), ...words.map((word) => bulk(Buffer.from(word)))]);
 const redisMessage = (batch) =>
-  Buffer.concat(
-    batch.map(({ put, key, value }) => (put ? command('SET', key, value) : command('GET', key))),
-  );
+  Buffer.concat(batch.map(({ put, key, value }) => (put ? command('SET', key, value) : command('GET', key))));
 
 /** Replies of Redis: `done(failed)` for each. */
 class ReplyReader {
@@ -142,8 +140,8 @@ const kinds = {
         const reader = new FrameReader(
           (opcode, payload) => {
             if (opcode !== Opcode.BINARY) return;
-          const { ids, statuses } = cbor.decode(payload);
-          if (ids.length > 0) answered(ids.length, statuses.filter((status) => status !== 0).length);
+            const { ids, statuses } = cbor.decode(payload);
+            if (ids.length > 0) answered(ids.length, statuses.filter((status) => status !== 0).length);
           },
           (why) => reject(new Error(why)),
         );

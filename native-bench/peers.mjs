@@ -133,7 +133,11 @@ const contests = [
     name: 'http-get',
     title: 'HTTP GET of 2 KB as bytes, 64 connections',
     entries: haveWrk
-      ? { ringkv: ringkvGet('get.lua'), 'bare uWebSockets.js': bare('get.lua'), ...(haveRedis && { 'redis GET': redis('get') }) }
+      ? {
+          ringkv: ringkvGet('get.lua'),
+          'bare uWebSockets.js': bare('get.lua'),
+          ...(haveRedis && { 'redis GET': redis('get') }),
+        }
       : {},
     targets: { 'bare uWebSockets.js': 0.8, 'redis GET': 0.9 },
   },
@@ -161,7 +165,10 @@ const contests = [
     name: 'http-put',
     title: 'HTTP PUT of 2 KB as bytes, durable, 64 connections',
     entries: haveWrk
-      ? { ringkv: ringkvPut('put.lua', 'always'), ...(haveRedis && { 'redis SET (AOF always)': redis('set') }) }
+      ? {
+          ringkv: ringkvPut('put.lua', 'always'),
+          ...(haveRedis && { 'redis SET (AOF always)': redis('set') }),
+        }
       : {},
     targets: { 'redis SET (AOF always)': 1.2 },
   },

@@ -7,11 +7,16 @@ import { makeValues } from './workload.mjs';
 const JSON_TYPE = 'application/json';
 const [value] = makeValues();
 const document = Buffer.from(
-  JSON.stringify({ key: 'user:00000000000', value: value.toString('base64'), version: 1_700_000_000_000_000 }),
+  JSON.stringify({
+    key: 'user:00000000000',
+    value: value.toString('base64'),
+    version: 1_700_000_000_000_000,
+  }),
 );
 const app = uws.App();
 app.get('/*', (response, request) => {
-  if (request.getHeader('accept') === JSON_TYPE) response.writeHeader('Content-Type', JSON_TYPE).end(document);
+  if (request.getHeader('accept') === JSON_TYPE)
+    response.writeHeader('Content-Type', JSON_TYPE).end(document);
   else response.writeHeader('Content-Type', 'application/octet-stream').end(value);
 });
 app.put('/*', (response, request) => {
