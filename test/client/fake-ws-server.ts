@@ -5,8 +5,7 @@
  */
 
 import uws, { type HttpRequest, type HttpResponse, type WebSocket } from 'uWebSockets.js';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { freePort } from '../../load/target/free-port.ts';
 import { decode, encode, type Item } from '../front/ws-client.ts';
 
 export interface FakeRequest {
@@ -36,15 +35,6 @@ const LIMITS = {
   timeoutMsDefault: 5000,
   timeoutMsMax: 30_000,
 };
-
-/** A port that nobody had a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 export class FakeWsServer {
   readonly items = new Map<string, { readonly value: Buffer; readonly version: number }>();
