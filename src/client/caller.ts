@@ -8,8 +8,9 @@ import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { ConnectionError, retryAfterMsOf } from './errors.ts';
 import type { Hedge } from './hedge.ts';
+import type { ClientNode, NodePool } from './node-pool.ts';
 import { Budget, backoffMs, worthRepeating } from './retry.ts';
-import type { ClientNode, Router } from './router.ts';
+import type { Router } from './router.ts';
 import type { CallOptions } from './types.ts';
 
 export interface Call<T> {
@@ -33,13 +34,13 @@ export class Caller {
   readonly router: Router;
   readonly #options: CallerOptions;
   readonly #budget = new Budget(limits.clientRetriesBurst, limits.clientRetriesPerSuccess);
-  readonly #several: boolean;
-  readonly #nodes: readonly ClientNode[];
+  readonly #pool: NodePool;
+  /** Lost connections whose repeats the budget has paid for. */
+  readonly #paid = new WeakSet<ConnectionError>();
   #isClosed = false;
 
-  constructor(nodes: readonly ClientNode[], router: Router, options: CallerOptions) {
-    this.#nodes = nodes;
-    this.#several = nodes.length > 1;
+  constructor(pool: NodePool, router: Router, options: CallerOptions) {
+    this.#pool = pool;
     this.router = router;
     this.#options = options;
   }
@@ -55,7 +56,7 @@ export class Caller {
       const node = this.router.pick(call.key, tried);
       try {
         const answer =
-          call.hedged && hedge !== null && this.#several
+          call.hedged && hedge !== null && this.#pool.list.length > 1
             ? await this.#hedged(call, node, deadlineMs, signal, hedge)
             : await call.run(node, deadlineMs, signal);
         this.#budget.add();
@@ -70,9 +71,9 @@ export class Caller {
           tried.push(node);
         }
         if (attempt >= retries || !worthRepeating(error, call.repeatable)) throw error;
-        const untried = elsewhere && tried.length < this.#nodes.length;
+        const untried = elsewhere && this.#pool.list.some((one) => !tried.includes(one));
         const waitMs = untried ? 0 : backoffMs(attempt, retryAfterMsOf(error), random);
-        if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#budget.take()) throw error;
+        if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#pay(error)) throw error;
         if (waitMs > 0) await pause(waitMs, signal);
       }
     }
@@ -80,7 +81,16 @@ export class Caller {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    await Promise.all(this.#nodes.flatMap(({ kv, http }) => [kv.close(), http.close()]));
+    await this.#pool.close();
+  }
+
+  /** What one connection lost is repeated together, in few messages, and costs the budget one repeat. */
+  #pay(error: RingKvError): boolean {
+    if (!(error instanceof ConnectionError)) return this.#budget.take();
+    if (this.#paid.has(error)) return true;
+    if (!this.#budget.take()) return false;
+    this.#paid.add(error);
+    return true;
   }
 
   /** The first success of two nodes; the error of the first one where both fail. The one that lost is given up. */

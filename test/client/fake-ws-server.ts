@@ -24,6 +24,7 @@ type Socket = WebSocket<unknown>;
 
 export const PUT = 1;
 export const GET = 2;
+const PING = 4;
 const LIMITS = {
   keyBytesMax: 1024,
   valueBytesMax: 1 << 20,
@@ -193,9 +194,11 @@ export class FakeWsServer {
     );
     this.inFlight += ids.length;
     this.inFlightSeenMax = Math.max(this.inFlightSeenMax, this.inFlight);
-    if (requests.length === 1 && requests[0]?.key === '') {
+    if (requests.length === 1 && requests[0]?.op === PING && requests[0].key === '') {
       this.heartbeats++;
-      if (this.onHeartbeat) this.refuse(requests, socket, 3);
+      this.inFlight--;
+      const [{ id }] = requests as [FakeRequest];
+      if (this.onHeartbeat !== 'silent') this.send(socket, { ids: [id], statuses: [this.onHeartbeat] });
       return;
     }
     this.messages.push(requests);
@@ -203,6 +206,6 @@ export class FakeWsServer {
     if (trick === undefined) this.answer(requests, socket);
     else trick(requests, this, socket);
   }
-  /** False: heartbeats are not answered. */
-  onHeartbeat = true;
+  /** The status that heartbeats are answered with: 3 is that of a server which does not know them. */
+  onHeartbeat: number | 'silent' = 0;
 }
