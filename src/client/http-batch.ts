@@ -7,7 +7,7 @@
 import type { Clock } from '../base/clock.ts';
 import { OverloadedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { RawAnswer } from './encoding.ts';
+import { isDots, type RawAnswer } from './encoding.ts';
 import { CBOR, decodeResults, encodeBatch, OP_OVERHEAD_BYTES } from './http-batch-format.ts';
 import { type KvAnswer, KvOp, type KvRequest } from './kv.ts';
 import { Pending } from './pending.ts';
@@ -117,7 +117,7 @@ export class HttpBatch {
     for (const pending of batch) pending.onAborted = abortWhenAllAre;
     try {
       const [first] = batch;
-      if (batch.length === 1 && first !== undefined) {
+      if (batch.length === 1 && first !== undefined && !isDots(first.request.key)) {
         const { request, deadlineMs } = first;
         const answer = await this.#options.one(request, deadlineMs, over.signal);
         this.#learn(answer);

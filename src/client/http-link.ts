@@ -6,7 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import { ClosedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import { bytesOf, escapeBytes, type RawAnswer, versionOfETag } from './encoding.ts';
+import { bytesOf, escapeBytes, isDots, type RawAnswer, versionOfETag } from './encoding.ts';
 import { ConnectionError, errorOfAnswer, ProtocolError, UnsupportedError } from './errors.ts';
 import { HttpBatch } from './http-batch.ts';
 import { type KvAnswer, type KvLink, KvOp, type KvRequest } from './kv.ts';
@@ -51,7 +51,7 @@ export class HttpLink implements KvLink {
     isOneOfMany: boolean,
   ): Promise<KvAnswer> {
     if (this.#isClosed) throw new ClosedError('the client is closed');
-    return isOneOfMany && HttpBatch.takes(request)
+    return (isOneOfMany || isDots(request.key)) && HttpBatch.takes(request)
       ? await this.#batch.send(request, deadlineMs, signal)
       : await this.#one(request, deadlineMs, signal);
   }
