@@ -61,6 +61,9 @@ export class FakeWsServer {
   self = 'fake';
   ring: object = { ring: 1, vnodes: 1, replicas: 1, ranges: [{ first: 0, last: 0, nodes: ['fake'] }] };
   ringsServed = 0;
+  /** Of GET /v1/cluster, beside `self`. */
+  cluster: object = {};
+  clustersServed = 0;
   readonly port: number;
   readonly limits: Readonly<Record<string, number>>;
   readonly sockets = new Set<Socket>();
@@ -101,7 +104,8 @@ export class FakeWsServer {
       },
     });
     app.get('/v1/cluster', (res: HttpResponse) => {
-      res.end(JSON.stringify({ self: this.self }));
+      this.clustersServed++;
+      res.end(JSON.stringify({ self: this.self, ...this.cluster }));
     });
     app.get('/v1/cluster/ring', (res: HttpResponse) => {
       this.ringsServed++;
