@@ -19,6 +19,8 @@ export interface Call<T> {
   /** Doing it twice is the same as doing it once. */
   readonly repeatable: boolean;
   readonly hedged: boolean;
+  /** It is meant for a node that was named to connect(), and for no other. */
+  readonly isForNamed?: boolean;
   readonly run: (node: ClientNode, deadlineMs: number, signal: AbortSignal | undefined) => Promise<T>;
 }
 
@@ -53,7 +55,7 @@ export class Caller {
     for (let attempt = 0; ; attempt++) {
       signal?.throwIfAborted();
       if (this.#isClosed) throw new ClosedError('the client is closed');
-      const node = this.router.pick(call.key, tried);
+      const node = this.router.pick(call.key, tried, call.isForNamed);
       try {
         const answer =
           call.hedged && hedge !== null && this.#pool.list.length > 1
@@ -71,7 +73,9 @@ export class Caller {
           tried.push(node);
         }
         if (attempt >= retries || !worthRepeating(error, call.repeatable)) throw error;
-        const untried = elsewhere && this.#pool.list.some((one) => !tried.includes(one));
+        const isOther = (one: ClientNode): boolean =>
+          !tried.includes(one) && (call.isForNamed !== true || one.isNamed);
+        const untried = elsewhere && this.#pool.list.some(isOther);
         const waitMs = untried ? 0 : backoffMs(attempt, retryAfterMsOf(error), random);
         if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#pay(error)) throw error;
         if (waitMs > 0) await pause(waitMs, signal);

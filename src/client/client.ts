@@ -155,13 +155,16 @@ export class Client {
   async clusterKey(key: Bytes, options: CallOptions = {}): Promise<KeyStatus> {
     return (await this.#json(`/v1/cluster/key/${pathOf(key)}`, options)) as KeyStatus;
   }
-  /** Asks for a change: join, decommission, replace, reweigh, repair, drain, undo. Resolves when it has begun. */
+  /**
+   * Asks for a change: join, decommission, replace, reweigh, repair, drain, undo. Resolves when it has begun. Asked of nodes that
+   * were named to connect() alone: some changes are of the node that is asked.
+   */
   async clusterChange(change: ClusterChange, options: CallOptions = {}): Promise<unknown> {
     const { do: name, ...fields } = change;
     const body = new TextEncoder().encode(JSON.stringify(fields));
     const headers = { 'content-type': 'application/json' };
     const path = `/v1/cluster/${name}`;
-    return parsed(await this.#http({ method: 'POST', path, headers, body }, options, false), path);
+    return parsed(await this.#http({ method: 'POST', path, headers, body }, options, false, true), path);
   }
 
   async #json(path: string, options: CallOptions): Promise<unknown> {
@@ -199,10 +202,15 @@ export class Client {
     return await this.#caller.run(call, options);
   }
 
-  async #http(request: HttpRequest, options: CallOptions, repeatable: boolean): Promise<RawAnswer> {
+  async #http(
+    request: HttpRequest,
+    options: CallOptions,
+    repeatable: boolean,
+    isForNamed = false,
+  ): Promise<RawAnswer> {
     const run: Call<RawAnswer>['run'] = (node, deadlineMs, signal) =>
       node.http.call(request, deadlineMs, signal);
-    return await this.#caller.run({ key: null, repeatable, hedged: false, run }, options);
+    return await this.#caller.run({ key: null, repeatable, hedged: false, isForNamed, run }, options);
   }
 }
 

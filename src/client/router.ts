@@ -40,12 +40,15 @@ export class Router {
     this.#options = options;
   }
 
-  /** The best node that is not in `tried`; where all are, the best one of all. `key`: null for what is not of a key. */
-  pick(key: Uint8Array | null, tried: readonly ClientNode[]): ClientNode {
+  /**
+   * The best node that is not in `tried`; where all are, the best one of all. `key`: null for what is not of a key; `isNamed`: only
+   * nodes that were named to connect().
+   */
+  pick(key: Uint8Array | null, tried: readonly ClientNode[], isNamed = false): ClientNode {
     const { clock, discovers, byToken, tokenHi } = this.#options;
-    const { list } = this.#pool;
-    if ((discovers || (byToken && list.length > 1)) && clock.monotonicMs() >= this.#dueMs)
-      void this.refresh();
+    const { list: all } = this.#pool;
+    if ((discovers || (byToken && all.length > 1)) && clock.monotonicMs() >= this.#dueMs) void this.refresh();
+    const list = isNamed ? all.filter((node) => node.isNamed) : all;
     const count = list.length;
     if (count === 1) return list[0] as ClientNode;
     const holders = key === null || this.#map === null ? [] : this.#map.nodesOf(tokenHi(key));

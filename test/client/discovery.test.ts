@@ -147,6 +147,20 @@ describe('a client of one node of a cluster', () => {
     await expect.poll(() => asked(client, servers).catch(() => []), PATIENCE).toEqual([0]);
   });
 
+  it('asks changes of the cluster of named nodes alone', async () => {
+    const servers = await serversOf(2);
+    tell(servers, 5, servers.map((server) => told(server)));
+    const [one, two] = servers as [FakeWsServer, FakeWsServer];
+    const client = await clientOf([one.url], { transport: 'http' });
+    await expect.poll(async () => {
+      await client.get('key').catch(() => null);
+      return two.clustersServed;
+    }, PATIENCE).toBeGreaterThan(0);
+    one.stop();
+    await expect(client.clusterChange({ do: 'drain' })).rejects.toMatchObject({ code: 'CONNECTION' });
+    expect(two.unknownPaths.filter((path) => path.includes('drain'))).toEqual([]);
+  });
+
   it('does not take a node twice that was named by another of its names', async () => {
     const servers = await serversOf(2);
     const [one, two] = servers as [FakeWsServer, FakeWsServer];

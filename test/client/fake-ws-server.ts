@@ -64,6 +64,7 @@ export class FakeWsServer {
   /** Of GET /v1/cluster, beside `self`. */
   cluster: object = {};
   clustersServed = 0;
+  readonly unknownPaths: string[] = [];
   readonly port: number;
   readonly limits: Readonly<Record<string, number>>;
   readonly sockets = new Set<Socket>();
@@ -112,6 +113,7 @@ export class FakeWsServer {
       res.end(JSON.stringify(this.ring));
     });
     app.any('/*', (res: HttpResponse, req: HttpRequest) => {
+      this.unknownPaths.push(req.getUrl());
       res
         .writeStatus('404 Not Found')
         .end(JSON.stringify({ error: { code: 'NOT_FOUND', message: req.getUrl() } }));
