@@ -4,7 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { decode, encode, type Item } from '../front/ws-client.ts';
+import { type Item as CborItem, decode, encode } from '../front/ws-client.ts';
 
 export interface Seen {
   readonly method: string;
@@ -149,17 +149,17 @@ export class FakeServer {
     const { ops } = decode(body) as unknown as { readonly ops: BatchOp[] };
     this.batches.push(ops);
     await this.onWrite();
-    const results = ops.map((op): Item => this.#op(op));
+    const results = ops.map((op): CborItem => this.#op(op));
     response
       ?.writeHead(200, { 'content-type': 'application/cbor' })
-      .end(encode({ results } as unknown as Item));
+      .end(encode({ results } as unknown as CborItem));
   }
-  #op({ op, key, value, version, ttl }: BatchOp): Item {
+  #op({ op, key, value, version, ttl }: BatchOp): CborItem {
     const name = Buffer.from(key).toString('latin1');
     const item = this.items.get(name);
-    const failed = (status: number, code: string, current?: number): Item => {
+    const failed = (status: number, code: string, current?: number): CborItem => {
       const error = { code, message: code, ...(current === undefined ? {} : { version: current }) };
-      return { status, error, ...(current === undefined ? {} : { version: current }) } as unknown as Item;
+      return { status, error, ...(current === undefined ? {} : { version: current }) } as unknown as CborItem;
     };
     const trick = this.opTricks.get(name);
     this.opTricks.delete(name);
@@ -167,7 +167,7 @@ export class FakeServer {
     if (op === 'get') {
       if (item === undefined) return failed(404, 'NOT_FOUND');
       const left = item.ttl === null ? {} : { ttl: Number(item.ttl) };
-      return { status: 200, value: item.value, version: item.version, ...left } as unknown as Item;
+      return { status: 200, value: item.value, version: item.version, ...left } as unknown as CborItem;
     }
     if (version !== undefined && version !== (item?.version ?? 0))
       return failed(409, 'VERSION_MISMATCH', item?.version ?? 0);
@@ -175,7 +175,7 @@ export class FakeServer {
     const expiry = ttl === undefined ? null : String(ttl);
     if (op === 'put') this.items.set(name, { value: Buffer.from(value ?? []), version: this.version, ttl: expiry });
     else this.items.delete(name);
-    return { status: 204, version: this.version } as unknown as Item;
+    return { status: 204, version: this.version } as unknown as CborItem;
   }
 
   #scan({ query }: Seen, text: string, response: ServerResponse | null): void {
