@@ -36,6 +36,11 @@ export const WriteMode = {
    * compareRecordAge than what is held and not below a promise; OK without effect where it is not newer.
    */
   MERGE: 2,
+  /**
+   * MERGE by a node that takes over a vnode, also below a promise: for what a replica holds that is part of every quorum. Whoever
+   * was promised a ballot by a quorum has heard of it from there, or will. Never between nodes.
+   */
+  FILL: 3,
 } as const;
 export type WriteModeCode = (typeof WriteMode)[keyof typeof WriteMode];
 

@@ -16,6 +16,7 @@ export interface EngineBase {
   readonly listener: EngineListener;
   readonly setTimer: SetTimer;
   readonly inlineUsMax: number;
+  readonly processorWaitUs: () => number;
   readonly defer: (run: () => void) => void;
   readonly manifest: Manifest;
   readonly files: EngineTables;

@@ -74,6 +74,7 @@ export class LsmEngine implements ShardEngine {
       clock,
       setTimer,
       inlineUsMax: base.inlineUsMax,
+      processorWaitUs: base.processorWaitUs,
       defer: base.defer,
       onFailure: (error) => this.#writePath.logFailed(error),
     });

@@ -46,6 +46,7 @@ import { assert } from '../base/assert.ts';
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
+import { WriteMode } from '../cluster/contract.ts';
 import type { RingProducer } from '../ipc/contract.ts';
 import { Condition, Op, type ShardReply, type ShardRequest, Sloppy } from './contract.ts';
 
@@ -58,7 +59,8 @@ const FLAG_SLOPPY = 2;
 const CONSISTENCY_MASK = 0xf;
 const SLOPPY_SHIFT = 4;
 const OPS: ReadonlySet<number> = new Set(Object.values(Op));
-const CONDITION_MAX: number = Condition.EXISTS;
+/** Of REPLICA_WRITE it is a WriteMode. */
+const CONDITION_MAX: number = Math.max(Condition.EXISTS, WriteMode.FILL);
 const CONSISTENCY_MAX: number = Consistency.SERIAL;
 const SLOPPY_MAX: number = Sloppy.NO;
 const STATUS_MAX = Math.max(...Object.values(Status), ...Object.values(PeerStatus));
