@@ -313,6 +313,8 @@ export const limits = {
   clientBatchBytesMax: 2 * MiB,
   clientBatchReplyBytesMax: 8 * MiB,
   clientBatchesInFlightMax: 4,
+  /** Deadlines in one batch over HTTP differ by no more than this: the last one counts for all. Less than clientGraceMs. */
+  clientBatchSlackMs: 100,
   /** A longer value is put by a request of its own, which needs no more memory than the value. */
   clientBatchValueBytesMax: 256 * KiB,
 
@@ -707,6 +709,7 @@ assert(
   limits.clientBatchOpsMax <= limits.batchOpsMax &&
     2 * limits.clientBatchBytesMax <= limits.batchBodyBytesMax &&
     limits.clientBatchValueBytesMax < limits.clientBatchBytesMax &&
+    limits.clientBatchSlackMs < limits.clientGraceMs &&
     limits.clientBatchReplyBytesMax < limits.batchReplyBytesMax,
   'limits: the server must take the batches of a client, and have room for what they bring',
 );

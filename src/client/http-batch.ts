@@ -99,7 +99,7 @@ export class HttpBatch {
           batch.length < limits.clientBatchOpsMax &&
           bytes <= limits.clientBatchBytesMax &&
           expectedBytes <= limits.clientBatchReplyBytesMax &&
-          Math.abs(pending.deadlineMs - first.deadlineMs) <= limits.clientDeadlineSlackMs;
+          Math.abs(pending.deadlineMs - first.deadlineMs) <= limits.clientBatchSlackMs;
         if (batch.length > 0 && !fits) break;
         batch.push(pending);
       }

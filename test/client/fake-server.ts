@@ -173,7 +173,8 @@ export class FakeServer {
       return failed(409, 'VERSION_MISMATCH', item?.version ?? 0);
     this.version += 1;
     const expiry = ttl === undefined ? null : String(ttl);
-    if (op === 'put') this.items.set(name, { value: Buffer.from(value ?? []), version: this.version, ttl: expiry });
+    if (op === 'put')
+      this.items.set(name, { value: Buffer.from(value ?? []), version: this.version, ttl: expiry });
     else this.items.delete(name);
     return { status: 204, version: this.version } as unknown as CborItem;
   }

@@ -122,11 +122,16 @@ describe('the client over WebSocket', () => {
       const lone = await connect({ nodes: nodes.slice(0, 1), transport: 'ws', timeoutMs: 30_000 });
       others.push(lone);
       await expect
-        .poll(async () => {
-          await lone.getMany(Array.from({ length: 64 }, (_, n) => `lone ${n}`));
-          const pages = await Promise.all(nodes.map(async (url) => await (await fetch(`${url}/metrics`)).text()));
-          return pages.map((page) => /^ringkv_ws_requests_total\{[^}]*op="get"[^}]*\} [1-9]/m.test(page));
-        }, { timeout: 60_000 })
+        .poll(
+          async () => {
+            await lone.getMany(Array.from({ length: 64 }, (_, n) => `lone ${n}`));
+            const pages = await Promise.all(
+              nodes.map(async (url) => await (await fetch(`${url}/metrics`)).text()),
+            );
+            return pages.map((page) => /^ringkv_ws_requests_total\{[^}]*op="get"[^}]*\} [1-9]/m.test(page));
+          },
+          { timeout: 60_000 },
+        )
         .toEqual([true, true, true]);
       const acknowledged = new Map<string, string>();
       const failures: unknown[] = [];
