@@ -309,9 +309,22 @@ export const limits = {
   clientRingPauseMs: 1000,
   /** Bytes of the JSON of a ring or cluster. */
   clientRingBytesMax: 64 * MiB,
-  /** Keys of one getMany or putMany, and those of one call that are in flight at a time over HTTP, for each connection. */
+  /** Nodes of one client, those that it learnt with them; of how many it asks at a time who they are. */
+  clientNodesMax: 1000,
+  clientProbesMax: 8,
+  /** Entries of one getMany, putMany or deleteMany; of these in progress at a time, with so many bytes of values. */
   clientManyMax: 65_536,
-  clientManyPerConnection: 2,
+  clientManyInProgressMax: 4096,
+  clientManyBytesMax: 32 * MiB,
+  /** Batches over HTTP: ops of one, bytes of its keys and values, bytes of values that it is expected to bring, and batches of one node in flight. */
+  clientBatchOpsMax: 256,
+  clientBatchBytesMax: 2 * MiB,
+  clientBatchReplyBytesMax: 8 * MiB,
+  clientBatchesInFlightMax: 4,
+  /** Deadlines in one batch over HTTP differ by no more than this: the last one counts for all. Less than clientGraceMs. */
+  clientBatchSlackMs: 100,
+  /** A longer value is put by a request of its own, which needs no more memory than the value. */
+  clientBatchValueBytesMax: 256 * KiB,
 
   // websocket
   /** WebSocket connections of one front end; further ones are refused. */
@@ -698,6 +711,15 @@ assert(
 assert(
   limits.wsSilenceMs > 1000 * limits.wsIdleSeconds,
   'limits: a connection that is idle must have been asked for a pong before it is called silent',
+);
+// client
+assert(
+  limits.clientBatchOpsMax <= limits.batchOpsMax &&
+    2 * limits.clientBatchBytesMax <= limits.batchBodyBytesMax &&
+    limits.clientBatchValueBytesMax < limits.clientBatchBytesMax &&
+    limits.clientBatchSlackMs < limits.clientGraceMs &&
+    limits.clientBatchReplyBytesMax < limits.batchReplyBytesMax,
+  'limits: the server must take the batches of a client, and have room for what they bring',
 );
 // ring
 assert(limits.ringMembersMax < 65_536, 'limits: owners of a ring are 16-bit indexes');

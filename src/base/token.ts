@@ -6,6 +6,8 @@
 import createXxhash from 'xxhash-wasm';
 import { SHORT_BYTES_MAX, xxh64Short } from './xxh64-short.ts';
 
+export { shardOf, vnodeOf } from './vnode.ts';
+
 const { h64Raw } = await createXxhash();
 
 const scratch64 = new BigUint64Array(1);
@@ -25,13 +27,4 @@ export function hashToken(key: Uint8Array): void {
   scratch64[0] = h64Raw(key);
   token.hi = scratch32[HI] as number;
   token.lo = scratch32[1 - HI] as number;
-}
-
-/** The vnode of a token: its top bits. `vnodes` is a power of two from 1 to 65,536. */
-export function vnodeOf(tokenHi: number, vnodes: number): number {
-  return Math.floor(tokenHi / (0x1_0000_0000 / vnodes));
-}
-/** The shard of a token on a node with `shards` shards: vnode modulo shards. */
-export function shardOf(tokenHi: number, vnodes: number, shards: number): number {
-  return vnodeOf(tokenHi, vnodes) % shards;
 }
