@@ -7,6 +7,11 @@ import { limits } from '../base/limits.ts';
 import { Op } from '../shard/contract.ts';
 
 export const WS_PATH = '/v1/ws';
+/**
+ * The path again for each size of connection: uWebSockets.js has one route for a pattern, and asks the next one that matches
+ * where a route yields.
+ */
+export const WS_PATTERNS = [WS_PATH, '/v1/:path', '/:version/ws'] as const;
 export const SUB_PROTOCOL = 'ringkv.v1';
 
 /** PING asks for a sign of life and nothing else. */
