@@ -212,10 +212,16 @@ export class WebSockets implements ReplySink {
     const { requests, options: settings } = this.#state;
     const { keys, values, bytes } = this.#requests;
     const options = this.#options;
-    if (op !== WsOp.GET && op !== WsOp.PUT && op !== WsOp.DELETE)
-      throw new BadRequestError(`op ${op} is none of 1 (put), 2 (get), 3 (delete)`);
     const keyStart = keys.start(index);
     const keyEnd = keys.end(index);
+    if (op === WsOp.PING) {
+      if (keyEnd > keyStart || values.has(index)) throw new BadRequestError('a ping with a key or a value');
+      this.#outbox.message(connection).add(id, Status.OK, NO_VERSION, false, '');
+      this.#state.wsMetrics.count(op, Status.OK, this.#monotonicMs() - startMs);
+      return Status.OK;
+    }
+    if (op !== WsOp.GET && op !== WsOp.PUT && op !== WsOp.DELETE)
+      throw new BadRequestError(`op ${op} is none of 1 (put), 2 (get), 3 (delete), 4 (ping)`);
     checkKeyLength(keyEnd - keyStart, settings.maxKeyBytes);
     const key = bytes.subarray(keyStart, keyEnd);
     options.take(index, op);
