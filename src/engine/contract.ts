@@ -287,6 +287,19 @@ export interface EngineStats {
   readonly tableBytes: number;
   readonly tableRecords: number;
   readonly walBytes: number;
+  /** Since the engine was opened: keys and values appended, and what the commit log and flushes wrote for them. */
+  readonly appendedBytes: number;
+  readonly walBytesWritten: number;
+  readonly flushBytesWritten: number;
+  /** Point lookups that no memtable answered, and tables whose filter or index they asked. */
+  readonly tableLookups: number;
+  readonly tablesAsked: number;
+  /** Frames of tables that the block cache did not hold: reads of files, and their bytes as stored. */
+  readonly tableReads: number;
+  readonly tableReadBytes: number;
+  /** Most tables over one token, and levels of the compaction strategy from the lowest to the highest in use. */
+  readonly tablesOverlap: number;
+  readonly compactionLevels: number;
   readonly blockCacheBytes: number;
   readonly blockCacheHits: number;
   readonly blockCacheMisses: number;

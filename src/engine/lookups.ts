@@ -72,6 +72,10 @@ export class Lookups implements TableLookupListener {
   readonly #pending: PendingLookup[] = [];
   readonly #free: number[] = [];
   #closed = false;
+  /** Lookups that no memtable answered. */
+  inTables = 0;
+  /** Tables that they asked: one more than once where a lookup walks anew. */
+  tablesAsked = 0;
   /** While tables are asked one after another in one turn: the newest record so far. */
   #best: FoundRecord | null = null;
 
@@ -106,6 +110,7 @@ export class Lookups implements TableLookupListener {
   ): EngineLookup {
     if (this.#inMemory(keyspace, tokenHi, tokenLo, key, latest)) return LOOKUP_FOUND;
     const version = this.#tables.current;
+    this.inTables++;
     if (version.tables.length === 0) return this.#absent();
     this.#best = null;
     const id = this.#reserve();
@@ -214,6 +219,7 @@ export class Lookups implements TableLookupListener {
       const best = this.#best;
       if (best !== null && versionAt(best.view, best.offset) > meta.versionMax) return -1;
       if (!covers(meta.range, tokenHi, tokenLo)) continue;
+      this.tablesAsked++;
       const outcome = table.lookup(keyspace, tokenHi, tokenLo, key, id, this);
       if (outcome === LOOKUP_PENDING) return i;
       if (outcome === LOOKUP_FOUND) this.#consider(table.found);

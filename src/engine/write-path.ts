@@ -31,6 +31,7 @@ export class WritePath {
   /** The memtable that takes writes, null before the first and after the last. */
   #active: Memtable | null = null;
   #seq = 0;
+  #appendedBytes = 0;
   #durableSeq = 0;
 
   /** Where the header of the collecting group stands; -1 where nothing collects. */
@@ -64,6 +65,10 @@ export class WritePath {
 
   get durableSeq(): number {
     return this.#durableSeq;
+  }
+  /** Keys and values that `append` took. */
+  get appendedBytes(): number {
+    return this.#appendedBytes;
   }
   get lastSeq(): number {
     return this.#seq;
@@ -126,6 +131,7 @@ export class WritePath {
     if (memtable.firstSeq === 0) memtable.firstSeq = this.#seq;
     if (record.version < memtable.versionMin) memtable.versionMin = record.version;
     this.#records++;
+    this.#appendedBytes += record.key.length + record.value.length;
   }
 
   /** Room beside the record's own: its group's header, and a closing group after it. */
