@@ -655,6 +655,10 @@ assert(
   'limits: read buffers double from the least to the largest read-ahead',
 );
 assert(limits.tableFooterBytesMax < 65_536, 'limits: a footer holds its length in 16 bits');
+assert(
+  limits.recordCacheShardBytesMax / 8 < 2 ** 31,
+  'limits: places of a record cache are numbered in 31 bits',
+);
 assert(limits.memtableSlots >= 2, 'limits: a memtable must freeze while another takes writes');
 assert(
   limits.manifestFileBytesMax >= 4 * limits.manifestPayloadBytesMax,

@@ -25,6 +25,7 @@ describe('the engine against a Map', () => {
       'compact all',
       'lost some in doubt',
       'scan',
+      'found in record cache',
     ])
       expect(counts[what], what).toBeGreaterThan(50);
   }, 1_800_000);
