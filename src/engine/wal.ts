@@ -72,7 +72,7 @@ export class CommitLog {
     assert(options.segmentBytes % 8 === 0, 'CommitLog: segmentBytes is not a multiple of 8');
     this.#options = options;
     this.#random = options.random ?? new Random(systemSeed());
-    this.#pace = new GroupPace(options.clock, options.inlineUsMax ?? 0);
+    this.#pace = new GroupPace(options.clock, options.inlineUsMax ?? 0, options.processorWaitUs ?? (() => 0));
     this.#spares = new SpareSegments(options.fs, options.directory, options.segmentBytes);
   }
 

@@ -125,6 +125,8 @@ export class WritePath {
   }
 
   #put(memtable: Memtable, record: RecordFields): void {
+    // Before anybody can hear of the new one; what a rollback takes back is read from the tables again.
+    this.#parts.recordCache?.remove(record.tokenHi, record.tokenLo);
     this.#seq = memtable.base + this.#memtables.writer.append(record);
     if (memtable.firstSeq === 0) memtable.firstSeq = this.#seq;
     if (record.version < memtable.versionMin) memtable.versionMin = record.version;
@@ -163,7 +165,7 @@ export class WritePath {
   #activate(): void {
     const { writer } = this.#memtables;
     // Recovery leaves a slot active that took no record.
-    if (writer.active < 0) assert(writer.activate(0), 'write path: no free slot');
+    if (writer.active < 0) assert(this.#memtables.activate(), 'write path: no free slot');
     this.#active = newMemtable(writer.active, this.#nextSegment++, this.#seq);
     this.#memtables.add(this.#active);
   }
