@@ -11,6 +11,12 @@ const failedTests =
 const passedTests = tests?.numPassedTests ?? 0;
 const skipped = (tests?.numPendingTests ?? 0) + (tests?.numTodoTests ?? 0) + (faults?.skipped.length ?? 0);
 const failed = failedTests + (faults?.failed ?? 1);
+const notRun = (tests?.testResults ?? []).flatMap(({ assertionResults }) =>
+  assertionResults
+    .filter(({ status }) => status !== 'passed' && status !== 'failed')
+    .map(({ fullName }) => fullName),
+);
+if (notRun.length > 0) console.log(`tests skipped on this machine: ${notRun.join(', ')}`);
 if (faults?.skipped.length > 0)
   console.log(`scenarios skipped on this machine: ${faults.skipped.join(', ')}`);
 if (skipped > 0) console.log(`${skipped} skipped`);

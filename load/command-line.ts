@@ -38,6 +38,7 @@ interface Flags {
   readonly url: string[];
   readonly filled?: true;
   readonly nodes?: number;
+  readonly idle?: number;
   readonly settings: Record<string, string>;
   readonly directory: string;
   readonly rate?: Rate;
@@ -130,7 +131,7 @@ function setting(text: string, before: Record<string, string>): Record<string, s
 const MINUTE_MS = 60_000;
 
 function program(): Command {
-  const { durationMsMin, durationMsMax, generatorsMax, inFlightMax, keysMax, nodesMax } = loadLimits;
+  const { durationMsMin, durationMsMax, generatorsMax, idleMax, inFlightMax, keysMax, nodesMax } = loadLimits;
   return new Command('npm run load --')
     .description(
       'Loads RingKV as clients would: requests are due at a rate whatever the answers do, and a late one counts from when it was due.\n' +
@@ -151,6 +152,11 @@ function program(): Command {
       'the nodes of --url hold the records of an earlier run with the same --seed and sizes',
     )
     .option('--nodes <n>', 'nodes to start', integer('a number of nodes', 1, nodesMax))
+    .option(
+      '--idle <n>',
+      'idle connections that are held beside the load',
+      integer('a number of connections', 0, idleMax),
+    )
     .option('--set <name=value>', 'a setting of the nodes that are started, again for each', setting, {})
     .option('--directory <dir>', 'where data directories are made (and removed)', '')
     .option('--rate <n>', 'requests a second, or a share of what a closed loop reaches, such as 70%', rate)
@@ -214,6 +220,8 @@ export function readCommandLine(argv: readonly string[]): Invocation | null {
   const seed = flags.seed ?? systemSeed() >>> 1;
   const runs = chosen.map((scenario): RunOptions => {
     const adapted = adapt(scenario, flags);
+    if (adapted.idle > 0 && transport === 'embedded')
+      refuse(`${adapted.idle} idle connections with --transport embedded: it has none`);
     if (adapted.nodes > 1 && transport === 'embedded')
       refuse(`scenario ${scenario.name} needs ${adapted.nodes} nodes; --transport embedded is one store`);
     if (transport === 'ws' && (adapted.mix.scan ?? 0) > 0)
@@ -228,7 +236,7 @@ export function readCommandLine(argv: readonly string[]): Invocation | null {
       scenario: adapted,
       transport,
       arrivals: flags.arrivals,
-      inFlight,
+      inFlight: flags.connections ?? adapted.inFlight ?? inFlight,
       generators,
       giveUpMs: flags.giveUp,
       seed,
@@ -241,6 +249,8 @@ export function readCommandLine(argv: readonly string[]): Invocation | null {
   const peers = flags.peers === true;
   if (peers && (flags.all === true || flags.scenario.some((name) => name !== 'slo')))
     refuse('--peers with --all or another --scenario than slo: what all stores can do is slo');
+  if (peers && (flags.idle ?? 0) > 0)
+    refuse('--peers with --idle: other stores have connections of their own');
   if (peers && flags.url.length > 0) refuse('--peers with --url: it starts all stores by itself');
   return {
     runs: peers ? besidePeers(runs, flags) : runs,
@@ -278,8 +288,9 @@ function besidePeers(runs: readonly RunOptions[], flags: Flags): RunOptions[] {
 function chosenOf({ all, scenario, transport, url }: Flags): readonly Scenario[] {
   if (all === true)
     return scenarios.filter(
-      ({ name, mix, nodes }) =>
+      ({ name, mix, nodes, idle }) =>
         name !== 'soak' &&
+        (transport !== 'embedded' || idle === 0) &&
         (transport !== 'ws' || (mix.scan ?? 0) === 0) &&
         (transport !== 'embedded' || nodes === 1) &&
         (url.length === 0 || nodes === 1),
@@ -299,6 +310,7 @@ function adapt(scenario: Scenario, flags: Flags): Scenario {
     records: keys ?? scenario.records,
     valueBytes: valueBytes ?? scenario.valueBytes,
     nodes: nodes ?? scenario.nodes,
+    idle: flags.idle ?? scenario.idle,
     query: consistency === undefined ? scenario.query : `consistency=${consistency}&sloppy=false`,
     settings: { ...scenario.settings, ...settings },
     slo: { ...scenario.slo, p99Ms: p99 ?? scenario.slo.p99Ms },

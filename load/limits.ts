@@ -10,6 +10,11 @@ export const loadLimits = {
   durationMsMax: 7 * 86_400_000,
   /** Requests that are on their way at a time, over all connections of a generator thread. */
   inFlightMax: 65_536,
+  /** Idle connections: how many, how long one may take to open and to answer in the end, and what each may cost the nodes. */
+  idleMax: 200_000,
+  idleOpenMs: 60_000,
+  idleAnswerMs: 30_000,
+  idleBytesMax: 64 * 1024,
   generatorsMax: 16,
   nodesMax: 9,
   /** Serials of one generator thread: what a stamp has room for. */

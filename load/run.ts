@@ -4,6 +4,7 @@ import { GeneratorThreads } from './generator/generator-threads.ts';
 import { insertsOf } from './generator/phases.ts';
 import type { MergedResult } from './generator/tally.ts';
 import type { ThreadData } from './generator/thread-protocol.ts';
+import { checkDescriptors, IdleConnections, type IdleOutcome } from './idle/idle-connections.ts';
 import { Series, type SeriesPoint } from './latencies.ts';
 import { loadLimits } from './limits.ts';
 import { type CounterSource, MarkRecorder, metricsSource, usageOf } from './marks.ts';
@@ -34,6 +35,8 @@ export interface RunOutcome {
   readonly load: MergedResult;
   /** Every key read once behind the load. */
   readonly verified: MergedResult | null;
+  /** Null where none were asked for. */
+  readonly idle: IdleOutcome | null;
   readonly intervalMs: number;
   readonly series: readonly SeriesPoint[];
   readonly marks: MarkRecorder;
@@ -50,6 +53,7 @@ export async function runScenario(
   signal: AbortSignal,
 ): Promise<RunOutcome> {
   const { scenario, urls, transport, peer } = options;
+  if (scenario.idle > 0) checkDescriptors(scenario.idle + options.inFlight);
   watcher.phase(urls.length === 0 ? 'starting the store' : 'connecting', 0);
   const target = await openTarget(
     {
@@ -82,6 +86,7 @@ class Run {
   readonly #threads: GeneratorThreads;
   readonly #marks: MarkRecorder;
   readonly #usage: UsageWatch;
+  readonly #idle: IdleConnections;
   readonly #intervalMs: number;
   readonly #interrupted: Promise<never>;
 
@@ -92,6 +97,7 @@ class Run {
     this.#signal = signal;
     const { seconds } = options.scenario;
     this.#usage = new UsageWatch(target.nodes);
+    this.#idle = new IdleConnections(target.nodes);
     this.#intervalMs = intervalMsOf(seconds);
     this.#threads = new GeneratorThreads(threadsOf(options, target, this.#intervalMs));
     this.#marks = new MarkRecorder(this.#sources(), Math.max(MS_PER_S, (seconds * MS_PER_S) / MEMORY_POINTS));
@@ -106,6 +112,10 @@ class Run {
     await this.#race(this.#threads.open());
     let preloadSeconds = 0;
     if (!filled) preloadSeconds = (await this.#preload()).seconds;
+    if (scenario.idle > 0) {
+      this.#watcher.phase(`opening ${scenario.idle.toLocaleString('en-US')} idle connections`, 0);
+      await this.#race(this.#idle.open(this.#target.urls, scenario.idle, this.#signal));
+    }
     let calibration: MergedResult | null = null;
     let rate = 0;
     if ('perSecond' in scenario.rate) rate = scenario.rate.perSecond;
@@ -146,6 +156,7 @@ class Run {
     const ownCpuUs = this.#usage.ownUs() / Math.max(1, load.ok);
     await acting;
     await this.#marks.stop();
+    const idle = scenario.idle > 0 ? await this.#race(this.#idle.outcome()) : null;
     const verified = await this.#verify();
     return {
       options: this.#options,
@@ -154,6 +165,7 @@ class Run {
       preloadSeconds,
       load,
       verified,
+      idle,
       intervalMs: this.#intervalMs,
       series: series.points(),
       marks: this.#marks,
@@ -162,6 +174,7 @@ class Run {
     };
   }
   async close(): Promise<void> {
+    this.#idle.close();
     this.#usage.stop();
     await this.#marks.stop();
     await this.#threads.close();

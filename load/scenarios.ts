@@ -36,6 +36,10 @@ export interface Scenario {
   readonly ttlSeconds: { readonly min: number; readonly max: number };
   readonly scanLengthMax: number;
   readonly nodes: number;
+  /** Connections that are held beside those of the load. */
+  readonly idle: number;
+  /** Requests on their way at a time; null: the transport's default. */
+  readonly inFlight: number | null;
   /** Of the nodes that are started, by name. */
   readonly settings: Readonly<Record<string, string>>;
   readonly query: string;
@@ -72,6 +76,8 @@ const base: Omit<Scenario, 'name' | 'title' | 'mix'> = {
   ttlSeconds: NEVER,
   scanLengthMax: 100,
   nodes: 1,
+  idle: 0,
+  inFlight: null,
   settings: {},
   query: '',
   rate: PACED,
@@ -146,6 +152,18 @@ export const scenarios: readonly Scenario[] = [
     keys: UNIFORM,
     records: 2000,
     valueBytes: { min: 16 * KIB, max: KIB * KIB },
+    slo: { ...SLO, p99Ms: 100 },
+  },
+  {
+    ...base,
+    name: 'connections',
+    title: 'idle connections (10,000) are held beside busy ones (1,000)',
+    mix: { read: 0.5, update: 0.5 },
+    idle: 10_000,
+    inFlight: 1000,
+    // Longer than the node's own ends of idle connections: 8 to 12 s over HTTP, 32 s and 60 s over WebSocket.
+    seconds: 90,
+    rate: { share: 0.5 },
     slo: { ...SLO, p99Ms: 100 },
   },
   {

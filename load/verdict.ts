@@ -1,5 +1,7 @@
 /** PASS or FAIL: what a run promised, and what came of it. */
+import type { IdleOutcome } from './idle/idle-connections.ts';
 import { summaryOf } from './latencies.ts';
+import { loadLimits } from './limits.ts';
 import type { RunOutcome } from './run.ts';
 
 export interface Criterion {
@@ -14,6 +16,7 @@ const whole = (value: number): string => Math.round(value).toLocaleString('en-US
 const KILL_RATE_SHARE = 0.9;
 /** Of the interval in which the first growth of caches is over. */
 const HALF = 0.5;
+const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 /** Where half of the requests wait so long, they wait for others. */
 const PILED_UP_MS = 1000;
@@ -57,6 +60,7 @@ export function judge(outcome: RunOutcome): Criterion[] {
       found: `${whole(verified.ok)} right, ${whole(verified.failed)} not${failuresText(verified.failures)}`,
       pass: verified.failed === 0 && verified.ok > 0,
     });
+  if (outcome.idle !== null) criteria.push(...idleOf(outcome.idle));
   if (slo.needsCompaction) criteria.push(compactionOf(outcome));
   if (slo.recoverySecondsMax !== null) criteria.push(recoveryOf(outcome, slo.recoverySecondsMax));
   // Of nodes at --url nobody here knows the memory.
@@ -75,6 +79,33 @@ export function isSaturated({ load }: RunOutcome): boolean {
 function failuresText(failures: Readonly<Record<string, number>>): string {
   const all = Object.entries(failures).map(([name, count]) => `${name}: ${whole(count)}`);
   return all.length === 0 ? '' : ` (${all.join(', ')})`;
+}
+
+function idleOf(idle: IdleOutcome): Criterion[] {
+  const { webSockets, http, dropped, reasons, answered, bytesEach } = idle;
+  const count = webSockets + http;
+  const criteria: Criterion[] = [
+    {
+      what: 'idle connections that were dropped',
+      limit: `none of ${whole(webSockets)} WebSocket and ${whole(http)} HTTP`,
+      found: `${whole(dropped)}${failuresText(reasons)}`,
+      pass: dropped === 0 && count > 0,
+    },
+    {
+      what: 'idle connections that answer in the end',
+      limit: `all ${whole(count)}`,
+      found: whole(answered),
+      pass: answered === count,
+    },
+  ];
+  if (bytesEach !== null)
+    criteria.push({
+      what: "the nodes' memory for an idle connection",
+      limit: `at most ${(loadLimits.idleBytesMax / KIB).toFixed(0)} KiB`,
+      found: `${(bytesEach / KIB).toFixed(1)} KiB`,
+      pass: bytesEach <= loadLimits.idleBytesMax,
+    });
+  return criteria;
 }
 
 function compactionOf({ marks }: RunOutcome): Criterion {

@@ -31,10 +31,18 @@ export interface Workload {
 }
 
 export type Phase =
-  /** Every record once, as fast as the connections go. */
-  | { readonly kind: 'preload' }
-  /** Each connection sends when it has its answer. */
-  | { readonly kind: 'closed'; readonly seconds: number }
+  /** Every record once, as fast as the connections go; those below `from` are there already. */
+  | { readonly kind: 'preload'; readonly from?: number }
+  /**
+   * Each connection sends when it has its answer, for so long, or until so many requests were sent by each thread. Of two with another
+   * `round` the keys are other ones.
+   */
+  | {
+      readonly kind: 'closed';
+      readonly seconds: number;
+      readonly round?: number;
+      readonly requests?: number;
+    }
   /** `rate` a second is due, first for `warmUp` seconds that do not count. */
   | {
       readonly kind: 'open';

@@ -112,13 +112,15 @@ class Sweep extends PhaseRun {
   #key: number;
   readonly #operation: number;
   readonly #endUs: number;
-  /** Keys that were refused, for there was no room: they come again a little later. */
+  /** Keys that were refused, for there was no room, or not answered in time: they come again a little later. */
   readonly #again: number[] = [];
   #pausedUntilUs = 0;
   #acceptedUs = 0;
-  constructor(generator: Generator, startUs: number, operation: number, seconds: number) {
+  constructor(generator: Generator, startUs: number, operation: number, seconds: number, from = 0) {
     super(generator, startUs, 0);
-    this.#key = generator.options.writer;
+    const { writer, writers } = generator.options;
+    // The first of this thread's keys that is not below.
+    this.#key = writer + Math.max(0, Math.ceil((from - writer) / writers)) * writers;
     this.#operation = operation;
     this.#endUs = startUs + seconds * US;
   }
@@ -143,7 +145,10 @@ class Sweep extends PhaseRun {
     }
   }
   protected override heard({ key, sentUs }: Slot, answer: number): void {
-    if (answer !== Answer.REFUSED) this.#acceptedUs = sentUs;
+    // A write without a known outcome is written again, whatever became of it; a read that failed is told as failed.
+    const again =
+      answer === Answer.REFUSED || (answer === Answer.UNKNOWN && this.#operation === Operation.INSERT);
+    if (!again) this.#acceptedUs = sentUs;
     else if (sentUs - Math.max(this.#acceptedUs, this.startUs) < REFUSED_MS_MAX * US_PER_MS) {
       this.#again.push(key);
       this.#pausedUntilUs = performance.now() * US_PER_MS + REFUSED_PAUSE_MS * US_PER_MS;
@@ -154,15 +159,20 @@ class Sweep extends PhaseRun {
   }
 }
 
+type ClosedPhase = Extract<Phase, { readonly kind: 'closed' }>;
+
 class Closed extends PhaseRun {
   readonly #source: OperationSource;
   readonly #endUs: number;
-  constructor(generator: Generator, startUs: number, seconds: number) {
+  #left: number;
+  constructor(generator: Generator, startUs: number, phase: ClosedPhase) {
     super(generator, startUs, 0);
+    const { seconds, round = 0, requests = Number.POSITIVE_INFINITY } = phase;
+    this.#left = requests;
     this.#endUs = startUs + seconds * US;
     this.#source = new OperationSource({
       workload: generator.options.workload,
-      seed: generator.options.seed ^ SEED_OF_CLOSED,
+      seed: generator.options.seed ^ Math.imul(SEED_OF_CLOSED, 2 * round + 1),
       records: generator.records,
       insertsExpected: 0,
       // Half of the room is for the phases behind this one.
@@ -176,12 +186,13 @@ class Closed extends PhaseRun {
   protected override sendDue(nowUs: number): void {
     const source = this.#source;
     for (;;) {
-      if (nowUs >= this.#endUs) {
+      if (nowUs >= this.#endUs || this.#left <= 0) {
         this.over = true;
         return;
       }
       const slot = this.generator.takeIdle();
       if (slot === undefined) return;
+      this.#left--;
       do source.advance(nowUs);
       while (!this.generator.isMine(source.key));
       this.inFlight++;
@@ -189,7 +200,8 @@ class Closed extends PhaseRun {
     }
   }
   protected override countedSeconds(nowUs: number): number {
-    return (Math.max(nowUs, this.#endUs) - this.startUs) / US;
+    const endUs = this.#left > 0 ? Math.max(nowUs, this.#endUs) : nowUs;
+    return (endUs - this.startUs) / US;
   }
 }
 
@@ -258,11 +270,11 @@ export const insertsOf = (workload: Workload, requests: number): number =>
 export function phaseRunOf(generator: Generator, phase: Phase, startUs: number): PhaseRun {
   switch (phase.kind) {
     case 'preload':
-      return new Sweep(generator, startUs, Operation.INSERT, Number.POSITIVE_INFINITY);
+      return new Sweep(generator, startUs, Operation.INSERT, Number.POSITIVE_INFINITY, phase.from);
     case 'verify':
       return new Sweep(generator, startUs, Operation.READ, phase.seconds);
     case 'closed':
-      return new Closed(generator, startUs, phase.seconds);
+      return new Closed(generator, startUs, phase);
     case 'open':
       return new Open(generator, startUs, phase);
   }

@@ -1,5 +1,6 @@
 /** A run as JSON: for other programs, for the HTML report, and as a baseline. */
 import { arch, cpus, platform, totalmem } from 'node:os';
+import type { IdleOutcome } from '../idle/idle-connections.ts';
 import {
   type CurvePoint,
   correctedForOmission,
@@ -56,6 +57,7 @@ export interface ScenarioReport {
   readonly marks: readonly Mark[];
   readonly marksDropped: number;
   readonly memory: readonly MemoryPoint[];
+  readonly idle: IdleOutcome | null;
   readonly nodeCpuUs: number | null;
   readonly ownCpuUs: number;
   /** HdrHistograms, compressed, in base64: of microseconds. */
@@ -100,7 +102,7 @@ export function comparisonOf(scenarios: readonly ScenarioReport[]): Comparison[]
 }
 
 export function scenarioReport(outcome: RunOutcome, criteria: readonly Criterion[]): ScenarioReport {
-  const { options, load, calibration, rate, series, marks, nodeCpuUs, ownCpuUs, verified } = outcome;
+  const { options, load, calibration, rate, series, marks, nodeCpuUs, ownCpuUs, verified, idle } = outcome;
   const { latencies, failures, ...counts } = load;
   const entry = (name: string, histogram: Parameters<typeof summaryOf>[0]): LatencyEntry => ({
     name,
@@ -133,6 +135,7 @@ export function scenarioReport(outcome: RunOutcome, criteria: readonly Criterion
     marks: marks.marks,
     marksDropped: marks.dropped,
     memory: marks.memory,
+    idle,
     nodeCpuUs,
     ownCpuUs,
     histograms: latencies.encode(),

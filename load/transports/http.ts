@@ -2,16 +2,16 @@
  * HTTP/1.1 written by hand over sockets, because the generator shares the processors with the server: one connection for each
  * slot, one request at a time on each, no pipelining. A connection that ends is made anew, to the next node of the list.
  */
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { hashToken, token } from '../../src/base/token.ts';
 import { encodeCursor } from '../../src/front/scan-cursor.ts';
 import { loadLimits } from '../limits.ts';
 import { HttpAnswers } from './http-answers.ts';
 import { type HttpDialect, target, withoutSloppy } from './http-dialects.ts';
 import { type HttpNode, nodesOf } from './nodes.ts';
+import { ReconnectingSocket } from './reconnecting-socket.ts';
 import { Answer, type AnswerSink, keyText, type Slot, type Transport } from './transport.ts';
 
-const RECONNECT_MS = 100;
 /** How often connections are asked whether their answer is late. */
 const WATCH_MS = 1000;
 const OK_MIN = 200;
@@ -73,17 +73,13 @@ const SCAN = 3;
 class HttpLane {
   readonly #slot: Slot;
   readonly #sink: AnswerSink;
-  readonly #nodes: readonly HttpNode[];
+  readonly #line: ReconnectingSocket;
   readonly #dialect: HttpDialect;
   readonly #query: string;
-  #node: number;
-  #socket: Socket | null = null;
   /** What is on its way; 0 where nothing is. */
   #kind = 0;
   #sentMs = 0;
-  #closed = false;
   #buffer = Buffer.alloc(0);
-  #retry: NodeJS.Timeout | null = null;
   /** Of a scan: records that are still to come, and the token of the last one. */
   #left = 0;
   #lastHi = 0;
@@ -92,36 +88,33 @@ class HttpLane {
   constructor(slot: Slot, sink: AnswerSink, nodes: readonly HttpNode[], dialect: HttpDialect, query: string) {
     this.#slot = slot;
     this.#sink = sink;
-    this.#nodes = nodes;
     this.#dialect = dialect;
     this.#query = query;
-    this.#node = slot.index % nodes.length;
+    this.#line = new ReconnectingSocket(
+      nodes,
+      slot.index % nodes.length,
+      (socket, where) => this.#made(socket, where),
+      (why) => this.#lost(why),
+    );
   }
 
   connect(): void {
-    const { host, port } = this.#nodes[this.#node] as HttpNode;
-    const socket = connect({ host, port, noDelay: true });
-    this.#socket = socket;
+    this.#line.connect();
+  }
+  close(): void {
+    this.#line.close();
+  }
+  endIfLate(nowMs: number): void {
+    if (this.#kind !== 0 && nowMs - this.#sentMs >= loadLimits.answerMsMax)
+      this.#line.end(`no answer in ${loadLimits.answerMsMax} ms`);
+  }
+  #made(socket: Socket, where: string): void {
     const answers = new HttpAnswers(
       (status, body) => this.#answered(status, body),
-      (why) => this.#sink.broken(new Error(`${host}:${port}: ${why}`)),
+      (why) => this.#sink.broken(new Error(`${where}: ${why}`)),
     );
     socket.on('connect', () => this.#sink.idle(this.#slot));
     socket.on('data', (chunk: Buffer) => answers.push(chunk));
-    // What was wrong follows as 'close'.
-    socket.on('error', () => undefined);
-    socket.on('close', () => this.#lost(socket, 'connection lost'));
-  }
-  close(): void {
-    this.#closed = true;
-    if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#socket?.destroy();
-  }
-  endIfLate(nowMs: number): void {
-    const socket = this.#socket;
-    if (this.#kind === 0 || socket === null || nowMs - this.#sentMs < loadLimits.answerMsMax) return;
-    socket.destroy();
-    this.#lost(socket, `no answer in ${loadLimits.answerMsMax} ms`);
   }
 
   read(): void {
@@ -162,14 +155,14 @@ class HttpLane {
   }
   /** The same bytes for each request: its answer says that the one before has gone. Not where it came before the request was read. */
   #room(length: number): Buffer {
-    const socket = this.#socket;
+    const { socket } = this.#line;
     if (this.#buffer.length < length || (socket !== null && socket.writableLength > 0))
       this.#buffer = Buffer.allocUnsafeSlow(Math.max(length, 2 * this.#buffer.length));
     return this.#buffer.subarray(0, length);
   }
   #send(bytes: Buffer): void {
     this.#sentMs = performance.now();
-    this.#socket?.write(bytes);
+    this.#line.socket?.write(bytes);
   }
 
   #answered(status: number, body: Buffer): void {
@@ -217,14 +210,10 @@ class HttpLane {
     this.#sink.answered(this.#slot, sure ? Answer.REFUSED : Answer.UNKNOWN, null, name);
   }
 
-  #lost(socket: Socket, why: string): void {
-    if (this.#closed || this.#socket !== socket) return;
-    this.#socket = null;
+  #lost(why: string): void {
     const busy = this.#kind !== 0;
     this.#kind = 0;
     this.#sink.gone(this.#slot);
-    this.#node = (this.#node + 1) % this.#nodes.length;
-    this.#retry = setTimeout(() => this.connect(), RECONNECT_MS);
     if (busy) this.#sink.answered(this.#slot, Answer.UNKNOWN, null, why);
   }
 }

@@ -4,14 +4,14 @@
  * next node of the list.
  */
 import { randomBytes } from 'node:crypto';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { loadLimits } from '../limits.ts';
 import { type HttpNode, nodesOf } from './nodes.ts';
+import { ReconnectingSocket } from './reconnecting-socket.ts';
 import { Answer, type AnswerSink, type Slot, type Transport } from './transport.ts';
 import { controlFrame, FrameReader, Opcode } from './ws-frames.ts';
 import { AnswerBatch, RequestBatch, WsOp, type WsOptions } from './ws-messages.ts';
 
-const RECONNECT_MS = 100;
 const WATCH_MS = 1000;
 /** Of one connection, as the server takes them; its bytes stay below what pauses a connection. */
 const SLOTS_MAX = 1024;
@@ -108,15 +108,11 @@ interface Sent {
 
 class WsConnection {
   readonly #sink: AnswerSink;
-  readonly #nodes: readonly HttpNode[];
+  readonly #line: ReconnectingSocket;
   readonly #batch: RequestBatch;
   readonly #answers = new AnswerBatch();
   readonly #sent = new Map<number, Sent>();
-  #node: number;
-  #socket: Socket | null = null;
   #isOpen = false;
-  #closed = false;
-  #retry: NodeJS.Timeout | null = null;
   #buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
 
   constructor(
@@ -127,17 +123,21 @@ class WsConnection {
     options: WsOptions,
   ) {
     this.#sink = sink;
-    this.#nodes = nodes;
-    this.#node = node;
+    this.#line = new ReconnectingSocket(
+      nodes,
+      node,
+      (socket, where) => this.#made(socket, where),
+      (why) => this.#lost(why),
+    );
     this.#batch = new RequestBatch(options);
     for (const slot of slots) this.#sent.set(slot.index, { slot, op: 0, sentMs: 0 });
   }
 
   connect(): void {
-    const { host, port } = this.#nodes[this.#node] as HttpNode;
-    const socket = connect({ host, port, noDelay: true });
-    this.#socket = socket;
-    const broken = (why: string): void => this.#sink.broken(new Error(`${host}:${port}: ${why}`));
+    this.#line.connect();
+  }
+  #made(socket: Socket, where: string): void {
+    const broken = (why: string): void => this.#sink.broken(new Error(`${where}: ${why}`));
     const frames = new FrameReader((opcode, payload) => this.#take(socket, opcode, payload, broken), broken);
     let handshake = '';
     socket.on('connect', () => {
@@ -173,22 +173,15 @@ class WsConnection {
       for (const { slot } of this.#sent.values()) this.#sink.idle(slot);
       this.flush();
     });
-    // What was wrong follows as 'close'.
-    socket.on('error', () => undefined);
-    socket.on('close', () => this.#lost(socket, 'connection lost'));
   }
   close(): void {
-    this.#closed = true;
-    if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#socket?.destroy();
+    this.#line.close();
   }
   endIfLate(nowMs: number): void {
-    const socket = this.#socket;
-    if (socket === null) return;
+    if (this.#line.socket === null) return;
     for (const { op, sentMs } of this.#sent.values())
       if (op !== 0 && nowMs - sentMs > loadLimits.answerMsMax) {
-        socket.destroy();
-        this.#lost(socket, `no answer in ${loadLimits.answerMsMax} ms`);
+        this.#line.end(`no answer in ${loadLimits.answerMsMax} ms`);
         return;
       }
   }
@@ -202,7 +195,7 @@ class WsConnection {
     if (this.#batch.count >= MESSAGE_REQUESTS_MAX || this.#batch.bytesMax >= MESSAGE_BYTES_MAX) this.flush();
   }
   flush(): void {
-    const socket = this.#socket;
+    const { socket } = this.#line;
     if (this.#batch.count === 0 || socket === null) return;
     const { bytesMax } = this.#batch;
     // The same bytes again, unless the system has not taken them all yet.
@@ -253,12 +246,8 @@ class WsConnection {
     }
   }
 
-  #lost(socket: Socket, why: string): void {
-    if (this.#closed || this.#socket !== socket) return;
-    this.#socket = null;
+  #lost(why: string): void {
     this.#isOpen = false;
-    this.#node = (this.#node + 1) % this.#nodes.length;
-    this.#retry = setTimeout(() => this.connect(), RECONNECT_MS);
     // What waits to be sent ends as well: nobody would know of it any more.
     if (this.#batch.count > 0) this.#batch.take(Buffer.allocUnsafeSlow(this.#batch.bytesMax));
     for (const { slot } of this.#sent.values()) this.#sink.gone(slot);

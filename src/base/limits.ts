@@ -34,6 +34,14 @@ export const limits = {
   blockCacheBytesDefault: 256 * MiB,
   /** One ArrayBuffer of V8 11 holds less than 4 GiB. */
   blockCacheShardBytesMax: 4 * GiB - 64 * KiB,
+  /** What of block-cache-bytes goes to records that other threads may read: see docs/performance.md for the choice. */
+  recordCacheShare: 1 / 2,
+  /** Below this a shard has no record cache, and the block cache takes its share. */
+  recordCacheBytesMin: 256 * KiB,
+  /** Entries are found by their place divided by 8, in 32 bits with a sign, and one ArrayBuffer holds less than 4 GiB. */
+  recordCacheShardBytesMax: 2 * GiB,
+  /** Larger records stay in blocks. */
+  recordCacheRecordBytesMax: 64 * KiB,
   blockBytesDefault: 16 * KiB,
   /** A group of the commit log is closed when it has grown to this. */
   walGroupBytesMax: 4 * MiB,
@@ -242,8 +250,9 @@ export const limits = {
   /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
   clusterDocumentBytesMax: 4 * MiB,
 
-  /** Connections of one front end; further ones are closed as they come. */
-  connectionsMax: 10_000,
+  /** Connections of one front end; so many further ones are answered 503, and those beyond them closed as they come. */
+  connectionsMax: 16_384,
+  connectionsRefusedMax: 256,
   /** Bytes of a request's head besides its key, which takes three characters a byte at worst. */
   httpHeadBytesBase: 8 * KiB,
   /** Bytes of a JSON or CBOR body besides the value or the batch's share: field names, numbers, white space. */
@@ -301,18 +310,35 @@ export const limits = {
   clientRingPauseMs: 1000,
   /** Bytes of the JSON of a ring or cluster. */
   clientRingBytesMax: 64 * MiB,
-  /** Keys of one getMany or putMany, and those of one call that are in flight at a time over HTTP, for each connection. */
+  /** Nodes of one client, those that it learnt with them; of how many it asks at a time who they are. */
+  clientNodesMax: 1000,
+  clientProbesMax: 8,
+  /** Entries of one getMany, putMany or deleteMany; of these in progress at a time, with so many bytes of values. */
   clientManyMax: 65_536,
-  clientManyPerConnection: 2,
+  clientManyInProgressMax: 4096,
+  clientManyBytesMax: 32 * MiB,
+  /** Batches over HTTP: ops of one, bytes of its keys and values, bytes of values that it is expected to bring, and batches of one node in flight. */
+  clientBatchOpsMax: 256,
+  clientBatchBytesMax: 2 * MiB,
+  clientBatchReplyBytesMax: 8 * MiB,
+  clientBatchesInFlightMax: 4,
+  /** Deadlines in one batch over HTTP differ by no more than this: the last one counts for all. Less than clientGraceMs. */
+  clientBatchSlackMs: 100,
+  /** A longer value is put by a request of its own, which needs no more memory than the value. */
+  clientBatchValueBytesMax: 256 * KiB,
 
   // websocket
-  /** WebSocket connections of one front end; further ones are refused. */
-  wsConnectionsMax: 10_000,
+  /** WebSocket connections of one front end; further ones are refused. The rest of connectionsMax is for HTTP alone. */
+  wsConnectionsMax: 15_360,
   /** Bytes of one message of a client, or what a put of the longest value takes with wsMessageOverheadBytes, where that is more. */
   wsMessageBytesMax: 4 * MiB,
   wsMessageOverheadBytes: 4 * KiB,
-  /** uWebSockets.js cuts a message off, without a word, that declares so many times as much as may be; below, there is a reason. */
-  wsMessageBytesFactor: 2,
+  /** uWebSockets.js cuts a message off, without a word, that is longer than may be by this part of it; below, there is a reason. */
+  wsMessageSlackDivisor: 8,
+  /** What the unfinished messages of all connections of one front end may come to: src/front/ws-sizes.ts. */
+  wsUnfinishedBytesMax: 2048 * MiB,
+  /** Bytes of a value over the connections beyond those that this leaves room for. */
+  wsSmallValueBytesMax: 24 * KiB,
   /** Requests in one message, and answers in one. */
   wsBatchRequestsMax: 1024,
   /** Requests of one connection that are not answered, and bytes of their keys and values; one is always taken. */
@@ -688,8 +714,29 @@ assert(
   'limits: a whole batch must be able to be in flight, and not take all slots',
 );
 assert(
+  (limits.wsConnectionsMax *
+    (limits.wsSmallValueBytesMax + limits.keyBytesMax + limits.wsMessageOverheadBytes) *
+    (1 + 1 / limits.wsMessageSlackDivisor)) /
+    limits.wsUnfinishedBytesMax <=
+    1 / 4,
+  'limits: small messages of all WebSocket connections must fit their share',
+);
+assert(
+  limits.wsConnectionsMax < limits.connectionsMax,
+  'limits: WebSocket connections must leave room for HTTP',
+);
+assert(
   limits.wsSilenceMs > 1000 * limits.wsIdleSeconds,
   'limits: a connection that is idle must have been asked for a pong before it is called silent',
+);
+// client
+assert(
+  limits.clientBatchOpsMax <= limits.batchOpsMax &&
+    2 * limits.clientBatchBytesMax <= limits.batchBodyBytesMax &&
+    limits.clientBatchValueBytesMax < limits.clientBatchBytesMax &&
+    limits.clientBatchSlackMs < limits.clientGraceMs &&
+    limits.clientBatchReplyBytesMax < limits.batchReplyBytesMax,
+  'limits: the server must take the batches of a client, and have room for what they bring',
 );
 // ring
 assert(limits.ringMembersMax < 65_536, 'limits: owners of a ring are 16-bit indexes');

@@ -1,9 +1,12 @@
 /**
  * Tokens: XXH64, seed 0, of the key bytes, as two unsigned 32-bit halves (a BigInt per request would be an
- * allocation). xxhash-wasm is used here because it takes a fifth of the time of xxhash-addon on short keys;
- * both give the same value (native-bench/hashing.mjs, docs/performance.md).
+ * allocation). Short keys are hashed by our own code, longer ones by xxhash-wasm, which takes a fifth of the time of
+ * xxhash-addon; all give the same value (native-bench/hashing.mjs, decision 2).
  */
 import createXxhash from 'xxhash-wasm';
+import { SHORT_BYTES_MAX, xxh64Short } from './xxh64-short.ts';
+
+export { shardOf, vnodeOf } from './vnode.ts';
 
 const { h64Raw } = await createXxhash();
 
@@ -17,16 +20,11 @@ export const token = { hi: 0, lo: 0 };
 
 /** Puts the token of `key` into `token.hi` and `token.lo`. */
 export function hashToken(key: Uint8Array): void {
+  if (key.length <= SHORT_BYTES_MAX) {
+    xxh64Short(key, token);
+    return;
+  }
   scratch64[0] = h64Raw(key);
   token.hi = scratch32[HI] as number;
   token.lo = scratch32[1 - HI] as number;
-}
-
-/** The vnode of a token: its top bits. `vnodes` is a power of two from 1 to 65,536. */
-export function vnodeOf(tokenHi: number, vnodes: number): number {
-  return Math.floor(tokenHi / (0x1_0000_0000 / vnodes));
-}
-/** The shard of a token on a node with `shards` shards: vnode modulo shards. */
-export function shardOf(tokenHi: number, vnodes: number, shards: number): number {
-  return vnodeOf(tokenHi, vnodes) % shards;
 }

@@ -30,7 +30,11 @@ export async function usingServer<T>(
   use: (client: Client, options: { readonly timeoutMs?: number; readonly signal: AbortSignal }) => Promise<T>,
 ): Promise<T> {
   const url = flags.url ?? context.environment.RINGKV_URL ?? DEFAULT_URL;
-  const client = await context.connect({ nodes: url.split(',').map((one) => one.trim()), connections: 1 });
+  const client = await context.connect({
+    nodes: url.split(',').map((one) => one.trim()),
+    connections: 1,
+    discover: false,
+  });
   try {
     const signal = context.interrupted;
     return await use(client, flags.timeout === undefined ? { signal } : { signal, timeoutMs: flags.timeout });

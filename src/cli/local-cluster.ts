@@ -131,7 +131,7 @@ class LocalCluster {
     const url = this.#nodes.find(({ process }) => process !== null)?.url;
     if (url === undefined) return 0;
     try {
-      const client = await this.#context.connect({ nodes: [url], connections: 1 });
+      const client = await this.#context.connect({ nodes: [url], connections: 1, discover: false });
       try {
         const { ring, change, nodes } = await client.clusterStatus();
         const members = nodes.filter(({ member }) => member);

@@ -85,7 +85,12 @@ class ServerWithClient extends ServerTarget {
 async function openServer(urls: string, needs: TargetNeeds, context: Context): Promise<ServerWithClient> {
   const nodes = urls.split(',').map((url) => url.trim());
   const { connections = CONNECTIONS_DEFAULT, retries } = needs;
-  const client = await context.connect({ nodes, connections, ...(retries === undefined ? {} : { retries }) });
+  const client = await context.connect({
+    nodes,
+    connections,
+    discover: false,
+    ...(retries === undefined ? {} : { retries }),
+  });
   return new ServerWithClient(client, urls);
 }
 

@@ -298,6 +298,12 @@ export function inputsOf(flags: PlanFlags, figures: BenchFigures | null): Inputs
   code('tableFillMin', 'share', TABLE_FILL_MIN, 'of that size at least');
   code('backgroundThreadsMax', 'count', limits.backgroundThreadsMax, 'threads for flushes and compactions');
   code('memtableSlots', 'count', limits.memtableSlots, 'memtables, and log segments, of a shard');
+  code(
+    'recordCacheShare',
+    'share',
+    limits.recordCacheShare,
+    'of the block cache, for records instead of pages',
+  );
   code('memtableIndexBytes', 'bytes', MEMTABLE_INDEX_BYTES, 'index of a record in a memtable');
   code('hintBytes', 'bytes', limits.hintBytesTotalMax, 'hints for other nodes at most');
   code('ringBytes', 'bytes', limits.ringBytes, 'a queue between two threads');

@@ -302,7 +302,8 @@ const each: Section = {
     {
       name: 'readsPerGet',
       unit: 'times',
-      formula: '1 + (readsPerGetMax - 1) * max(0, 1 - blockCacheBytes / serverPagesBytes)',
+      formula:
+        '1 + (readsPerGetMax - 1) * max(0, 1 - blockCacheBytes * (1 - recordCacheShare) / serverPagesBytes)',
       about: 'reads of the disk for a GET at a replica, page cache aside',
     },
     {

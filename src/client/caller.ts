@@ -8,8 +8,9 @@ import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { ConnectionError, retryAfterMsOf } from './errors.ts';
 import type { Hedge } from './hedge.ts';
+import type { ClientNode, NodePool } from './node-pool.ts';
 import { Budget, backoffMs, worthRepeating } from './retry.ts';
-import type { ClientNode, Router } from './router.ts';
+import type { Router } from './router.ts';
 import type { CallOptions } from './types.ts';
 
 export interface Call<T> {
@@ -18,6 +19,8 @@ export interface Call<T> {
   /** Doing it twice is the same as doing it once. */
   readonly repeatable: boolean;
   readonly hedged: boolean;
+  /** It is meant for a node that was named to connect(), and for no other. */
+  readonly isForNamed?: boolean;
   readonly run: (node: ClientNode, deadlineMs: number, signal: AbortSignal | undefined) => Promise<T>;
 }
 
@@ -33,13 +36,13 @@ export class Caller {
   readonly router: Router;
   readonly #options: CallerOptions;
   readonly #budget = new Budget(limits.clientRetriesBurst, limits.clientRetriesPerSuccess);
-  readonly #several: boolean;
-  readonly #nodes: readonly ClientNode[];
+  readonly #pool: NodePool;
+  /** Lost connections whose repeats the budget has paid for. */
+  readonly #paid = new WeakSet<ConnectionError>();
   #isClosed = false;
 
-  constructor(nodes: readonly ClientNode[], router: Router, options: CallerOptions) {
-    this.#nodes = nodes;
-    this.#several = nodes.length > 1;
+  constructor(pool: NodePool, router: Router, options: CallerOptions) {
+    this.#pool = pool;
     this.router = router;
     this.#options = options;
   }
@@ -52,10 +55,10 @@ export class Caller {
     for (let attempt = 0; ; attempt++) {
       signal?.throwIfAborted();
       if (this.#isClosed) throw new ClosedError('the client is closed');
-      const node = this.router.pick(call.key, tried);
+      const node = this.router.pick(call.key, tried, call.isForNamed);
       try {
         const answer =
-          call.hedged && hedge !== null && this.#several
+          call.hedged && hedge !== null && this.#pool.list.length > 1
             ? await this.#hedged(call, node, deadlineMs, signal, hedge)
             : await call.run(node, deadlineMs, signal);
         this.#budget.add();
@@ -70,9 +73,11 @@ export class Caller {
           tried.push(node);
         }
         if (attempt >= retries || !worthRepeating(error, call.repeatable)) throw error;
-        const untried = elsewhere && tried.length < this.#nodes.length;
+        const isOther = (one: ClientNode): boolean =>
+          !tried.includes(one) && (call.isForNamed !== true || one.isNamed);
+        const untried = elsewhere && this.#pool.list.some(isOther);
         const waitMs = untried ? 0 : backoffMs(attempt, retryAfterMsOf(error), random);
-        if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#budget.take()) throw error;
+        if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#pay(error)) throw error;
         if (waitMs > 0) await pause(waitMs, signal);
       }
     }
@@ -80,7 +85,16 @@ export class Caller {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    await Promise.all(this.#nodes.flatMap(({ kv, http }) => [kv.close(), http.close()]));
+    await this.#pool.close();
+  }
+
+  /** What one connection lost is repeated together, in few messages, and costs the budget one repeat. */
+  #pay(error: RingKvError): boolean {
+    if (!(error instanceof ConnectionError)) return this.#budget.take();
+    if (this.#paid.has(error)) return true;
+    if (!this.#budget.take()) return false;
+    this.#paid.add(error);
+    return true;
   }
 
   /** The first success of two nodes; the error of the first one where both fail. The one that lost is given up. */

@@ -8,14 +8,17 @@ import { limits } from '../base/limits.ts';
 import type { ClusterChange, ClusterStatus, KeyStatus, RingStatus } from '../cluster/administration.ts';
 import type { Call, Caller } from './caller.ts';
 import { bytesOf, escapeBytes, type RawAnswer } from './encoding.ts';
-import { PartialFailureError, ProtocolError } from './errors.ts';
+import { ProtocolError } from './errors.ts';
 import { queryOf } from './http-link.ts';
 import { type KvAnswer, KvOp, type KvOpCode, type KvRequest } from './kv.ts';
+import { allOf } from './many.ts';
 import type { HttpRequest } from './platform.ts';
 import { parseScanPage } from './scan-page.ts';
 import type {
   Bytes,
   CallOptions,
+  DeleteEntry,
+  DeleteManyOptions,
   Entry,
   PutEntry,
   PutManyOptions,
@@ -28,13 +31,10 @@ import type {
 
 export class Client {
   readonly #caller: Caller;
-  /** Entries of one getMany or putMany that are asked for at a time. */
-  readonly #lines: number;
   #closing: Promise<void> | null = null;
 
-  constructor(caller: Caller, lines: number) {
+  constructor(caller: Caller) {
     this.#caller = caller;
-    this.#lines = lines;
   }
 
   /** The value of a key, or null where the key is absent. */
@@ -65,7 +65,7 @@ export class Client {
    * (whether it was done is unknown, unless it says so), and with BadRequestError and its kin.
    */
   async put(key: Bytes, value: Bytes, options: PutOptions = {}): Promise<number> {
-    return (await this.#kv(KvOp.PUT, key, bytesOf(value), options)).version;
+    return (await this.#kv(KvOp.PUT, key, checkedBytes('value', value), options)).version;
   }
 
   /** `put` of a value's JSON text. */
@@ -85,16 +85,31 @@ export class Client {
    * with a PartialFailureError that has the outcome of each.
    */
   async getMany(keys: readonly Bytes[], options: ReadOptions = {}): Promise<(Uint8Array | null)[]> {
-    return await this.#many('getMany', keys, (key) => this.get(key, options));
+    return await allOf('getMany', keys, noBytes, options.signal, async (key) => {
+      return (await this.#kv(KvOp.GET, key, null, options, true)).value;
+    });
   }
   /**
    * Puts many entries, each on its own: not atomic and in no order. Resolves with their versions; where some fail, rejects with a
    * PartialFailureError that has the outcome of each. `ttl` and `version` of an entry go before those of `options`.
    */
   async putMany(entries: readonly PutEntry[], options: PutManyOptions = {}): Promise<number[]> {
-    return await this.#many('putMany', entries, ({ key, value, ...own }) =>
-      this.put(key, value, { ...options, ...own }),
-    );
+    const bytes = ({ value }: Partial<PutEntry>): number => value?.length ?? 0;
+    return await allOf('putMany', entries, bytes, options.signal, async ({ key, value, ...own }) => {
+      return (await this.#kv(KvOp.PUT, key, checkedBytes('value', value), { ...options, ...own }, true))
+        .version;
+    });
+  }
+  /** Deletes many keys, there or not, each on its own. Where some fail, rejects as `putMany` does. */
+  async deleteMany(
+    entries: readonly (Bytes | DeleteEntry)[],
+    options: DeleteManyOptions = {},
+  ): Promise<void> {
+    await allOf('deleteMany', entries, noBytes, options.signal, async (entry) => {
+      const { key, ...own } =
+        typeof entry === 'string' || entry instanceof Uint8Array ? { key: entry } : entry;
+      await this.#kv(KvOp.DELETE, key, null, { ...options, ...own }, true);
+    });
   }
 
   /** Live entries in order of (token, key), read page by page: what is written meanwhile may be seen or not. */
@@ -140,13 +155,16 @@ export class Client {
   async clusterKey(key: Bytes, options: CallOptions = {}): Promise<KeyStatus> {
     return (await this.#json(`/v1/cluster/key/${pathOf(key)}`, options)) as KeyStatus;
   }
-  /** Asks for a change: join, decommission, replace, reweigh, repair, drain, undo. Resolves when it has begun. */
+  /**
+   * Asks for a change: join, decommission, replace, reweigh, repair, drain, undo. Resolves when it has begun. Asked of nodes that
+   * were named to connect() alone: some changes are of the node that is asked.
+   */
   async clusterChange(change: ClusterChange, options: CallOptions = {}): Promise<unknown> {
     const { do: name, ...fields } = change;
     const body = new TextEncoder().encode(JSON.stringify(fields));
     const headers = { 'content-type': 'application/json' };
     const path = `/v1/cluster/${name}`;
-    return parsed(await this.#http({ method: 'POST', path, headers, body }, options, false), path);
+    return parsed(await this.#http({ method: 'POST', path, headers, body }, options, false, true), path);
   }
 
   async #json(path: string, options: CallOptions): Promise<unknown> {
@@ -159,13 +177,19 @@ export class Client {
     return this.#closing;
   }
 
-  #kv(op: KvOpCode, key: Bytes, value: Uint8Array | null, options: PutOptions): Promise<KvAnswer> {
+  async #kv(
+    op: KvOpCode,
+    key: Bytes,
+    value: Uint8Array | null,
+    options: PutOptions,
+    isOneOfMany = false,
+  ): Promise<KvAnswer> {
     const { consistency, version, ttl, idempotencyKey } = options;
-    const bytes = bytesOf(key);
-    if (bytes.length === 0) return Promise.reject(noKey());
-    if (consistency !== undefined && !(consistency in Consistency))
-      return Promise.reject(
-        new BadRequestError(`consistency ${JSON.stringify(consistency)} is none of ONE, QUORUM, ALL, SERIAL`),
+    const bytes = checkedBytes('key', key);
+    if (bytes.length === 0) throw noKey();
+    if (consistency !== undefined && !Object.hasOwn(Consistency, consistency))
+      throw new BadRequestError(
+        `consistency ${JSON.stringify(consistency)} is none of ONE, QUORUM, ALL, SERIAL`,
       );
     const request: KvRequest = { op, key: bytes, value, consistency, version, ttl, idempotencyKey };
     const isRead = op === KvOp.GET;
@@ -173,40 +197,20 @@ export class Client {
       key: bytes,
       repeatable: isRead || idempotencyKey !== undefined,
       hedged: isRead,
-      run: (node, deadlineMs, signal) => node.kv.send(request, deadlineMs, signal),
+      run: (node, deadlineMs, signal) => node.kv.send(request, deadlineMs, signal, isOneOfMany),
     };
-    return this.#caller.run(call, options);
+    return await this.#caller.run(call, options);
   }
 
-  async #http(request: HttpRequest, options: CallOptions, repeatable: boolean): Promise<RawAnswer> {
+  async #http(
+    request: HttpRequest,
+    options: CallOptions,
+    repeatable: boolean,
+    isForNamed = false,
+  ): Promise<RawAnswer> {
     const run: Call<RawAnswer>['run'] = (node, deadlineMs, signal) =>
       node.http.call(request, deadlineMs, signal);
-    return await this.#caller.run({ key: null, repeatable, hedged: false, run }, options);
-  }
-
-  async #many<I, T>(name: string, items: readonly I[], run: (item: I) => Promise<T>): Promise<T[]> {
-    if (items.length > limits.clientManyMax)
-      throw new BadRequestError(`${name} of ${items.length} entries; the limit is ${limits.clientManyMax}`);
-    const results: (T | Error)[] = [];
-    let next = 0;
-    let failures = 0;
-    const line = async (): Promise<void> => {
-      for (let at = next++; at < items.length; at = next++)
-        try {
-          results[at] = await run(items[at] as I);
-        } catch (error) {
-          failures++;
-          results[at] = error instanceof Error ? error : new Error(String(error));
-        }
-    };
-    await Promise.all(Array.from({ length: Math.min(items.length, this.#lines) }, line));
-    if (failures === 0) return results as T[];
-    const cause = results.find((result) => result instanceof Error) as Error;
-    throw new PartialFailureError(
-      `${failures} of the ${items.length} entries of ${name} failed, the first with: ${cause.message}`,
-      results,
-      { cause },
-    );
+    return await this.#caller.run({ key: null, repeatable, hedged: false, isForNamed, run }, options);
   }
 }
 
@@ -218,9 +222,15 @@ function parsed(answer: RawAnswer, path: string): unknown {
   }
 }
 
+/** What has no types may give anything: nothing is put for it. */
+function checkedBytes(what: string, bytes: Bytes): Uint8Array {
+  if (typeof bytes === 'string' || (bytes as unknown) instanceof Uint8Array) return bytesOf(bytes);
+  throw new BadRequestError(`a ${what} that is neither text nor Uint8Array but ${typeof bytes}`);
+}
+const noBytes = (): number => 0;
 const noKey = (): BadRequestError => new BadRequestError('an empty key; a key has at least 1 byte');
 function pathOf(key: Bytes): string {
-  const bytes = bytesOf(key);
+  const bytes = checkedBytes('key', key);
   if (bytes.length === 0) throw noKey();
   return escapeBytes(bytes);
 }

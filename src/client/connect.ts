@@ -7,8 +7,9 @@ import { Caller } from './caller.ts';
 import { Client } from './client.ts';
 import { Hedge } from './hedge.ts';
 import { HttpLink } from './http-link.ts';
+import { ClientNode, NodePool } from './node-pool.ts';
 import type { Platform } from './platform.ts';
-import { type ClientNode, Router } from './router.ts';
+import { Router } from './router.ts';
 import type { ConnectOptions, HedgeOptions } from './types.ts';
 import { WsLink, webSocketUrl } from './ws-link.ts';
 
@@ -16,15 +17,17 @@ const CONNECTIONS_DEFAULT = 64;
 const CONNECTIONS_MAX = 4096;
 const RETRIES_DEFAULT = 4;
 const RETRIES_MAX = 100;
-const NODES_MAX = 1000;
 
 export function connectOn(platform: Platform, options: ConnectOptions): Client {
   const { nodes: urls, transport = 'http', routing = 'token', tls, hedge } = options;
+  const { discover = platform.reachesAll } = options;
   const { connections = CONNECTIONS_DEFAULT, retries = RETRIES_DEFAULT } = options;
   const { timeoutMs = limits.requestTimeoutMsDefault } = options;
   oneOf('transport', transport, ['ws', 'http']);
   oneOf('routing', routing, ['token', 'any']);
-  within('nodes', urls.length, 1, NODES_MAX);
+  if (typeof discover !== 'boolean')
+    throw new BadRequestError(`discover ${JSON.stringify(discover)} is not true or false`);
+  within('nodes', urls.length, 1, limits.clientNodesMax);
   within('connections', connections, 1, CONNECTIONS_MAX);
   within('retries', retries, 0, RETRIES_MAX);
   within('timeoutMs', timeoutMs, 1, limits.requestTimeoutMsMax);
@@ -33,21 +36,29 @@ export function connectOn(platform: Platform, options: ConnectOptions): Client {
   if (new Set(checked.map(({ href }) => href)).size < urls.length)
     throw new BadRequestError(`nodes ${urls.join(', ')}: one is there twice`);
   const { clock = systemClock, random = new Random(systemSeed()) } = options;
-  const nodes: readonly ClientNode[] = checked.map((url) => {
-    const text = url.href.replace(/\/+$/, '');
-    const http = new HttpLink(text, platform.httpNode(url, connections, tls), clock, random);
+  const make = (text: string, isNamed: boolean): ClientNode => {
+    const url = checkedUrl(text);
+    const base = url.href.replace(/\/+$/, '');
+    const http = new HttpLink(base, platform.httpNode(url, connections, tls), clock, random, platform.soon);
     const kv = transport === 'http' ? http : new WsLink(webSocketUrl(url), { platform, clock, random, tls });
-    return { url: text, kv, http };
-  });
-  const caller = new Caller(nodes, new Router(nodes, clock, routing === 'token'), {
+    return new ClientNode(base, kv, http, isNamed);
+  };
+  const pool = new NodePool(urls, make);
+  const router = new Router(pool, {
     clock,
-    random,
-    timeoutMs,
-    retries,
-    hedge: hedge === undefined ? null : new Hedge(hedge),
+    byToken: routing === 'token',
+    discovers: discover,
+    tokenHi: platform.tokenHi,
   });
-  const lines = transport === 'http' ? connections * limits.clientManyPerConnection : limits.clientManyMax;
-  return new Client(caller, lines);
+  return new Client(
+    new Caller(pool, router, {
+      clock,
+      random,
+      timeoutMs,
+      retries,
+      hedge: hedge === undefined ? null : new Hedge(hedge),
+    }),
+  );
 }
 
 /** ws: and wss: stand for http: and https:. */

@@ -25,6 +25,10 @@ export function escapeBytes(bytes: Uint8Array): string {
   return text;
 }
 
+const DOT = 0x2e;
+/** `.` and `..`: as segments of a path, browsers and proxies resolve them, escaped or not. */
+export const isDots = (key: Uint8Array): boolean => key.length <= 2 && key.every((byte) => byte === DOT);
+
 /** The version in an ETag, or -1 where there is none. */
 export function versionOfETag(etag: string | undefined): number {
   const match = /^"([0-9]{1,16})"$/.exec(etag ?? '');

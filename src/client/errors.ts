@@ -50,7 +50,7 @@ export class UnsupportedError extends RingKvError {
 }
 
 /**
- * Some of the entries of a getMany or putMany failed. `results` has one element for each, in order: what it gave, or the
+ * Some of the entries of a getMany, putMany or deleteMany failed. `results` has one element for each, in order: what it gave, or the
  * error that it ended with. `cause` is the first of these.
  */
 export class PartialFailureError<T> extends RingKvError {
@@ -87,7 +87,8 @@ export function errorOfAnswer(answer: RawAnswer, url: string): RingKvError {
   return error;
 }
 
-function errorOfCode(code: string, message: string, version: number): RingKvError {
+/** The error of a code of the contract. */
+export function errorOfCode(code: string, message: string, version: number): RingKvError {
   switch (code) {
     case 'BAD_REQUEST':
       return new BadRequestError(message);

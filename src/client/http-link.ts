@@ -1,10 +1,14 @@
-/** Reads and writes of one node over HTTP. Values travel raw, not as base64. Each try has its own timer. */
+/**
+ * Reads and writes of one node over HTTP: one of many in batches (http-batch.ts), others alone. Values travel raw, not as
+ * base64. Each request has its own timer.
+ */
 import type { Clock } from '../base/clock.ts';
 import { ClosedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import { bytesOf, escapeBytes, type RawAnswer, versionOfETag } from './encoding.ts';
+import { bytesOf, escapeBytes, isDots, type RawAnswer, versionOfETag } from './encoding.ts';
 import { ConnectionError, errorOfAnswer, ProtocolError, UnsupportedError } from './errors.ts';
+import { HttpBatch } from './http-batch.ts';
 import { type KvAnswer, type KvLink, KvOp, type KvRequest } from './kv.ts';
 import type { HttpNode, HttpRequest } from './platform.ts';
 import { reconnectMs } from './retry.ts';
@@ -19,21 +23,40 @@ export class HttpLink implements KvLink {
   readonly #http: HttpNode;
   readonly #clock: Clock;
   readonly #random: Random;
+  readonly #batch: HttpBatch;
   #failures = 0;
   #downUntilMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
 
-  constructor(url: string, http: HttpNode, clock: Clock, random: Random) {
+  constructor(url: string, http: HttpNode, clock: Clock, random: Random, soon: (what: () => void) => void) {
     this.#url = url;
     this.#http = http;
     this.#clock = clock;
     this.#random = random;
+    this.#batch = new HttpBatch({
+      clock,
+      soon,
+      call: (request, deadlineMs, signal) => this.call(request, deadlineMs, signal),
+      one: (request, deadlineMs, signal) => this.#one(request, deadlineMs, signal),
+    });
   }
   get usable(): boolean {
     return this.#clock.monotonicMs() >= this.#downUntilMs;
   }
 
-  async send(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer> {
+  async send(
+    request: KvRequest,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+    isOneOfMany: boolean,
+  ): Promise<KvAnswer> {
+    if (this.#isClosed) throw new ClosedError('the client is closed');
+    return (isOneOfMany || isDots(request.key)) && HttpBatch.takes(request)
+      ? await this.#batch.send(request, deadlineMs, signal)
+      : await this.#one(request, deadlineMs, signal);
+  }
+
+  async #one(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer> {
     const { op, key, value, consistency, ttl, version, idempotencyKey } = request;
     const path = `/v1/kv/${escapeBytes(key)}${queryOf({ consistency, ttl, version })}`;
     const once: Record<string, string> =
@@ -75,6 +98,7 @@ export class HttpLink implements KvLink {
 
   close(): Promise<void> {
     this.#isClosed = true;
+    this.#batch.close(new ClosedError('the client was closed'));
     return this.#http.close();
   }
 

@@ -1,7 +1,8 @@
 /** One read or write as both transports take it, and what comes back. Errors come as rejections. */
 import type { Consistency } from './types.ts';
 
-export const KvOp = { PUT: 1, GET: 2, DELETE: 3 } as const;
+/** PING is for the connection itself: it goes over WebSocket alone. */
+export const KvOp = { PUT: 1, GET: 2, DELETE: 3, PING: 4 } as const;
 export type KvOpCode = (typeof KvOp)[keyof typeof KvOp];
 
 export interface KvRequest {
@@ -14,6 +15,13 @@ export interface KvRequest {
   readonly ttl: number | undefined;
   readonly idempotencyKey: string | undefined;
 }
+
+/** Bytes of what a request carries. */
+export const bytesOfRequest = (request: KvRequest): number =>
+  request.key.length +
+  (request.value?.length ?? 0) +
+  // Three bytes of UTF-8 for each UTF-16 unit at most.
+  (request.idempotencyKey === undefined ? 0 : 3 * request.idempotencyKey.length);
 
 export interface KvAnswer {
   /** False: a get of an absent key. */
@@ -29,7 +37,15 @@ export interface KvAnswer {
 export interface KvLink {
   /** Whether a call may well succeed now: false while the node is being reconnected to. */
   readonly usable: boolean;
-  /** Resolves or rejects by `deadlineMs` (of Clock.monotonicMs) and a grace; rejects with the signal's reason. */
-  send(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer>;
+  /**
+   * Resolves or rejects by `deadlineMs` (of Clock.monotonicMs) and a grace; rejects with the signal's reason. `isOneOfMany`: others
+   * are sent in the same turn, with which it may share a message.
+   */
+  send(
+    request: KvRequest,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+    isOneOfMany: boolean,
+  ): Promise<KvAnswer>;
   close(): Promise<void>;
 }

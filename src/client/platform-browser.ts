@@ -1,5 +1,6 @@
 /** The client in a browser: fetch and the page's WebSocket. Certificates are the browser's business. */
 import { BadRequestError } from '../base/errors.ts';
+import { xxh64 } from '../base/xxh64.ts';
 import type { RawAnswer } from './encoding.ts';
 import { ConnectionError } from './errors.ts';
 import type { HttpNode, HttpRequest, Platform, StandardSocket, TlsOptions } from './platform.ts';
@@ -73,5 +74,8 @@ export const browserPlatform: Platform = {
     refuseTls(tls);
     return new (globalThis as unknown as Page).WebSocket(url, protocol);
   },
+  tokenHi: (key) => Number(xxh64(key) >> 32n),
+  // Every node but that of the page is another origin, which refuses the page.
+  reachesAll: false,
   soon: afterTurn,
 };

@@ -4,6 +4,7 @@
  */
 import { Agent, errors, Pool, WebSocket } from 'undici';
 import { limits, MiB } from '../base/limits.ts';
+import { hashToken, token } from '../base/token.ts';
 import type { RawAnswer } from './encoding.ts';
 import { ConnectionError, ProtocolError } from './errors.ts';
 import type { HttpNode, HttpRequest, Platform, StandardSocket, TlsOptions } from './platform.ts';
@@ -99,6 +100,11 @@ export const nodePlatform: Platform = {
     const dispatcher = new Agent({ connect: { timeout: limits.clientConnectMs, ...tlsOf(tls) } });
     return new WebSocket(url, { protocols: [protocol], dispatcher }) as unknown as StandardSocket;
   },
+  tokenHi: (key) => {
+    hashToken(key);
+    return token.hi;
+  },
+  reachesAll: true,
   soon: (what) => {
     setImmediate(what);
   },

@@ -41,6 +41,10 @@ export interface Platform {
   /** `url` has no slash at its end. */
   httpNode(url: URL, connections: number, tls: TlsOptions | undefined): HttpNode;
   socket(url: string, protocol: string, tls: TlsOptions | undefined): StandardSocket;
+  /** The upper half of a key's token. */
+  tokenHi(key: Uint8Array): number;
+  /** Whether nodes of other origins than those that were named can be reached. */
+  readonly reachesAll: boolean;
   /** Runs `what` after everything that is ready in this turn: what is asked for meanwhile shares one message. */
   soon(what: () => void): void;
 }

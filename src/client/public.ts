@@ -28,6 +28,8 @@ export type {
   CallOptions,
   ConnectOptions,
   Consistency,
+  DeleteEntry,
+  DeleteManyOptions,
   Entry,
   HedgeOptions,
   PutEntry,

@@ -10,7 +10,7 @@ export type Bytes = string | Uint8Array;
 export type Consistency = 'ONE' | 'QUORUM' | 'ALL' | 'SERIAL';
 
 export interface ConnectOptions {
-  /** Base URLs such as http://127.0.0.1:8080; at least one. Requests go to the next one where one does not answer. */
+  /** Base URLs such as http://127.0.0.1:8080; at least one. Requests go to the next node where one does not answer. */
   readonly nodes: readonly string[];
   /**
    * Of reads and writes: 'http' where absent, or 'ws', one WebSocket to each node, on which what is asked for in one turn of the
@@ -24,6 +24,11 @@ export interface ConnectOptions {
    * first node that answers. With one node both are the same.
    */
   readonly routing?: 'token' | 'any';
+  /**
+   * Whether the cluster's other nodes are asked too, where they say that clients reach them: true where absent, but false in
+   * browsers, which reach no other origin. Nodes that join later are learnt, those that left are dropped.
+   */
+  readonly discover?: boolean;
   /** Reads that take long are asked of a second node too; never where absent, and never with one node. */
   readonly hedge?: HedgeOptions;
   /** HTTP connections to each node at most: 64 where absent. One request at a time runs on each. */
@@ -66,9 +71,17 @@ export interface PutOptions extends WriteOptions {
   /** Seconds until the entry expires, above 0. */
   readonly ttl?: number;
 }
+/** One of a deleteMany, where it has options of its own. */
+export interface DeleteEntry {
+  readonly key: Bytes;
+  readonly version?: number;
+  readonly idempotencyKey?: string;
+}
+/** What may be the same for many entries. */
+export type DeleteManyOptions = Omit<WriteOptions, 'idempotencyKey'>;
 /** What may be the same for many entries. */
 export type PutManyOptions = Omit<PutOptions, 'idempotencyKey'>;
-/** One of a putMany. */
+/** One of a putMany. An entry with an idempotency key is a request of its own over HTTP. */
 export interface PutEntry {
   readonly key: Bytes;
   readonly value: Bytes;

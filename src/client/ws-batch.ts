@@ -9,8 +9,9 @@
 import type { Clock } from '../base/clock.ts';
 import { OverloadedError, TimeoutError, ValueTooLargeError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { type KvAnswer, KvOp, type KvRequest } from './kv.ts';
-import { bytesOfRequest, REQUEST_OVERHEAD_BYTES } from './ws-requests.ts';
+import { KvOp } from './kv.ts';
+import type { Pending } from './pending.ts';
+import { REQUEST_OVERHEAD_BYTES } from './ws-requests.ts';
 
 /** What the server told at the start; the defaults of docs/websocket.md until then. */
 export interface ServerLimits {
@@ -20,54 +21,6 @@ export interface ServerLimits {
   readonly inFlightMax: number;
   readonly inFlightBytesMax: number;
   readonly pausedBytes: number;
-}
-
-export class Pending {
-  readonly request: KvRequest;
-  readonly deadlineMs: number;
-  readonly bytes: number;
-  id = 0;
-  /** Requests in flight, with this one, when it was sent. */
-  rank = 0;
-  /** Bytes of the answer that are reckoned with while it is in flight. */
-  expectedBytes = 0;
-  settled = false;
-  #resolve: (answer: KvAnswer) => void;
-  #reject: (reason: unknown) => void;
-  #signal: AbortSignal | undefined;
-  #onAbort: (() => void) | null = null;
-
-  constructor(
-    request: KvRequest,
-    deadlineMs: number,
-    signal: AbortSignal | undefined,
-    resolve: (answer: KvAnswer) => void,
-    reject: (reason: unknown) => void,
-  ) {
-    this.request = request;
-    this.deadlineMs = deadlineMs;
-    this.bytes = bytesOfRequest(request);
-    this.#resolve = resolve;
-    this.#reject = reject;
-    this.#signal = signal;
-    if (signal !== undefined) {
-      this.#onAbort = () => this.reject(signal.reason);
-      signal.addEventListener('abort', this.#onAbort, { once: true });
-    }
-  }
-  resolve(answer: KvAnswer): void {
-    if (this.#settle()) this.#resolve(answer);
-  }
-  reject(reason: unknown): void {
-    if (this.#settle()) this.#reject(reason);
-  }
-  #settle(): boolean {
-    if (this.settled) return false;
-    this.settled = true;
-    if (this.#onAbort !== null) this.#signal?.removeEventListener('abort', this.#onAbort);
-    this.#onAbort = null;
-    return true;
-  }
 }
 
 export class WsBatch {

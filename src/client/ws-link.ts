@@ -11,10 +11,11 @@ import type { Random } from '../base/random.ts';
 import { Status } from '../base/status.ts';
 import { ConnectionError, errorOfWsStatus, ProtocolError } from './errors.ts';
 import { type KvAnswer, type KvLink, KvOp, type KvRequest } from './kv.ts';
+import { Pending } from './pending.ts';
 import { type Platform, quietTimer, type StandardSocket, type TlsOptions } from './platform.ts';
 import { reconnectMs } from './retry.ts';
 import { decodeAnswers, type WsAnswers } from './ws-answers.ts';
-import { Pending, type ServerLimits, WsBatch } from './ws-batch.ts';
+import { type ServerLimits, WsBatch } from './ws-batch.ts';
 import { encodeRequests } from './ws-requests.ts';
 
 export interface WsLinkOptions {
@@ -227,8 +228,8 @@ export class WsLink implements KvLink {
   };
 
   /**
-   * Asks a silent server for a sign of life: a get without a key, which it refuses at once and without further work. A page
-   * cannot send pings.
+   * Asks a silent server for a sign of life: a ping of ringkv.v1, for a page cannot send those of RFC 6455. Whatever the answer
+   * is, it will do: servers from before the op refuse it.
    */
   readonly #listen = (): void => {
     const socket = this.#socket;
@@ -251,7 +252,7 @@ export class WsLink implements KvLink {
 }
 
 const heartbeat: KvRequest = {
-  op: KvOp.GET,
+  op: KvOp.PING,
   key: NO_KEY,
   value: null,
   consistency: undefined,

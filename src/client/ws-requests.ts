@@ -6,7 +6,7 @@ import { ARRAY, BYTES, FLOAT_64, MAP, NULL, TEXT, UNSIGNED, writeHead } from '..
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { bytesOf } from './encoding.ts';
-import { KvOp, type KvRequest } from './kv.ts';
+import { bytesOfRequest, KvOp, type KvRequest } from './kv.ts';
 
 export interface Numbered {
   readonly id: number;
@@ -17,12 +17,6 @@ export interface Numbered {
 export const REQUEST_OVERHEAD_BYTES = 99;
 /** The map, and the names and lengths of all columns. */
 const MESSAGE_OVERHEAD_BYTES = 256;
-
-export const bytesOfRequest = (request: KvRequest): number =>
-  request.key.length +
-  (request.value?.length ?? 0) +
-  // Three bytes of UTF-8 for each UTF-16 unit at most.
-  (request.idempotencyKey === undefined ? 0 : 3 * request.idempotencyKey.length);
 
 /** `leftMs`: milliseconds that each request has left, at its own index. */
 export function encodeRequests(

@@ -19,6 +19,7 @@ import type {
   MemberState,
   Network,
   NodeNumber,
+  ReadsFrom,
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
@@ -134,6 +135,9 @@ export class ClusterNode {
   }
   get hintMetrics(): Readonly<HintReplayMetrics> {
     return this.#hintReplay.metrics;
+  }
+  get readsFrom(): ReadsFrom | undefined {
+    return this.#options.local.readsFrom;
   }
   get hintBytes(): ReadonlyMap<NodeNumber, number> {
     return this.#options.hints.targets();

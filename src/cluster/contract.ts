@@ -36,6 +36,11 @@ export const WriteMode = {
    * compareRecordAge than what is held and not below a promise; OK without effect where it is not newer.
    */
   MERGE: 2,
+  /**
+   * MERGE by a node that takes over a vnode, also below a promise: for what a replica holds that is part of every quorum. Whoever
+   * was promised a ballot by a quorum has heard of it from there, or will. Never between nodes.
+   */
+  FILL: 3,
 } as const;
 export type WriteModeCode = (typeof WriteMode)[keyof typeof WriteMode];
 
@@ -194,6 +199,15 @@ export interface LocalReplica extends Replica {
   setPurgeBefore(vnode: number, version: number): void;
   /** Deleted records that came back from another replica and were refused. */
   readonly resurrections: number;
+  /** Reads, by where they found the record; missing where the replica does not tell. */
+  readonly readsFrom?: ReadsFrom;
+}
+
+export interface ReadsFrom {
+  readonly memtables: number;
+  readonly recordCache: number;
+  /** Asked of the shard. */
+  readonly missed: number;
 }
 
 // ------------------------------------------------------------------------------------------------ hints

@@ -33,6 +33,8 @@ export interface RepairSessionOptions extends CallTools {
   readonly session: number;
   /** Take only what this node lacks. */
   readonly pullOnly: boolean;
+  /** The remote side is part of every quorum: what it holds is taken below promises too (WriteMode.FILL). With `pullOnly` only. */
+  readonly overPromises: boolean;
   readonly clock: Clock;
   /** Resolves when so many more bytes may be moved; rejects where the session is to end. */
   readonly pace: (bytes: number) => Promise<void>;

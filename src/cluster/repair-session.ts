@@ -7,7 +7,9 @@
  * 1. What died long ago on both sides' clocks (the later of both `now - gc_grace`) is no difference where one side has
  *    nothing, for that side may have purged it. Against a record that the other side does hold it counts.
  * 2. A record that a promise bars is settled by SERIAL (`settle`), never forced, and is then tried again: a session that ends
- *    without an error has brought every difference of its start to both sides (with `pullOnly`: to this one).
+ *    without an error has brought every difference of its start to both sides (with `pullOnly`: to this one). Forced are
+ *    only records of a source that is part of every quorum (`overPromises`): where a node is lost for good that was part of every
+ *    quorum too, SERIAL cannot settle anything before its successor has them.
  * 3. A user record goes with its outcomes, in one write: a replica with the one and without the other would let a repeat
  *    under the same idempotency key be applied again.
  * 4. A promise goes after all records of its keys: before them it would bar them.
@@ -24,7 +26,7 @@ import {
   versionAt,
 } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
-import { type Replica, type WriteAnswer, WriteMode } from './contract.ts';
+import { type Replica, type WriteAnswer, WriteMode, type WriteModeCode } from './contract.ts';
 import { errorOf, readOf, writeTo } from './repair-calls.ts';
 import {
   compareHeads,
@@ -165,7 +167,8 @@ async function transfer(options: RepairSessionOptions, move: Move, outcomes: Hea
       statistics.recordsSent++;
       statistics.bytesSent += bytes;
     }
-    const { status, newer } = await merge(options, target, record, also);
+    const mode = isFetch && options.overPromises ? WriteMode.FILL : WriteMode.MERGE;
+    const { status, newer } = await merge(options, target, record, also, mode);
     if (status === Status.OK) {
       if (newer === null) return;
       if (isResurrection(record, newer)) statistics.resurrections++;
@@ -180,7 +183,7 @@ async function transfer(options: RepairSessionOptions, move: Move, outcomes: Hea
 /** What the target held was newer: the source gets it. Where it has something newer still, the next session sees that. */
 async function mergeBack(options: RepairSessionOptions, source: Replica, newer: Uint8Array): Promise<void> {
   for (let attempt = 0; ; attempt++) {
-    const { status } = await merge(options, source, newer, null);
+    const { status } = await merge(options, source, newer, null, WriteMode.MERGE);
     if (status === Status.OK) return;
     if (attempt >= limits.repairSettlesMax) throw barredError(status);
     await settle(options, { bytes: newer, view: viewOf(newer) });
@@ -201,9 +204,10 @@ async function merge(
   target: Replica,
   record: Uint8Array,
   also: Uint8Array | null,
+  mode: WriteModeCode,
 ): Promise<WriteAnswer> {
   const deadlineMs = options.clock.nowMs() + limits.repairRequestMsMax;
-  const answer = await writeTo(options, target, { record, also, mode: WriteMode.MERGE, deadlineMs });
+  const answer = await writeTo(options, target, { record, also, mode, deadlineMs });
   const isBarred = answer.status === PeerStatus.STALE_VERSION && answer.barred;
   if (answer.status !== Status.OK && !isBarred)
     throw errorOf(answer.status, answer.message, 'merging a record');

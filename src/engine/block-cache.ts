@@ -80,6 +80,9 @@ export class BlockCache {
   readonly memoryBytes: number;
   hits = 0;
   misses = 0;
+  /** Frames that were read from files because they were not held, and their bytes as stored. */
+  reads = 0;
+  readBytes = 0;
 
   /** At most limits.blockCacheShardBytesMax are used: what one ArrayBuffer holds. */
   constructor(bytesWanted: number) {

@@ -148,6 +148,8 @@ export class BlockSource {
     read: number,
   ): void {
     const fields = this.#fields;
+    this.#cache.reads++;
+    this.#cache.readBytes += length;
     checkFrame(this.#file.path, stored, view, 0, read, length, kind, this.#salt, position, fields);
     const slot = this.#cache.insert(this.#table, position, fields.rawBytes);
     const own = slot === 0 ? new Uint8Array(fields.rawBytes) : null;

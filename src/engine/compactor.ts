@@ -111,6 +111,11 @@ export class Compactor {
   get overlapMax(): number {
     return this.#choice.overlapMax;
   }
+  /** From the lowest to the highest that has a table. */
+  get levels(): number {
+    const highest = this.#choice.levels.at(-1);
+    return highest === undefined ? 0 : highest.level + 1;
+  }
   get canLower(): boolean {
     return this.#running > 0 || this.#choice.plans.length > 0 || this.#backingOff;
   }

@@ -5,6 +5,7 @@
 import type { RecordFields } from '../base/record.ts';
 import type { MemtableSetMemory, RecordCursor, SeekTarget } from '../ipc/contract.ts';
 import type { JobUrgencyMemory } from '../ipc/job-urgency.ts';
+import type { RecordCacheMemory } from '../ipc/record-cache-layout.ts';
 import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 import type { FileSystemSpec } from '../vfs/file-system.ts';
 import type { TreePart, TreeSums } from './tree-contract.ts';
@@ -193,6 +194,10 @@ export interface EngineOptions {
   readonly syncIntervalMs: number;
   readonly table: TableOptions;
   readonly blockCacheBytes: number;
+  /** Flushed memtables stay readable until their slot is needed: false where it is missing. */
+  readonly keepsFlushed?: boolean;
+  /** Records that tables answered with, for other threads: none where it is missing. Nobody may have written to it. */
+  readonly recordCache?: RecordCacheMemory | null;
   /** Unified compaction's dial, -10 (levelled, read-optimised) to 10 (tiered, write-optimised). */
   readonly compactionDial: number;
   readonly compactionBytesPerSecond: number;
@@ -276,13 +281,35 @@ export type ScanVisitor = (view: DataView, bytes: Uint8Array, offset: number) =>
 export interface EngineStats {
   readonly memtableBytes: number;
   readonly frozenMemtables: number;
+  /** Memtables that stand in tables, and are readable still. */
+  readonly keptMemtables: number;
   readonly tables: number;
   readonly tableBytes: number;
   readonly tableRecords: number;
   readonly walBytes: number;
+  /** Since the engine was opened: keys and values appended, and what the commit log and flushes wrote for them. */
+  readonly appendedBytes: number;
+  readonly walBytesWritten: number;
+  readonly flushBytesWritten: number;
+  /** Point lookups that no memtable answered, and tables whose filter or index they asked. */
+  readonly tableLookups: number;
+  readonly tablesAsked: number;
+  /** Frames of tables that the block cache did not hold: reads of files, and their bytes as stored. */
+  readonly tableReads: number;
+  readonly tableReadBytes: number;
+  /** Most tables over one token, and levels of the compaction strategy from the lowest to the highest in use. */
+  readonly tablesOverlap: number;
+  readonly compactionLevels: number;
   readonly blockCacheBytes: number;
   readonly blockCacheHits: number;
   readonly blockCacheMisses: number;
+  /** Blocks that lookups read from files: on the shard's thread, and by the thread pool. */
+  readonly blockReadsDirect: number;
+  readonly blockReadsPooled: number;
+  /** Bytes of records held, records ever put in, and records that went to make room. */
+  readonly recordCacheBytes: number;
+  readonly recordCacheFills: number;
+  readonly recordCacheEvictions: number;
   readonly flushes: number;
   readonly compactions: number;
   readonly compactionBytesWritten: number;

@@ -1,5 +1,6 @@
 /** What an engine and its parts are put together from. Owned by the shard's thread. */
 import type { Clock } from '../base/clock.ts';
+import type { RecordCacheWriter } from '../ipc/record-cache-writer.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import type { EngineListener, EngineOptions, JobContext, JobRunner } from './contract.ts';
 import type { EngineTables } from './engine-tables.ts';
@@ -16,11 +17,13 @@ export interface EngineBase {
   readonly listener: EngineListener;
   readonly setTimer: SetTimer;
   readonly inlineUsMax: number;
+  readonly processorWaitUs: () => number;
   readonly defer: (run: () => void) => void;
   readonly manifest: Manifest;
   readonly files: EngineTables;
   readonly tables: TableSet;
   readonly memtables: MemtableList;
+  readonly recordCache: RecordCacheWriter | null;
 }
 
 export const contextOf = ({ options }: EngineBase): JobContext => ({

@@ -8,7 +8,9 @@ import { ConfigurationError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { MemtableSetMemory } from '../ipc/contract.ts';
 import { SharedMemtableWriter } from '../ipc/memtable-writer.ts';
+import { RecordCacheWriter } from '../ipc/record-cache-writer.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
+import { processorWaitUs } from '../vfs/processor-wait.ts';
 import type { EngineListener, EngineOptions, FlushJob, JobRunner, ShardEngine } from './contract.ts';
 import { contextOf, type EngineBase } from './engine-base.ts';
 import { recoverLog } from './engine-recovery.ts';
@@ -48,13 +50,18 @@ export async function openEngine(
 ): Promise<ShardEngine> {
   const manifest = openManifest(options, fs);
   try {
+    const isReal = options.fileSystem.kind === 'real';
     const setTimer = parts.setTimer ?? setUnreferencedTimer;
     const access = new TableAccess(options, fs, clock, parts.readMode ?? 'adaptive');
     const files = new EngineTables(options, fs, access, manifest, listener);
     files.deleteOrphans();
     const tables = files.openAll();
     try {
-      const memtables = new MemtableList(options.memory, new SharedMemtableWriter(options.memory));
+      const memtables = new MemtableList(
+        options.memory,
+        new SharedMemtableWriter(options.memory),
+        options.keepsFlushed ?? false,
+      );
       const base: EngineBase = {
         options,
         fs,
@@ -63,11 +70,13 @@ export async function openEngine(
         listener,
         setTimer,
         defer: parts.defer ?? queueMicrotask,
-        inlineUsMax: parts.inlineUsMax ?? (options.fileSystem.kind === 'real' ? limits.walInlineUsMax : 0),
+        inlineUsMax: parts.inlineUsMax ?? (isReal ? limits.walInlineUsMax : 0),
+        processorWaitUs: isReal ? processorWaitUs : () => 0,
         manifest,
         files,
         tables,
         memtables,
+        recordCache: options.recordCache ? new RecordCacheWriter(options.recordCache) : null,
       };
       const recovery = await recoverLog({
         fs,

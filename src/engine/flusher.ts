@@ -61,6 +61,7 @@ export class Flusher {
   #installing = false;
   #stopped: Error | null = null;
   #count = 0;
+  #bytesWritten = 0;
   #retryMs: number = limits.jobRetryMsMin;
   #backingOff = false;
   /** What the disk said when the last flush found no room, '' where it found some. */
@@ -76,6 +77,10 @@ export class Flusher {
 
   get count(): number {
     return this.#count;
+  }
+  /** Of tables, those included that did not come into force. */
+  get bytesWritten(): number {
+    return this.#bytesWritten;
   }
   /** A write finds no memtable free: the status to refuse it with. */
   refuseWrite(): number {
@@ -119,6 +124,7 @@ export class Flusher {
     jobs.run(makeJob(slot, number)).then(
       (result) => {
         this.#ended(flush);
+        this.#bytesWritten += result.bytesWritten;
         this.#written(flush, result.tables[0]);
       },
       (error: unknown) => {

@@ -11,11 +11,21 @@
  * 5. Where a part of the commit log is damaged, nobody knows whether a key that is not found was in it: the lookup
  *    ends with the error that names file and offset, never with ABSENT. What is found is whole, and is served; a
  *    newer version of it may have been lost.
+ * 6. What tables answered goes into the record cache only in the turn in which no memtable held the key, whether durable or
+ *    not; an append takes it out (write-path.ts). So a lookup that began before a write never puts back what that replaced.
  */
 import { assert } from '../base/assert.ts';
 import { ClosedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { compareRecordAge, recordBytesAt, versionAt } from '../base/record.ts';
+import {
+  compareRecordAge,
+  FLAG_TOMBSTONE,
+  flagsAt,
+  KEYSPACE_USER,
+  recordBytesAt,
+  versionAt,
+} from '../base/record.ts';
+import type { RecordCacheWriter } from '../ipc/record-cache-writer.ts';
 import {
   type EngineListener,
   type EngineLookup,
@@ -55,24 +65,31 @@ export class Lookups implements TableLookupListener {
   readonly found: FoundRecord = { bytes: NO_BYTES, view: new DataView(NO_BYTES.buffer), offset: 0, seq: 0 };
   readonly #memtables: MemtableList;
   readonly #tables: TableSet;
+  readonly #recordCache: RecordCacheWriter | null;
   readonly #listener: EngineListener;
   readonly #onError: (error: Error) => void;
   readonly #damage: Error | null;
   readonly #pending: PendingLookup[] = [];
   readonly #free: number[] = [];
   #closed = false;
+  /** Lookups that no memtable answered. */
+  inTables = 0;
+  /** Tables that they asked: one more than once where a lookup walks anew. */
+  tablesAsked = 0;
   /** While tables are asked one after another in one turn: the newest record so far. */
   #best: FoundRecord | null = null;
 
   constructor(
     memtables: MemtableList,
     tables: TableSet,
+    recordCache: RecordCacheWriter | null,
     listener: EngineListener,
     onError: (error: Error) => void,
     damage: Error | null,
   ) {
     this.#memtables = memtables;
     this.#tables = tables;
+    this.#recordCache = recordCache;
     this.#listener = listener;
     this.#onError = onError;
     this.#damage = damage;
@@ -93,6 +110,7 @@ export class Lookups implements TableLookupListener {
   ): EngineLookup {
     if (this.#inMemory(keyspace, tokenHi, tokenLo, key, latest)) return LOOKUP_FOUND;
     const version = this.#tables.current;
+    this.inTables++;
     if (version.tables.length === 0) return this.#absent();
     this.#best = null;
     const id = this.#reserve();
@@ -103,7 +121,7 @@ export class Lookups implements TableLookupListener {
       if (error instanceof Error) this.#onError(error);
       throw error;
     }
-    if (pendingAt < 0) return this.#bestFound();
+    if (pendingAt < 0) return this.#answer(keyspace, tokenHi, tokenLo, key, latest);
     const pending = this.#take(id);
     pending.ticket = ticket;
     pending.keyspace = keyspace;
@@ -173,7 +191,8 @@ export class Lookups implements TableLookupListener {
         return LOOKUP_PENDING;
       }
       if (this.#inMemory(keyspace, tokenHi, tokenLo, key, latest)) return LOOKUP_FOUND;
-      if (pending.flushes === this.#tables.flushes) return this.#bestFound();
+      if (pending.flushes === this.#tables.flushes)
+        return this.#answer(keyspace, tokenHi, tokenLo, key, latest);
       // A memtable became a table since: it may hold a record that was appended meanwhile.
       this.#tables.release(version);
       pending.version = this.#tables.acquire();
@@ -200,6 +219,7 @@ export class Lookups implements TableLookupListener {
       const best = this.#best;
       if (best !== null && versionAt(best.view, best.offset) > meta.versionMax) return -1;
       if (!covers(meta.range, tokenHi, tokenLo)) continue;
+      this.tablesAsked++;
       const outcome = table.lookup(keyspace, tokenHi, tokenLo, key, id, this);
       if (outcome === LOOKUP_PENDING) return i;
       if (outcome === LOOKUP_FOUND) this.#consider(table.found);
@@ -217,9 +237,26 @@ export class Lookups implements TableLookupListener {
       this.#best = found;
   }
 
-  #bestFound(): EngineLookup {
+  /** What the tables hold of a key, of which no memtable showed anything in this turn. */
+  #answer(
+    keyspace: number,
+    tokenHi: number,
+    tokenLo: number,
+    key: Uint8Array,
+    latest: boolean,
+  ): EngineLookup {
     const best = this.#best;
     if (best === null) return this.#absent();
+    const cache = this.#recordCache;
+    if (
+      cache !== null &&
+      keyspace === KEYSPACE_USER &&
+      (flagsAt(best.view, best.offset) & FLAG_TOMBSTONE) === 0 &&
+      cache.wants(tokenHi, tokenLo) &&
+      // An append that is not durable yet has taken the key out of the cache: there it stays out (invariant 6).
+      (latest || !this.#memtables.writer.find(keyspace, tokenHi, tokenLo, key, true))
+    )
+      cache.put(best.view, best.bytes, best.offset);
     this.#show(best.bytes, best.view, best.offset, 0);
     return LOOKUP_FOUND;
   }

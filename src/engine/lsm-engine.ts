@@ -61,6 +61,7 @@ export class LsmEngine implements ShardEngine {
   constructor(base: EngineBase, recovery: Recovery) {
     this.#base = base;
     const { options, fs, clock, listener, setTimer, manifest, files, tables, memtables, jobs } = base;
+    const { recordCache } = base;
     const { directory } = options;
     this.versionMax = Math.max(manifest.state.versionMax, recovery.versionMax);
     this.#stop = new StopFlag(options.stop);
@@ -74,6 +75,7 @@ export class LsmEngine implements ShardEngine {
       clock,
       setTimer,
       inlineUsMax: base.inlineUsMax,
+      processorWaitUs: base.processorWaitUs,
       defer: base.defer,
       onFailure: (error) => this.#writePath.logFailed(error),
     });
@@ -123,6 +125,7 @@ export class LsmEngine implements ShardEngine {
     );
     this.#writePath = new WritePath({
       memtables,
+      recordCache,
       log: this.#log,
       listener,
       setTimer,
@@ -135,7 +138,7 @@ export class LsmEngine implements ShardEngine {
       seq: recovery.seq,
     });
     const report = (error: Error): void => files.report(error);
-    this.#lookups = new Lookups(memtables, tables, listener, report, recovery.damage);
+    this.#lookups = new Lookups(memtables, tables, recordCache, listener, report, recovery.damage);
     this.#snapshots = new Snapshots(tables);
     this.#trees = new EngineTrees(base);
     if (recovery.damage === null) this.#start();
@@ -318,20 +321,35 @@ export class LsmEngine implements ShardEngine {
   }
 
   stats(): EngineStats {
-    const { memtables, tables, files } = this.#base;
+    const { memtables, tables, files, recordCache } = this.#base;
     const { writer } = memtables;
-    const { cacheBytes, cacheHits, cacheMisses } = files.access;
+    const { cacheBytes, cacheHits, cacheMisses, syncReads, asyncReads } = files.access;
     const walBytes = memtables.items.reduce((sum, { end }) => sum + end, 0);
     return {
       memtableBytes: walBytes + (writer.active >= 0 ? Math.max(0, writer.head - this.#log.end) : 0),
       frozenMemtables: memtables.items.length - (this.#writePath.active === null ? 0 : 1),
+      keptMemtables: memtables.keptSlots,
       tables: tables.current.tables.length,
       tableBytes: tables.bytes,
       tableRecords: tables.records,
       walBytes,
+      appendedBytes: this.#writePath.appendedBytes,
+      walBytesWritten: this.#log.bytesWritten,
+      flushBytesWritten: this.#flusher.bytesWritten,
+      tableLookups: this.#lookups.inTables,
+      tablesAsked: this.#lookups.tablesAsked,
+      tableReads: files.access.reads,
+      tableReadBytes: files.access.readBytes,
+      tablesOverlap: this.#compactor.overlapMax,
+      compactionLevels: this.#compactor.levels,
       blockCacheBytes: cacheBytes,
       blockCacheHits: cacheHits,
       blockCacheMisses: cacheMisses,
+      blockReadsDirect: syncReads,
+      blockReadsPooled: asyncReads,
+      recordCacheBytes: recordCache?.usedBytes ?? 0,
+      recordCacheFills: recordCache?.fills ?? 0,
+      recordCacheEvictions: recordCache?.evictions ?? 0,
       flushes: this.#flusher.count,
       compactions: this.#compactor.count,
       compactionBytesWritten: this.#compactor.bytesWritten,

@@ -4,7 +4,10 @@
  *
  * 1. Segments rise from each entry to the next; at most the last one takes writes.
  * 2. An entry leaves at the front only, after the manifest says that its records stand in a table.
- * 3. The engine's seq of a record is `base` plus its seq in the slot; it rises over all memtables. A rollback
+ * 3. Slots of memtables that have left the list may be kept, full as they are, until a new memtable needs one: they
+ *    hold the newest of what the tables hold, readers look at them behind the list's, and who only asks for the
+ *    list never sees them. Kept slots go oldest first, and before any slot of the list.
+ * 4. The engine's seq of a record is `base` plus its seq in the slot; it rises over all memtables. A rollback
  *    raises `base`, so that no seq is given twice; records that are durable then keep the seq they were
  *    reported with, which nobody asks for any more.
  */
@@ -46,10 +49,15 @@ export class MemtableList {
   /** Whole records of damaged logs beyond what the slots take, newest first, older than all items. */
   readonly archives: Archive[] = [];
   readonly #bySlot: (Memtable | null)[];
+  /** Slots of memtables that stand in tables, oldest first. */
+  readonly #kept: number[] = [];
+  readonly #keepsFlushed: boolean;
 
-  constructor(memory: MemtableSetMemory, writer: MemtableWriter) {
+  /** `keepsFlushed`: whether slots stay readable after their memtable has become a table. */
+  constructor(memory: MemtableSetMemory, writer: MemtableWriter, keepsFlushed = false) {
     this.memory = memory;
     this.writer = writer;
+    this.#keepsFlushed = keepsFlushed;
     this.#bySlot = memory.slots.map(() => null);
   }
 
@@ -64,10 +72,25 @@ export class MemtableList {
     assert(memtable !== undefined && memtable !== null, 'memtables: a slot that holds no memtable');
     return memtable;
   }
+  /** Slots that a new memtable may have; kept ones are among them. */
   get freeSlots(): number {
     let free = 0;
     for (let slot = 0; slot < this.#bySlot.length; slot++) if (this.#bySlot[slot] === null) free++;
     return free;
+  }
+  /** Slots that are readable although their memtables stand in tables. */
+  get keptSlots(): number {
+    return this.#kept.length;
+  }
+
+  /** Puts a free slot to use: an empty one, or else the oldest that was kept. False where there is none. */
+  activate(): boolean {
+    const used = this.#bySlot.length - this.freeSlots;
+    if (used + this.#kept.length === this.#bySlot.length) {
+      const oldest = this.#kept.shift();
+      if (oldest !== undefined) this.writer.release(oldest);
+    }
+    return this.writer.activate(0);
   }
 
   add(memtable: Memtable): void {
@@ -80,12 +103,13 @@ export class MemtableList {
     if (memtable.slot >= 0) this.#bySlot[memtable.slot] = memtable;
   }
 
-  /** Drops the oldest memtable and frees its slot. */
+  /** Drops the oldest memtable, whose records stand in a table that readers see, and frees its slot. */
   removeOldest(): Memtable {
     const memtable = defined(this.items.shift(), 'memtables: none to remove');
     if (memtable.slot >= 0) {
-      this.writer.release(memtable.slot);
       this.#bySlot[memtable.slot] = null;
+      if (this.#keepsFlushed) this.#kept.push(memtable.slot);
+      else this.writer.release(memtable.slot);
     }
     return memtable;
   }

@@ -4,6 +4,11 @@
  * thread, for all its tables. Reads are synchronous while the average of recent ones stays below
  * limits.tableReadSlowUs and those of this turn of the event loop took less than limits.tableReadTurnUs
  * together. When they became slow, one in a while tries again, ever more rarely while it stays slow.
+ *
+ * A read during which another thread got the core takes milliseconds, and says nothing about the disk: on a machine whose cores
+ * are full every few hundredth one does. So the average goes over some 64 reads, and none counts for more than
+ * SAMPLE_US_MAX. Over 8 reads, and counted in full, one such read sent all reads of the next tenth of a second to the pool, which costs
+ * the processor time that was short.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -11,7 +16,9 @@ import { limits } from '../base/limits.ts';
 export type ReadMode = 'adaptive' | 'sync' | 'async';
 
 /** Weight of the newest read in the average. */
-const WEIGHT = 1 / 8;
+const WEIGHT = 1 / 64;
+/** A disk whose reads all take as long as this is found slow after 7 of them. */
+const SAMPLE_US_MAX = 10 * limits.tableReadSlowUs;
 
 export class ReadPolicy {
   readonly clock: Clock;
@@ -73,7 +80,7 @@ export class ReadPolicy {
     const wasSlow = this.#averageUs > limits.tableReadSlowUs;
     // A fast probe says that the page cache answers again: the old average says nothing about that.
     if (wasSlow && us <= limits.tableReadSlowUs) this.#averageUs = us;
-    else this.#averageUs += (us - this.#averageUs) * WEIGHT;
+    else this.#averageUs += (Math.min(us, SAMPLE_US_MAX) - this.#averageUs) * WEIGHT;
     if (this.#averageUs <= limits.tableReadSlowUs) {
       this.#probeMs = limits.tableReadProbeMsMin;
       return;

@@ -43,4 +43,17 @@ export class TableAccess {
   get cacheMisses(): number {
     return this.#cache.misses;
   }
+  /** Reads of files for lookups, done at once and by the thread pool. */
+  get syncReads(): number {
+    return this.#policy.syncReads;
+  }
+  get asyncReads(): number {
+    return this.#policy.asyncReads;
+  }
+  get reads(): number {
+    return this.#cache.reads;
+  }
+  get readBytes(): number {
+    return this.#cache.readBytes;
+  }
 }

@@ -24,6 +24,8 @@ export interface CommitLogOptions {
   readonly random?: Random;
   /** As GroupPace; 0 where it is missing. */
   readonly inlineUsMax?: number;
+  /** As GroupPace; always 0 where it is missing. */
+  readonly processorWaitUs?: () => number;
   /** Runs the end of an inline group after the call that started it has returned; by default queueMicrotask. */
   readonly defer?: (run: () => void) => void;
 }

@@ -48,6 +48,7 @@ export class CommitLog {
   /** What lies below is durable. */
   #durable = 0;
   #marked = true;
+  #bytesWritten = 0;
 
   #phase = PHASE_IDLE;
   #bytes: Uint8Array = new Uint8Array(0);
@@ -71,7 +72,7 @@ export class CommitLog {
     assert(options.segmentBytes % 8 === 0, 'CommitLog: segmentBytes is not a multiple of 8');
     this.#options = options;
     this.#random = options.random ?? new Random(systemSeed());
-    this.#pace = new GroupPace(options.clock, options.inlineUsMax ?? 0);
+    this.#pace = new GroupPace(options.clock, options.inlineUsMax ?? 0, options.processorWaitUs ?? (() => 0));
     this.#spares = new SpareSegments(options.fs, options.directory, options.segmentBytes);
   }
 
@@ -90,6 +91,10 @@ export class CommitLog {
   /** End of the written groups in the open segment: where the next group must start. */
   get end(): number {
     return this.#written;
+  }
+  /** Of groups, over all segments. */
+  get bytesWritten(): number {
+    return this.#bytesWritten;
   }
   /** End of what is durable in the open segment. */
   get durableEnd(): number {
@@ -289,6 +294,7 @@ export class CommitLog {
       this.#finish(refusal);
       return;
     }
+    this.#bytesWritten += this.#to - this.#from;
     this.#written = this.#to;
     this.#groups++;
     this.#marked = this.#fields.records === 0;

@@ -1,4 +1,6 @@
 /** What the write path (write-path.ts) works with, and what it hands on to the log. */
+
+import type { RecordCacheWriter } from '../ipc/record-cache-writer.ts';
 import type { EngineListener } from './contract.ts';
 import type { Memtable, MemtableList } from './memtable-list.ts';
 import type { CommitLog } from './wal.ts';
@@ -19,6 +21,8 @@ export interface Group {
 
 export interface WritePathParts {
   readonly memtables: MemtableList;
+  /** What it holds of a key goes before a newer record of the key is appended. */
+  readonly recordCache: RecordCacheWriter | null;
   readonly log: CommitLog;
   readonly listener: EngineListener;
   readonly setTimer: SetTimer;

@@ -31,6 +31,7 @@ export class WritePath {
   /** The memtable that takes writes, null before the first and after the last. */
   #active: Memtable | null = null;
   #seq = 0;
+  #appendedBytes = 0;
   #durableSeq = 0;
 
   /** Where the header of the collecting group stands; -1 where nothing collects. */
@@ -64,6 +65,10 @@ export class WritePath {
 
   get durableSeq(): number {
     return this.#durableSeq;
+  }
+  /** Keys and values that `append` took. */
+  get appendedBytes(): number {
+    return this.#appendedBytes;
   }
   get lastSeq(): number {
     return this.#seq;
@@ -120,10 +125,13 @@ export class WritePath {
   }
 
   #put(memtable: Memtable, record: RecordFields): void {
+    // Before anybody can hear of the new one; what a rollback takes back is read from the tables again.
+    this.#parts.recordCache?.remove(record.tokenHi, record.tokenLo);
     this.#seq = memtable.base + this.#memtables.writer.append(record);
     if (memtable.firstSeq === 0) memtable.firstSeq = this.#seq;
     if (record.version < memtable.versionMin) memtable.versionMin = record.version;
     this.#records++;
+    this.#appendedBytes += record.key.length + record.value.length;
   }
 
   /** Room beside the record's own: its group's header, and a closing group after it. */
@@ -157,7 +165,7 @@ export class WritePath {
   #activate(): void {
     const { writer } = this.#memtables;
     // Recovery leaves a slot active that took no record.
-    if (writer.active < 0) assert(writer.activate(0), 'write path: no free slot');
+    if (writer.active < 0) assert(this.#memtables.activate(), 'write path: no free slot');
     this.#active = newMemtable(writer.active, this.#nextSegment++, this.#seq);
     this.#memtables.add(this.#active);
   }

@@ -42,6 +42,8 @@ export function parseTags(header: string, name: string): Tags {
   return { any: false, strong, weak };
 }
 
+const NONE: readonly number[] = [];
+
 /** What a write demands. Reused: one object per request in flight. */
 export class WriteCondition {
   condition: ConditionCode = Condition.NONE;
@@ -49,9 +51,9 @@ export class WriteCondition {
   /** Asked for by a header: a mismatch is 412, not 409. */
   byHeader = false;
   /** If-Match with several tags: any of these will do. */
-  accepted: readonly number[] = [];
+  accepted: readonly number[] = NONE;
   /** If-None-Match with tags: any version but these, or none. Not a condition of the store: read, then compare and set. */
-  refused: readonly number[] = [];
+  refused: readonly number[] = NONE;
   /** No version can ever match, as with If-Match of a weak tag. */
   never = false;
 
@@ -59,8 +61,8 @@ export class WriteCondition {
     this.condition = Condition.NONE;
     this.version = 0;
     this.byHeader = false;
-    this.accepted = [];
-    this.refused = [];
+    this.accepted = NONE;
+    this.refused = NONE;
     this.never = false;
   }
 
@@ -108,7 +110,7 @@ export class WriteCondition {
       throw new BadRequestError(
         `version ${version} contradicts the condition ${short(header)} in the header`,
       );
-    this.accepted = [];
+    this.accepted = NONE;
   }
 }
 

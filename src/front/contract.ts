@@ -20,6 +20,8 @@ export interface FrontOptions {
   readonly connectionsMax?: number;
   /** limits.wsConnectionsMax where absent. */
   readonly wsConnectionsMax?: number;
+  /** limits.wsUnfinishedBytesMax where absent. */
+  readonly wsUnfinishedBytesMax?: number;
 }
 
 /** Made by `startFront(options): Promise<Front>` (front.ts), which rejects with a ListenError that names host and port. */

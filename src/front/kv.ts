@@ -12,6 +12,7 @@ import { MEMTABLE_HIT, MEMTABLE_MISS } from '../ipc/contract.ts';
 import { Condition, Op, type ShardReply } from '../shard/contract.ts';
 import { bodyTooLarge, checkValueLength } from './bodies.ts';
 import { mismatchMessage, parseTags } from './conditions.ts';
+import { ETAG, TagLine } from './entity-tag.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
 import { decodeBase64, parseJsonObject } from './json.ts';
@@ -45,6 +46,8 @@ const TIMEOUT = nameOf('x-ringkv-timeout');
 const CONTENT_LENGTH = nameOf('content-length');
 const TRANSFER_ENCODING = nameOf('transfer-encoding');
 const VALUE_FIELD = ['value'];
+const NO_CONTENT = nameOf('204 No Content');
+const putTag = new TagLine('');
 
 export const Kind = { GET: 1, PUT: 2, DELETE: 3, BATCH: 4, CLUSTER: 5 } as const;
 
@@ -307,8 +310,8 @@ export class KeyValue {
     if (res === null) return false;
     const { answers } = this.#state;
     if (reply.status === Status.OK) {
-      res.writeStatus('204 No Content');
-      if (exchange.kind === Kind.PUT) res.writeHeader('ETag', `"${reply.version}"`);
+      res.writeStatus(NO_CONTENT);
+      if (exchange.kind === Kind.PUT) res.writeHeader(ETAG, putTag.of(reply.version));
       if (reply.sloppy) res.writeHeader('X-RingKV-Sloppy', 'true');
       answers.endEmpty(res);
       exchange.http = 204;

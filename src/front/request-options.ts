@@ -113,6 +113,7 @@ const NUMBER = /^(0|[1-9][0-9]*)(\.[0-9]+)?$/;
 
 /** Takes the options out of a query. */
 export function readQuery(query: string, allowed: readonly OptionName[], options: RequestOptions): void {
+  if (query === '') return;
   for (const [name, text] of queryPairs(query, allowed)) {
     let value: unknown = text;
     if (name === 'ttl' || name === 'version') value = NUMBER.test(text) ? Number(text) : text;

@@ -1,5 +1,6 @@
 /** Which path goes where, and the short answers that need no file of their own. Front-end thread. */
 import type { HttpRequest, HttpResponse, TemplatedApp } from 'uWebSockets.js';
+import { OverloadedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { ShardReply } from '../shard/contract.ts';
@@ -14,7 +15,7 @@ import { queryPairs } from './request-options.ts';
 import { Scans } from './scan.ts';
 import { scrape } from './scrape.ts';
 import type { WebSockets } from './ws.ts';
-import { upgradeRequired } from './ws-handshake.ts';
+import { isUpgrade, upgradeRequired } from './ws-handshake.ts';
 import { WS_PATH } from './ws-wire.ts';
 
 type Handler = (res: HttpResponse, req: HttpRequest) => void;
@@ -74,7 +75,12 @@ export function addRoutes(app: TemplatedApp, state: FrontState, webSockets: WebS
     app.any(`/v1/cluster/${change}`, notAllowed(state, 'POST, OPTIONS'));
   }
   webSockets.addTo(app);
-  app.get(WS_PATH, (res) => {
+  app.get(WS_PATH, (res, req) => {
+    // For a connection of another size.
+    if (isUpgrade(req)) {
+      req.setYield(true);
+      return;
+    }
     const error = upgradeRequired('a request without an upgrade');
     state.refuse(res, error, Metric.OTHER, state.clock.monotonicMs(), false);
   });
@@ -139,16 +145,25 @@ function notAllowed(state: FrontState, allow: string): Handler {
   };
 }
 
-/** Closes connections beyond the limit as they come. */
+/**
+ * Connections beyond the limit are told so, whatever they ask for, and end. A few of them at a time: each stays until its client has
+ * read that, or for 8 to 12 s. What comes beyond those is closed without a word.
+ */
 function boundConnections(app: TemplatedApp, state: FrontState): void {
   const { metrics, options } = state;
   const { connectionsMax = limits.connectionsMax } = options;
   const limit = (res: HttpResponse, change: number): void => {
     metrics.connections += change;
-    if (change > 0 && metrics.connections > connectionsMax) {
-      metrics.connectionsRefused++;
+    if (change < 0 || metrics.connections <= connectionsMax) return;
+    metrics.connectionsRefused++;
+    if (metrics.connections > connectionsMax + limits.connectionsRefusedMax) {
       res.close();
+      return;
     }
+    const error = new OverloadedError(
+      `${metrics.connections - 1} connections are open; the limit is ${connectionsMax}; nothing was done`,
+    );
+    state.answers.refuse(res, error, false, true);
   };
   app.filter(limit as Parameters<TemplatedApp['filter']>[0]);
 }

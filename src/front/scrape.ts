@@ -138,6 +138,14 @@ class Exposition {
       if (typeof value === 'number')
         this.#add(`ringkv_${name}_total`, 'counter', help, [{ labels: {}, value }]);
     }
+    const { readsFrom } = hints;
+    if (typeof readsFrom === 'object' && readsFrom !== null)
+      this.#add(
+        'ringkv_replica_reads_total',
+        'counter',
+        "Reads of this node as a replica, for its own coordinator or another node's, by what held them.",
+        readSamples(readsFrom, {}),
+      );
     if (this.#open) this.#lines.push('# EOF');
     return `${this.#lines.join('\n')}\n`;
   }
@@ -215,6 +223,13 @@ class Exposition {
       'Requests of this front end at the shards.',
       one(state.requests.inFlight),
     );
+    const { localReads } = state.requests.client;
+    this.#add(
+      'ringkv_local_reads_total',
+      'counter',
+      'Reads that this front end looked for in shared memory, by what held them: memtables, the record cache, or neither, so that the shard was asked.',
+      readSamples(localReads, { frontend }),
+    );
   }
 
   #shards(stats: readonly (Readonly<Record<string, unknown>> | null)[]): void {
@@ -228,6 +243,16 @@ class Exposition {
     });
     for (const [name, samples] of families) this.#add(name, 'gauge', 'From the shard.', samples);
   }
+}
+
+const READ_SOURCES = { memtables: 'memtables', recordCache: 'record_cache', missed: 'shard' };
+/** Of figures as in LocalReads (src/shard/contract.ts), which a coordinator sends too. */
+function readSamples(reads: object, labels: Readonly<Record<string, string | number>>): Sample[] {
+  const figures = new Map(Object.entries(reads));
+  return Object.entries(READ_SOURCES).map(([field, from]) => ({
+    labels: { ...labels, from },
+    value: Number(figures.get(field) ?? 0),
+  }));
 }
 
 /** The finite numbers of a shard's figures, named by their path; true and false are 1 and 0. */

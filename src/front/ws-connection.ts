@@ -4,12 +4,15 @@ import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import type { AnswerMessage } from './ws-answers.ts';
 import type { CloseReason } from './ws-metrics.ts';
+import type { WsSize } from './ws-sizes.ts';
 
 export interface WsUserData {
   readonly connection: WsConnection;
 }
 
 export class WsConnection {
+  /** How long its messages may be. */
+  readonly size: WsSize;
   /** null before it is open and as soon as it is closed: nothing is sent then. */
   ws: WebSocket<WsUserData> | null = null;
   /** Index in the list of connections. */
@@ -31,6 +34,10 @@ export class WsConnection {
   periodReadBytes = 0;
   /** When a whole message, ping or pong came last. */
   heardMs = 0;
+
+  constructor(size: WsSize) {
+    this.size = size;
+  }
 
   get readBytes(): number {
     return this.sentBytes - this.bufferedBytes;

@@ -7,6 +7,11 @@ import { SUB_PROTOCOL } from './ws-wire.ts';
 
 const VERSION = '13';
 
+/** What uWebSockets.js takes for an upgrade. */
+const KEY_CHARACTERS = 24;
+export const isUpgrade = (req: HttpRequest): boolean =>
+  req.getHeader('sec-websocket-key').length === KEY_CHARACTERS;
+
 /** Throws where the request is refused. */
 export function checkUpgrade(req: HttpRequest): void {
   queryPairs(req.getQuery() ?? '', []);

@@ -3,8 +3,8 @@ import { Status } from '../base/status.ts';
 import { BUCKETS_MS } from './metrics.ts';
 import { WsOp } from './ws-wire.ts';
 
-/** Index is the op's number, put, get, delete, minus 1; the last takes ops that are none. */
-export const WS_METRIC_OPS = ['put', 'get', 'delete', 'unknown'] as const;
+/** Index is the op's number, put, get, delete, ping, minus 1; the last takes ops that are none. */
+export const WS_METRIC_OPS = ['put', 'get', 'delete', 'ping', 'unknown'] as const;
 const STATUS_COUNT = Math.max(...Object.values(Status)) + 2;
 /** Takes every status that has no name. */
 const STATUS_OTHER = STATUS_COUNT - 1;
@@ -50,7 +50,7 @@ export class WsMetrics {
   readonly #sumMs = new Float64Array(WS_METRIC_OPS.length);
 
   count(op: number, status: number, tookMs: number): void {
-    const known = op === WsOp.PUT || op === WsOp.GET || op === WsOp.DELETE;
+    const known = op === WsOp.PUT || op === WsOp.GET || op === WsOp.DELETE || op === WsOp.PING;
     const index = known ? op - 1 : WS_METRIC_OPS.length - 1;
     const place = index * STATUS_COUNT + Math.min(status, STATUS_OTHER);
     (this.#requests[place] as number)++;

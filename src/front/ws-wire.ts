@@ -7,9 +7,15 @@ import { limits } from '../base/limits.ts';
 import { Op } from '../shard/contract.ts';
 
 export const WS_PATH = '/v1/ws';
+/**
+ * The path again for each size of connection: uWebSockets.js has one route for a pattern, and asks the next one that matches
+ * where a route yields.
+ */
+export const WS_PATTERNS = [WS_PATH, '/v1/:path', '/:version/ws'] as const;
 export const SUB_PROTOCOL = 'ringkv.v1';
 
-export const WsOp = { PUT: Op.PUT, GET: Op.GET, DELETE: Op.DELETE } as const;
+/** PING asks for a sign of life and nothing else. */
+export const WsOp = { PUT: Op.PUT, GET: Op.GET, DELETE: Op.DELETE, PING: 4 } as const;
 export const WsConsistency = Consistency;
 
 /** Columns of a message of requests. `ids`, `ops` and `keys` are always there. */

@@ -21,15 +21,14 @@ import { Metric } from './metrics.ts';
 import { outcomeOf } from './outcome.ts';
 import { type FoundRecord, secondsLeft } from './record-answer.ts';
 import { messageOf } from './requests.ts';
-import { encodeLimits } from './ws-answers.ts';
 import { WsConnection, WsSlots, type WsUserData } from './ws-connection.ts';
 import { checkUpgrade } from './ws-handshake.ts';
-import { limitsTold } from './ws-limits.ts';
 import type { CloseReason } from './ws-metrics.ts';
 import { WsOptions } from './ws-options.ts';
 import { WsOutbox } from './ws-outbox.ts';
 import { PolicyError, WsRequests } from './ws-request.ts';
-import { CloseCode, messageBytesMax, SUB_PROTOCOL, WS_PATH, WsOp } from './ws-wire.ts';
+import { nextSize, roomOf, sizesOf, type WsSize } from './ws-sizes.ts';
+import { CloseCode, SUB_PROTOCOL, WS_PATH, WS_PATTERNS, WsOp } from './ws-wire.ts';
 
 const EMPTY = new Uint8Array(0);
 const NO_VERSION = -1;
@@ -52,8 +51,7 @@ export class WebSockets implements ReplySink {
   readonly #requests = new WsRequests();
   readonly #options = new WsOptions();
   readonly #outbox: WsOutbox;
-  readonly #messageBytesMax: number;
-  readonly #greeting: Uint8Array;
+  readonly #sizes: readonly WsSize[];
   #stopping = false;
   /** Of this turn of the loop, looked up once; 0 where it was not yet. */
   #turnMs = 0;
@@ -63,25 +61,30 @@ export class WebSockets implements ReplySink {
 
   constructor(state: FrontState) {
     this.#state = state;
-    const { maxKeyBytes, maxValueBytes } = state.options;
+    const { maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax } = state.options;
     this.#slots = new WsSlots(state.requests.client.slotsMax);
-    this.#messageBytesMax = messageBytesMax(maxKeyBytes, maxValueBytes);
+    this.#sizes = sizesOf(maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax);
     this.#outbox = new WsOutbox(
       state.wsMetrics,
       () => this.#monotonicMs(),
       (connection, what) => this.#shut(connection, 'unread', what),
     );
-    this.#greeting = encodeLimits(limitsTold(maxKeyBytes, maxValueBytes));
   }
 
   addTo(app: TemplatedApp): void {
-    app.ws<WsUserData>(WS_PATH, {
-      maxPayloadLength: limits.wsMessageBytesFactor * this.#messageBytesMax,
+    this.#sizes.forEach((size, index) => {
+      this.#addSize(app, size, WS_PATTERNS[index] as string);
+    });
+  }
+
+  #addSize(app: TemplatedApp, size: WsSize, pattern: string): void {
+    app.ws<WsUserData>(pattern, {
+      maxPayloadLength: size.payloadBytesMax,
       idleTimeout: limits.wsIdleSeconds,
       sendPingsAutomatically: true,
       // What waits is bounded by the outbox: uWebSockets.js would drop answers.
       maxBackpressure: 0,
-      upgrade: (res, req, context) => this.#upgrade(res, req, context),
+      upgrade: (res, req, context) => this.#upgrade(size, res, req, context),
       open: (ws) => this.#open(ws),
       message: (ws, bytes, isBinary) => this.#take(ws.getUserData().connection, bytes, isBinary),
       drain: (ws) => this.#outbox.setBuffered(ws.getUserData().connection, ws.getBufferedAmount()),
@@ -91,12 +94,19 @@ export class WebSockets implements ReplySink {
     });
   }
 
-  #upgrade(res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
+  #upgrade(size: WsSize, res: HttpResponse, req: HttpRequest, context: us_socket_context_t): void {
     const state = this.#state;
+    const next = nextSize(this.#sizes);
+    // The first one answers where there is no room at all.
+    if (size !== (next ?? this.#sizes[0]) || req.getUrl() !== WS_PATH) {
+      req.setYield(true);
+      return;
+    }
     try {
       checkUpgrade(req);
       const { connections } = state.wsMetrics;
-      const { wsConnectionsMax: max = limits.wsConnectionsMax } = state.options;
+      const { wsConnectionsMax = limits.wsConnectionsMax } = state.options;
+      const max = Math.min(wsConnectionsMax, roomOf(this.#sizes));
       if (connections >= max) {
         state.wsMetrics.connectionsRefused++;
         throw new OverloadedError(`${connections} WebSocket connections are open; the limit is ${max}`);
@@ -109,7 +119,7 @@ export class WebSockets implements ReplySink {
     const key = req.getHeader('sec-websocket-key');
     const extensions = req.getHeader('sec-websocket-extensions');
     res.upgrade<WsUserData>(
-      { connection: new WsConnection() },
+      { connection: new WsConnection(size) },
       ...([key, SUB_PROTOCOL, extensions, context] as const),
     );
   }
@@ -121,7 +131,8 @@ export class WebSockets implements ReplySink {
     connection.heardMs = this.#monotonicMs();
     this.#connections.push(connection);
     this.#state.wsMetrics.connections++;
-    ws.send(this.#greeting, true);
+    connection.size.connections++;
+    ws.send(connection.size.greeting, true);
   }
 
   #heard(ws: WebSocket<WsUserData>): void {
@@ -138,6 +149,7 @@ export class WebSockets implements ReplySink {
     }
     this.#outbox.forget(connection);
     wsMetrics.connections--;
+    connection.size.connections--;
     // The filter of uWebSockets.js tells of connections that end, and not of those that were upgraded.
     metrics.connections--;
     const reason = connection.reason === '' ? (code === ABNORMAL ? 'lost' : 'client') : connection.reason;
@@ -155,10 +167,9 @@ export class WebSockets implements ReplySink {
     try {
       if (!isBinary)
         throw new MalformedError(`a text message of ${bytes.byteLength} bytes; messages are binary`);
-      if (bytes.byteLength > this.#messageBytesMax)
-        throw new PolicyError(
-          `a message of ${bytes.byteLength} bytes; the limit is ${this.#messageBytesMax}`,
-        );
+      const max = connection.size.messageBytesMax;
+      if (bytes.byteLength > max)
+        throw new PolicyError(`a message of ${bytes.byteLength} bytes; the limit is ${max}`);
       requests.decode(new Uint8Array(bytes));
     } catch (error) {
       if (!(error instanceof MalformedError)) throw error;
@@ -201,10 +212,16 @@ export class WebSockets implements ReplySink {
     const { requests, options: settings } = this.#state;
     const { keys, values, bytes } = this.#requests;
     const options = this.#options;
-    if (op !== WsOp.GET && op !== WsOp.PUT && op !== WsOp.DELETE)
-      throw new BadRequestError(`op ${op} is none of 1 (put), 2 (get), 3 (delete)`);
     const keyStart = keys.start(index);
     const keyEnd = keys.end(index);
+    if (op === WsOp.PING) {
+      if (keyEnd > keyStart || values.has(index)) throw new BadRequestError('a ping with a key or a value');
+      this.#outbox.message(connection).add(id, Status.OK, NO_VERSION, false, '');
+      this.#state.wsMetrics.count(op, Status.OK, this.#monotonicMs() - startMs);
+      return Status.OK;
+    }
+    if (op !== WsOp.GET && op !== WsOp.PUT && op !== WsOp.DELETE)
+      throw new BadRequestError(`op ${op} is none of 1 (put), 2 (get), 3 (delete), 4 (ping)`);
     checkKeyLength(keyEnd - keyStart, settings.maxKeyBytes);
     const key = bytes.subarray(keyStart, keyEnd);
     options.take(index, op);

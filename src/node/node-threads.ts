@@ -16,7 +16,7 @@ import type { ClientPeer } from './client-peer.ts';
 import type { Log, NodeConfig } from './contract.ts';
 import { DataDirectory } from './data-directory.ts';
 import { shardDirectory } from './layout.ts';
-import { arenaBytesOf, backgroundThreads, shardSettings } from './shard-options.ts';
+import { arenaBytesOf, backgroundThreads, recordCacheBytesOf, shardSettings } from './shard-options.ts';
 import { ShardThread } from './shard-run.ts';
 import { ShardSupervisor } from './shard-supervisor.ts';
 import { ThreadPool, workerUrl } from './thread-pool.ts';
@@ -158,6 +158,7 @@ export class NodeThreads {
       ownership: { vnodes, shards, shard },
       settings: shardSettings(config, shards, nodeId, this.#purgeBefore),
       arenaBytes: arenaBytesOf(config),
+      recordCacheBytes: recordCacheBytesOf(config),
       pool,
       jobs: this.#background,
       peers: this.#peers,

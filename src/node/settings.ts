@@ -188,7 +188,7 @@ export const settings: readonly Setting[] = [
       name: 'block-cache-bytes',
       field: 'blockCacheBytes',
       fallback: limits.blockCacheBytesDefault,
-      help: 'block cache of the node',
+      help: 'block cache of the node; half of it is for records in shared memory',
     },
     0,
     1024 * GiB,

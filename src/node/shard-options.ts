@@ -2,8 +2,8 @@
  * What each shard gets of the node's budgets, and how many threads do background work.
  *
  * Resident memory of a process with S shards, F clients and B background threads, beside the filters and indexes
- * of its tables: S * memtableSlots * memtableBytes (memtables; pages count once written) + blockCacheBytes (all shards
- * together) + S * F * 2 * ringBytes + the heaps of S + F + B threads. A heap is bounded by limits.threadHeapBytesMax and
+ * of its tables: S * memtableSlots * memtableBytes (memtables; pages count once written) + blockCacheBytes (all shards,
+ * the record caches among it) + S * F * 2 * ringBytes + the heaps of S + F + B threads. A heap is bounded by limits.threadHeapBytesMax and
  * holds far less: values, blocks and tables' indexes are outside of it. A thread that passes the bound dies alone and is
  * restarted, instead of the process being killed for want of memory.
  */
@@ -17,10 +17,19 @@ import type { NodeConfig } from './contract.ts';
 const ARENA_STEP_BYTES = 4096;
 
 /** Options of an engine that are the same in all shards of a node. */
-export type ShardSettings = Omit<EngineOptions, 'directory' | 'ownership' | 'memory' | 'stop'>;
+export type ShardSettings = Omit<
+  EngineOptions,
+  'directory' | 'ownership' | 'memory' | 'recordCache' | 'stop'
+>;
 
 export const arenaBytesOf = ({ memtableBytes }: NodeConfig): number =>
   memtableBytes - (memtableBytes % ARENA_STEP_BYTES);
+
+/** Of one shard: its share of the node's block cache goes to records that other threads may read, unless that would be too small. */
+export function recordCacheBytesOf({ blockCacheBytes, shards }: NodeConfig): number {
+  const bytes = Math.floor((blockCacheBytes / shards) * limits.recordCacheShare);
+  return bytes < limits.recordCacheBytesMin ? 0 : Math.min(bytes, limits.recordCacheShardBytesMax);
+}
 
 /** Threads for flushes, and for compactions and verifications: together half the cores, and at least one of each. One more builds hash trees. */
 export function backgroundThreads(): BackgroundThreads {
@@ -48,7 +57,8 @@ export function shardSettings(
     durability,
     syncIntervalMs,
     table: tableOptionsOf(config),
-    blockCacheBytes: Math.floor(config.blockCacheBytes / shards),
+    blockCacheBytes: Math.floor(config.blockCacheBytes / shards) - recordCacheBytesOf(config),
+    keepsFlushed: true,
     compactionDial,
     // 0 is unlimited: a small budget must not become that.
     compactionBytesPerSecond: Math.ceil(compactionBytesPerSecond / shards),

@@ -2,7 +2,8 @@
  * One life of a shard: its thread, from its first message to the last trace of it. Owned by the main thread.
  *
  * 1. Every life has memory, a stop flag, a doorbell and channels of its own. Clients that have not heard of its end yet
- *    still read the old memtables, which stay as they were: all that was acknowledged is in them.
+ *    still read the old memtables and record cache, which stay as they were: what was acknowledged and is not there is in tables,
+ *    and a cached record is the newest of its key until the new life takes writes.
  * 2. Clients are attached when the shard has recovered, and the shard gets their requests when all of them have turned
  *    to it (client-peer.ts).
  * 3. `ended` resolves when the thread has ended, and with it its file operations, and all jobs that it had started: their
@@ -15,6 +16,7 @@ import type { JobRunner, Ownership } from '../engine/contract.ts';
 import type { MemtableSetMemory } from '../ipc/contract.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
 import { createMemtableSet } from '../ipc/memtable-layout.ts';
+import { createRecordCache, type RecordCacheMemory } from '../ipc/record-cache-layout.ts';
 import { createStopFlag, StopFlag } from '../ipc/stop-flag.ts';
 import { connectShard, portsOfEnds, type ShardServerEnds } from '../shard/shard-ends.ts';
 import type { PlainFailure, ShardCommand, ShardEvent, ShardThreadData } from '../shard/shard-thread.ts';
@@ -31,6 +33,8 @@ export interface ShardRunOptions {
   readonly ownership: Ownership;
   readonly settings: ShardSettings;
   readonly arenaBytes: number;
+  /** 0 for none. */
+  readonly recordCacheBytes: number;
   readonly pool: Pick<ThreadPool, 'run'>;
   /** null: the shard runs its jobs itself. */
   readonly jobs: JobRunner | null;
@@ -47,6 +51,7 @@ export class ShardThread implements ShardRun {
   readonly #control: MessagePort;
   readonly #jobsPort: MessagePort;
   readonly #memory: MemtableSetMemory;
+  readonly #recordCache: RecordCacheMemory | null;
   readonly #doorbell: DoorbellMemory = createDoorbell();
   readonly #stop = createStopFlag();
   #opened: () => void = () => undefined;
@@ -54,8 +59,9 @@ export class ShardThread implements ShardRun {
 
   constructor(options: ShardRunOptions) {
     this.#options = options;
-    const { directory, ownership, settings, arenaBytes, jobs } = options;
+    const { directory, ownership, settings, arenaBytes, recordCacheBytes, jobs } = options;
     this.#memory = createMemtableSet({ ...ownership, slots: limits.memtableSlots, arenaBytes });
+    this.#recordCache = createRecordCache(recordCacheBytes);
     const control = new MessageChannel();
     const jobsWay = new MessageChannel();
     this.#control = control.port1;
@@ -68,7 +74,14 @@ export class ShardThread implements ShardRun {
     });
     control.port1.on('message', (event: ShardEvent) => this.#onEvent(event));
     const data: ShardThreadData = {
-      engine: { ...settings, directory, ownership, memory: this.#memory, stop: this.#stop },
+      engine: {
+        ...settings,
+        directory,
+        ownership,
+        memory: this.#memory,
+        recordCache: this.#recordCache,
+        stop: this.#stop,
+      },
       doorbell: this.#doorbell,
       control: control.port2,
       jobs: tracked === null ? null : jobsWay.port2,
@@ -112,6 +125,7 @@ export class ShardThread implements ShardRun {
         clientDoorbell: peer.doorbell,
         shardDoorbell: this.#doorbell,
         memtables: this.#memory,
+        recordCache: this.#recordCache,
       }),
     }));
     await Promise.all(connections.map(({ peer, client }) => peer.attach(client)));

@@ -109,6 +109,14 @@ export interface LocalRecord {
   length: number;
 }
 
+/** How many reads were answered from where, as figures that only rise. */
+export interface LocalReads {
+  memtables: number;
+  recordCache: number;
+  /** Neither had the key: the shard was to be asked. */
+  missed: number;
+}
+
 export interface ShardClient {
   readonly shards: number;
   /** A scan asks each of these, SCAN by `shard`, and merges: the shards, or a coordinator, which has merged already. */
@@ -120,6 +128,7 @@ export interface ShardClient {
   /** Answers a read from shared memory where that can: MEMTABLE_MISS says ask the shard. */
   getLocal(tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome;
   readonly local: LocalRecord;
+  readonly localReads: Readonly<LocalReads>;
   /**
    * Sends `request`: a slot of 0 or above, whose reply comes once by `onReply`, or minus a status
    * (OVERLOADED, SHARD_DOWN) with nothing done. A request whose deadline passes without a reply gets TIMEOUT.

@@ -8,7 +8,8 @@
  *    and the promise. STALE_VERSION rests on nothing: at worst a coordinator beats a version that a crash then takes back.
  * 3. A record is appended only if it is newer, in the order of compareRecordAge, than all that the engine holds of its
  *    key and keyspace. So what a memtable holds is newer than what tables hold.
- * 4. What was promised is never taken from behind, by whatever way a record comes: as a write or as a copy.
+ * 4. What was promised is never taken from behind, by whatever way a record comes: as a write or as a copy; FILL alone may, for
+ *    what every ballot has met.
  * 5. A dead record may be gone once it is below its vnode's horizon and older than gc_grace. So a live one that comes as a copy
  *    from there, and of which nothing is held, was deleted. That new writes are never that old, whatever their
  *    coordinator's clock says, is seen to here: they are refused from half of gc_grace on, which leaves the other half to
@@ -233,7 +234,7 @@ export class ReplicaStore {
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
       if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promised, outcomes, ends);
-      else this.#merge(request, view, held, promised, outcomes, ends);
+      else this.#merge(request, view, held, mode === WriteMode.FILL ? null : promised, outcomes, ends);
     };
     find(keyspace, (held) => {
       if (keyspace === KEYSPACE_PROMISES) judge(held, null, null);

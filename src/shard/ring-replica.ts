@@ -1,8 +1,8 @@
 /**
  * The replica of this node for the peer worker: every call becomes requests to the shards' rings, and their answers. Owned by the
  * peer worker's thread. Vnode v lies in shard v mod S: what concerns one key goes to one shard, a page goes through the
- * vnodes of its range one after another, a tree is asked of each shard for its own vnodes. What the shards' memtables hold
- * is read in shared memory, as front ends of a node that is alone do.
+ * vnodes of its range one after another, a tree is asked of each shard for its own vnodes. What the shards' memtables and
+ * record caches hold is read in shared memory, as front ends of a node that is alone do.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -16,6 +16,7 @@ import type {
   PageAnswer,
   PrepareAnswer,
   ReadAnswer,
+  ReadsFrom,
   ReplicaPage,
   ReplicaPrepare,
   ReplicaRead,
@@ -73,6 +74,9 @@ export class RingReplica implements LocalReplica {
     client.setHandler({ onReply: (slot, reply) => this.#take(slot, reply) });
   }
 
+  get readsFrom(): ReadsFrom {
+    return this.#client.localReads;
+  }
   get resurrections(): number {
     return this.#resurrections.reduce((sum, count) => sum + count, 0);
   }

@@ -23,9 +23,11 @@ import { ChannelReader, ChannelWriter } from '../ipc/channel.ts';
 import { type LookupOutcome, MEMTABLE_HIT, MEMTABLE_MISS, type MemtableReader } from '../ipc/contract.ts';
 import { type DoorbellMemory, DoorbellSleeper } from '../ipc/doorbell.ts';
 import { SharedMemtableReader } from '../ipc/memtable-reader.ts';
+import { RecordCacheReader } from '../ipc/record-cache-reader.ts';
 import { ClientSlots } from './client-slots.ts';
 import {
   Condition,
+  type LocalReads,
   type LocalRecord,
   Op,
   type ReplyHandler,
@@ -54,6 +56,11 @@ export interface ShardClientOptions {
   readonly slotsMax?: number;
   /** Shared with another client of the thread; its own where it is missing. */
   readonly request?: ShardRequest;
+}
+
+export interface FoundInMemory {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
 }
 
 /** The client's ends of the channels to one shard. */
@@ -97,6 +104,8 @@ export class RingShardClient implements ShardClient {
   readonly #links: (ShardLink | null)[];
   /** They outlive a shard's thread: what is visible in them is durable. */
   readonly #memtables: (MemtableReader | null)[];
+  readonly #recordCaches: (RecordCacheReader | null)[];
+  readonly localReads: LocalReads = { memtables: 0, recordCache: 0, missed: 0 };
   readonly #reply = new ReplyView();
   readonly #failure = new ReplyView();
   #handler: ReplyHandler = { onReply: () => undefined };
@@ -137,6 +146,7 @@ export class RingShardClient implements ShardClient {
     this.#slots = new ClientSlots(slotsMax);
     this.#links = new Array<null>(shards).fill(null);
     this.#memtables = new Array<null>(shards).fill(null);
+    this.#recordCaches = new Array<null>(shards).fill(null);
   }
 
   get inFlight(): number {
@@ -147,7 +157,7 @@ export class RingShardClient implements ShardClient {
   }
 
   /** Takes up a shard, at the start or after `detach`. The ends are the client's from here on. */
-  attach({ shard, requests, replies, memtables }: ShardClientEnds): void {
+  attach({ shard, requests, replies, memtables, recordCache }: ShardClientEnds): void {
     assert(!this.#closed, 'shard client: attach after close');
     assert(this.#links[shard] === null, () => `shard client: shard ${shard} is attached already`);
     this.#links[shard] = {
@@ -155,6 +165,7 @@ export class RingShardClient implements ShardClient {
       reader: new ChannelReader(replies, this.#onWake),
     };
     this.#memtables[shard] = memtables === null ? null : new SharedMemtableReader(memtables);
+    this.#recordCaches[shard] = recordCache === null ? null : new RecordCacheReader(recordCache);
     this.#drain();
   }
 
@@ -171,27 +182,51 @@ export class RingShardClient implements ShardClient {
   }
 
   getLocal(tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome {
-    const memtable = this.#memtables[shardOf(tokenHi, this.vnodes, this.shards)] as MemtableReader | null;
+    const shard = shardOf(tokenHi, this.vnodes, this.shards);
+    const memtable = this.#memtables[shard] as MemtableReader | null;
     if (memtable === null) return MEMTABLE_MISS;
     const outcome = memtable.lookup(KEYSPACE_USER, tokenHi, tokenLo, key, nowMs);
-    if (outcome !== MEMTABLE_HIT) return outcome;
+    if (outcome !== MEMTABLE_MISS) {
+      this.localReads.memtables++;
+      if (outcome === MEMTABLE_HIT) this.#show(memtable.view, memtable.bytes);
+      return outcome;
+    }
+    const cache = this.#recordCaches[shard] as RecordCacheReader | null;
+    const cached = cache === null ? MEMTABLE_MISS : cache.lookup(tokenHi, tokenLo, key, nowMs);
+    if (cached === MEMTABLE_HIT)
+      this.#show((cache as RecordCacheReader).view, (cache as RecordCacheReader).bytes);
+    if (cached === MEMTABLE_MISS) this.localReads.missed++;
+    else this.localReads.recordCache++;
+    return cached;
+  }
+  #show(view: DataView, bytes: Uint8Array): void {
     const { local } = this;
-    const { view } = memtable;
     local.version = versionAt(view, 0);
     local.expiresMs = expiresMsAt(view, 0);
-    local.bytes = memtable.bytes;
+    local.bytes = bytes;
     local.start = valueStartAt(view, 0);
     local.length = valueLengthAt(view, 0);
-    return outcome;
   }
 
   /**
-   * The memtables' newest durable record of a key, dead or alive, in `bytes` and `view` of what is given until the next
-   * lookup; null where the shard has to be asked. It is newer than all that the tables hold (replica-store.ts, invariant 3).
+   * The newest durable record of a key, where memory that is shared has it: of the memtables, dead or alive, or of the record cache, alive.
+   * In `bytes` and `view` of what is given until the next lookup; null where the shard has to be asked. It is newer than
+   * all that the tables hold (replica-store.ts, invariant 3).
    */
-  inMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): MemtableReader | null {
-    const memtable = this.#memtables[shardOf(tokenHi, this.vnodes, this.shards)] as MemtableReader | null;
-    return memtable?.holds(keyspace, tokenHi, tokenLo, key) === true ? memtable : null;
+  inMemory(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array): FoundInMemory | null {
+    const shard = shardOf(tokenHi, this.vnodes, this.shards);
+    const memtable = this.#memtables[shard] as MemtableReader | null;
+    if (memtable?.holds(keyspace, tokenHi, tokenLo, key) === true) {
+      this.localReads.memtables++;
+      return memtable;
+    }
+    const cache = keyspace === KEYSPACE_USER ? (this.#recordCaches[shard] as RecordCacheReader | null) : null;
+    if (cache?.lookup(tokenHi, tokenLo, key, this.#clock.nowMs()) === MEMTABLE_HIT) {
+      this.localReads.recordCache++;
+      return cache;
+    }
+    this.localReads.missed++;
+    return null;
   }
 
   submit(): number {
@@ -227,6 +262,7 @@ export class RingShardClient implements ShardClient {
     for (let shard = 0; shard < this.shards; shard++) {
       this.#unlink(shard);
       this.#memtables[shard] = null;
+      this.#recordCaches[shard] = null;
       for (let slot = this.#slots.ofShard(shard, 0); slot >= 0; slot = this.#slots.ofShard(shard, slot + 1))
         this.#fail(slot, Status.UNAVAILABLE, CLOSED);
     }

@@ -7,6 +7,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { type ChannelReaderEnd, type ChannelWriterEnd, createChannel, portsOf } from '../ipc/channel.ts';
 import type { MemtableSetMemory } from '../ipc/contract.ts';
 import type { DoorbellMemory } from '../ipc/doorbell.ts';
+import type { RecordCacheMemory } from '../ipc/record-cache-layout.ts';
 
 /** For RingShardClient.attach. */
 export interface ShardClientEnds {
@@ -15,6 +16,8 @@ export interface ShardClientEnds {
   readonly replies: ChannelReaderEnd;
   /** null: a coordinator, which has none. */
   readonly memtables: MemtableSetMemory | null;
+  /** null: the shard has none. */
+  readonly recordCache: RecordCacheMemory | null;
 }
 /** For ShardServer.attach. `client` is a number that the main thread gives, one for each client. */
 export interface ShardServerEnds {
@@ -35,15 +38,16 @@ export interface ConnectionOptions {
   /** Of the shard's thread; one for all its clients. */
   readonly shardDoorbell: DoorbellMemory;
   readonly memtables: MemtableSetMemory | null;
+  readonly recordCache?: RecordCacheMemory | null;
   readonly ringBytes?: number;
 }
 
 export function connectShard(options: ConnectionOptions): ShardConnection {
-  const { shard, client, clientDoorbell, shardDoorbell, memtables, ringBytes } = options;
+  const { shard, client, clientDoorbell, shardDoorbell, memtables, recordCache = null, ringBytes } = options;
   const requests = createChannel(shardDoorbell, ringBytes);
   const replies = createChannel(clientDoorbell, ringBytes);
   return {
-    client: { shard, requests: requests.writer, replies: replies.reader, memtables },
+    client: { shard, requests: requests.writer, replies: replies.reader, memtables, recordCache },
     server: { client, requests: requests.reader, replies: replies.writer },
   };
 }

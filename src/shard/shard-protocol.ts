@@ -46,7 +46,9 @@ import { assert } from '../base/assert.ts';
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
+import { WriteMode } from '../cluster/contract.ts';
 import type { RingProducer } from '../ipc/contract.ts';
+import { copyToShared } from '../ipc/shared-copy.ts';
 import { Condition, Op, type ShardReply, type ShardRequest, Sloppy } from './contract.ts';
 
 export const REQUEST_HEADER_BYTES = 72;
@@ -58,7 +60,8 @@ const FLAG_SLOPPY = 2;
 const CONSISTENCY_MASK = 0xf;
 const SLOPPY_SHIFT = 4;
 const OPS: ReadonlySet<number> = new Set(Object.values(Op));
-const CONDITION_MAX: number = Condition.EXISTS;
+/** Of REPLICA_WRITE it is a WriteMode. */
+const CONDITION_MAX: number = Math.max(Condition.EXISTS, WriteMode.FILL);
 const CONSISTENCY_MAX: number = Consistency.SERIAL;
 const SLOPPY_MAX: number = Sloppy.NO;
 const STATUS_MAX = Math.max(...Object.values(Status), ...Object.values(PeerStatus));
@@ -117,7 +120,7 @@ export function writeRequest(
   const keyAt = offset + REQUEST_HEADER_BYTES;
   bytes.set(key, keyAt);
   if (idempotencyKey.length > 0) bytes.set(idempotencyKey, keyAt + key.length);
-  if (value.length > 0) bytes.set(value, keyAt + key.length + idempotencyKey.length);
+  if (value.length > 0) copyToShared(bytes, keyAt + key.length + idempotencyKey.length, value);
   out.commit(length);
   return true;
 }
@@ -261,7 +264,7 @@ export function writeReply(
   view.setUint32(offset + 36, head.tokenLo, true);
   if (keyLength > 0) out.bytes.set(head.key, offset + REPLY_HEADER_BYTES);
   if (length > 0)
-    out.bytes.set(bytes.subarray(start, start + length), offset + REPLY_HEADER_BYTES + keyLength);
+    copyToShared(out.bytes, offset + REPLY_HEADER_BYTES + keyLength, bytes.subarray(start, start + length));
   out.commit(total);
   return true;
 }

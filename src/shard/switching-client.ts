@@ -13,6 +13,7 @@ import { assert } from '../base/assert.ts';
 import { Status } from '../base/status.ts';
 import { type LookupOutcome, MEMTABLE_MISS } from '../ipc/contract.ts';
 import {
+  type LocalReads,
   type LocalRecord,
   Op,
   type OpCode,
@@ -59,6 +60,9 @@ export class SwitchingClient implements ShardClient {
   }
   get local(): LocalRecord {
     return this.direct.local;
+  }
+  get localReads(): Readonly<LocalReads> {
+    return this.direct.localReads;
   }
 
   /** Requests go to the coordinator from now on. `onDrained` is called when none is at the shards any more. */

@@ -1,61 +1,49 @@
-/** The browser's entry, bundled by Vite as an application would: nothing of Node is in it, and it runs. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+/** The browser's entry as `npm run build` bundles it: nothing of Node is in it, it is as small as documented, and it runs. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build, type Rollup } from 'vite';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bundleOf } from '../../scripts/browser-bundle.mjs';
 import { FakeWsServer } from './fake-ws-server.ts';
 
-const root = resolve(import.meta.dirname, '../..');
-/** What a bundler cannot resolve in a browser, and packages that are Node's. */
-const NODE = /^(node:|undici|uWebSockets|piscina|snappy|xxhash-addon)/;
+const ENTRY = 'src/client/browser.ts';
+const KB = 1000;
 let directory: string;
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'ringkv-bundle-'));
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
-async function bundle(entry: string): Promise<{ readonly code: string; readonly external: string[] }> {
-  const external: string[] = [];
-  const result = (await build({
-    root,
-    configFile: false,
-    logLevel: 'silent',
-    build: {
-      write: false,
-      target: 'es2023',
-      minify: false,
-      lib: { entry: join(root, entry), formats: ['es'], fileName: 'client' },
-      rollupOptions: {
-        external: (id) => {
-          const isNode = NODE.test(id);
-          if (isNode) external.push(id);
-          return isNode;
-        },
-      },
-    },
-  })) as Rollup.RollupOutput[];
-  const [output] = result;
-  const code = (output?.output ?? []).map((chunk) => (chunk.type === 'chunk' ? chunk.code : '')).join('\n');
-  return { code, external };
-}
-
 describe('the client for browsers', () => {
   it('is bundled without a module of Node', async () => {
-    const { code, external } = await bundle('src/client/browser.ts');
+    const { code, external } = await bundleOf(ENTRY, false);
     expect(external).toEqual([]);
+    // Not even what a page's policy may forbid.
+    expect(code).not.toMatch(/\bWebAssembly\b|\beval\(|new Function\(/);
+    expect(code).not.toMatch(/^import\b/m);
     expect(code).not.toMatch(/from\s*["']node:|require\(["']|\bBuffer\.|\bprocess\.|\bsetImmediate\(/);
     expect(code).toContain('ringkv.v1');
   });
 
   it('would be found out if there were one', async () => {
-    const { external } = await bundle('src/client/index.ts');
+    const { external } = await bundleOf('src/client/index.ts');
     expect(external).toContain('undici');
   });
 
+  it('is as small as docs/client.md says', async () => {
+    const { code } = await bundleOf(ENTRY);
+    const page = readFileSync(resolve(import.meta.dirname, '../../docs/client.md'), 'utf8');
+    const [, size, zipped] = /ringkv-client\.js`, (\d+) KB, (\d+) KB with\s+gzip/.exec(page) ?? [];
+    expect([Number(size), Number(zipped)]).toEqual([
+      Math.round(code.length / KB),
+      Math.round(gzipSync(code).length / KB),
+    ]);
+  });
+
   it('puts and gets over the WebSocket and the fetch that a page has', async () => {
-    const { code } = await bundle('src/client/browser.ts');
+    const { code } = await bundleOf(ENTRY);
     const file = join(directory, 'client.mjs');
     writeFileSync(file, code);
     const { connect } = (await import(/* @vite-ignore */ pathToFileURL(file).href)) as {

@@ -16,7 +16,7 @@ async function serverOf(): Promise<FakeServer> {
   return server;
 }
 async function clientOf(nodes: readonly string[], options: Partial<ConnectOptions> = {}): Promise<Client> {
-  const client = await connect({ nodes, random: new Random(1), ...options });
+  const client = await connect({ nodes, random: new Random(1), discover: false, ...options });
   cleanups.push(() => client.close());
   return client;
 }

@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type Item as CborItem, decode, encode } from '../front/ws-client.ts';
 
 export interface Seen {
   readonly method: string;
@@ -28,6 +29,15 @@ interface Item {
   readonly ttl: string | null;
 }
 
+export interface BatchOp {
+  readonly op: 'put' | 'get' | 'delete';
+  readonly key: Uint8Array;
+  readonly value?: Uint8Array;
+  readonly consistency?: string;
+  readonly version?: number;
+  readonly ttl?: number;
+}
+
 export class FakeServer {
   readonly items = new Map<string, Item>();
   readonly seen: Seen[] = [];
@@ -37,6 +47,8 @@ export class FakeServer {
   onWrite: () => Promise<void> = () => Promise.resolve();
   pageSize = 3;
   version = 100;
+  /** Requests whose client went before they were answered. */
+  gone = 0;
   readonly #server: Server;
 
   private constructor(server: Server) {
@@ -71,9 +83,12 @@ export class FakeServer {
     };
     this.seen.push(seen);
     const trick = this.tricks.shift();
+    response.once('close', () => {
+      if (!response.writableFinished) this.gone++;
+    });
     if (trick?.kind === 'hang') return;
     if (trick?.kind === 'answer') {
-      response.writeHead(trick.status, trick.headers).end(trick.body);
+      response.writeHead(trick.status, trick.headers).end(Buffer.from(trick.body, 'latin1'));
       return;
     }
     if (trick?.kind === 'cut') {
@@ -87,6 +102,7 @@ export class FakeServer {
   async #answer(seen: Seen, query: string, body: Buffer, response: ServerResponse | null): Promise<void> {
     if (seen.path === '/readyz') response?.writeHead(200).end('{}');
     else if (seen.path === '/v1/scan') this.#scan(seen, query, response);
+    else if (seen.path === '/v1/batch') await this.#batch(seen, body, response);
     else if (seen.path.startsWith('/v1/kv/')) await this.#kv(seen, body, response);
     else fail(response, 404, 'NOT_FOUND', 'no such path');
   }
@@ -119,6 +135,48 @@ export class FakeServer {
       return fail(response, 415, 'UNSUPPORTED_MEDIA_TYPE', String(headers['content-type']));
     this.items.set(key, { value: body, version: this.version, ttl: query.get('ttl') });
     response?.writeHead(204, { etag: `"${this.version}"` }).end();
+  }
+
+  /** Ops of each batch, in the order in which they came. */
+  readonly batches: BatchOp[][] = [];
+  /** What an op ends with instead of what it should: status, code and message by key; each once. */
+  readonly opTricks = new Map<string, readonly [status: number, code: string]>();
+
+  async #batch({ headers }: Seen, body: Buffer, response: ServerResponse | null): Promise<void> {
+    if (headers['content-type'] !== 'application/cbor' || headers.accept !== 'application/cbor')
+      return fail(response, 415, 'UNSUPPORTED_MEDIA_TYPE', String(headers['content-type']));
+    if (headers['idempotency-key'] !== undefined) return fail(response, 400, 'BAD_REQUEST', 'idempotency');
+    const { ops } = decode(body) as unknown as { readonly ops: BatchOp[] };
+    this.batches.push(ops);
+    await this.onWrite();
+    const results = ops.map((op): CborItem => this.#op(op));
+    response
+      ?.writeHead(200, { 'content-type': 'application/cbor' })
+      .end(encode({ results } as unknown as CborItem));
+  }
+  #op({ op, key, value, version, ttl }: BatchOp): CborItem {
+    const name = Buffer.from(key).toString('latin1');
+    const item = this.items.get(name);
+    const failed = (status: number, code: string, current?: number): CborItem => {
+      const error = { code, message: code, ...(current === undefined ? {} : { version: current }) };
+      return { status, error, ...(current === undefined ? {} : { version: current }) } as unknown as CborItem;
+    };
+    const trick = this.opTricks.get(name);
+    this.opTricks.delete(name);
+    if (trick !== undefined) return failed(...trick);
+    if (op === 'get') {
+      if (item === undefined) return failed(404, 'NOT_FOUND');
+      const left = item.ttl === null ? {} : { ttl: Number(item.ttl) };
+      return { status: 200, value: item.value, version: item.version, ...left } as unknown as CborItem;
+    }
+    if (version !== undefined && version !== (item?.version ?? 0))
+      return failed(409, 'VERSION_MISMATCH', item?.version ?? 0);
+    this.version += 1;
+    const expiry = ttl === undefined ? null : String(ttl);
+    if (op === 'put')
+      this.items.set(name, { value: Buffer.from(value ?? []), version: this.version, ttl: expiry });
+    else this.items.delete(name);
+    return { status: 204, version: this.version } as unknown as CborItem;
   }
 
   #scan({ query }: Seen, text: string, response: ServerResponse | null): void {

@@ -5,8 +5,7 @@
  */
 
 import uws, { type HttpRequest, type HttpResponse, type WebSocket } from 'uWebSockets.js';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { freePort } from '../../load/target/free-port.ts';
 import { decode, encode, type Item } from '../front/ws-client.ts';
 
 export interface FakeRequest {
@@ -24,6 +23,7 @@ type Socket = WebSocket<unknown>;
 
 export const PUT = 1;
 export const GET = 2;
+const PING = 4;
 const LIMITS = {
   keyBytesMax: 1024,
   valueBytesMax: 1 << 20,
@@ -36,15 +36,6 @@ const LIMITS = {
   timeoutMsDefault: 5000,
   timeoutMsMax: 30_000,
 };
-
-/** A port that nobody had a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 export class FakeWsServer {
   readonly items = new Map<string, { readonly value: Buffer; readonly version: number }>();
@@ -60,6 +51,10 @@ export class FakeWsServer {
   self = 'fake';
   ring: object = { ring: 1, vnodes: 1, replicas: 1, ranges: [{ first: 0, last: 0, nodes: ['fake'] }] };
   ringsServed = 0;
+  /** Of GET /v1/cluster, beside `self`. */
+  cluster: object = {};
+  clustersServed = 0;
+  readonly unknownPaths: string[] = [];
   readonly port: number;
   readonly limits: Readonly<Record<string, number>>;
   readonly sockets = new Set<Socket>();
@@ -100,13 +95,15 @@ export class FakeWsServer {
       },
     });
     app.get('/v1/cluster', (res: HttpResponse) => {
-      res.end(JSON.stringify({ self: this.self }));
+      this.clustersServed++;
+      res.end(JSON.stringify({ self: this.self, ...this.cluster }));
     });
     app.get('/v1/cluster/ring', (res: HttpResponse) => {
       this.ringsServed++;
       res.end(JSON.stringify(this.ring));
     });
     app.any('/*', (res: HttpResponse, req: HttpRequest) => {
+      this.unknownPaths.push(req.getUrl());
       res
         .writeStatus('404 Not Found')
         .end(JSON.stringify({ error: { code: 'NOT_FOUND', message: req.getUrl() } }));
@@ -193,9 +190,11 @@ export class FakeWsServer {
     );
     this.inFlight += ids.length;
     this.inFlightSeenMax = Math.max(this.inFlightSeenMax, this.inFlight);
-    if (requests.length === 1 && requests[0]?.key === '') {
+    if (requests.length === 1 && requests[0]?.op === PING && requests[0].key === '') {
       this.heartbeats++;
-      if (this.onHeartbeat) this.refuse(requests, socket, 3);
+      this.inFlight--;
+      const [{ id }] = requests as [FakeRequest];
+      if (this.onHeartbeat !== 'silent') this.send(socket, { ids: [id], statuses: [this.onHeartbeat] });
       return;
     }
     this.messages.push(requests);
@@ -203,6 +202,6 @@ export class FakeWsServer {
     if (trick === undefined) this.answer(requests, socket);
     else trick(requests, this, socket);
   }
-  /** False: heartbeats are not answered. */
-  onHeartbeat = true;
+  /** The status that heartbeats are answered with: 3 is that of a server which does not know them. */
+  onHeartbeat: number | 'silent' = 0;
 }

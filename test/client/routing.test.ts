@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Random } from '../../src/base/random.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
 import { type Client, type ConnectOptions, connect } from '../../src/client/index.ts';
-import { parseRing } from '../../src/client/ring-map.ts';
+import { parseRing, type RingMap } from '../../src/client/ring-map.ts';
 import { FakeWsServer, type Trick } from './fake-ws-server.ts';
 
 const cleanups: (() => Promise<void> | void)[] = [];
@@ -148,8 +148,10 @@ describe('the client of several nodes', () => {
 
   it('refuses rings that make no sense', () => {
     const whole = { ring: 1, vnodes: 4, ranges: [{ first: 0, last: 3, nodes: ['a'] }] };
-    const parse = (ring: unknown): unknown => parseRing(Buffer.from(JSON.stringify(ring)), ['b', 'a', null]);
+    const parse = (ring: unknown): unknown =>
+      parseRing(Buffer.from(JSON.stringify(ring)), (id) => (id === 'a' ? 1 : undefined));
     expect(parse(whole)).toMatchObject({ ring: 1 });
+    expect((parse(whole) as RingMap<number>).nodesOf(0)).toEqual([1]);
     const [one] = whole.ranges;
     const wrong = [
       null,

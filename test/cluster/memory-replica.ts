@@ -34,6 +34,7 @@ import {
   type TreeNodesAnswer,
   type WriteAnswer,
   WriteMode,
+  type WriteModeCode,
 } from '../../src/cluster/contract.ts';
 import {
   comparePlaces,
@@ -264,7 +265,7 @@ export class MemoryReplica implements Replica {
       const fault = recordFault(view, 0, bytes.length);
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
-    if (mode === WriteMode.MERGE) return this.#mergeAll(parts);
+    if (mode !== WriteMode.FRESH) return this.#mergeAll(parts, mode);
     const answers = parts.map((part) => this.#fresh(part));
     const first = answers[0] as (typeof answers)[number];
     const bad = answers.find(({ answer }) => answer.status !== Status.OK);
@@ -291,25 +292,24 @@ export class MemoryReplica implements Replica {
   }
 
   /** Outcomes that come with a record are judged by themselves, once the record is not refused. */
-  #mergeAll([record, also]: readonly Held[]): WriteAnswer {
-    const first = this.#merge(record as Held);
-    const { answer, take, buried } = first;
+  #mergeAll([record, also]: readonly Held[], mode: WriteModeCode): WriteAnswer {
+    const { answer, take, buried } = this.#merge(record as Held, mode);
     if (take) this.#put(record as Held);
     const isOver = answer.status !== Status.OK || buried === true;
     const held = also === undefined ? null : this.#heldOf(also);
     if (also === undefined || isOver) return answer;
     if (held !== null && compareRecordAge(also.view, also.bytes, 0, held.view, held.bytes, 0) <= 0)
       return answer;
-    const promise = this.#promiseOf(also);
+    const promise = this.#promiseOf(also, mode);
     if (!take && promise !== null && isBelow(versionAt(also.view, 0), originAt(also.view, 0), promise))
       return stale(versionOf(promise), true);
     this.#put(also);
     return answer;
   }
 
-  #merge(part: Held): { readonly answer: WriteAnswer; readonly take: boolean; readonly buried?: boolean } {
+  #merge(part: Held, mode: WriteModeCode): { answer: WriteAnswer; take: boolean; buried?: boolean } {
     const held = this.#heldOf(part);
-    const promise = this.#promiseOf(part);
+    const promise = this.#promiseOf(part, mode);
     const age = held === null ? 1 : compareRecordAge(part.view, part.bytes, 0, held.view, held.bytes, 0);
     if (held !== null && age <= 0) return { answer: ok(age < 0 ? held.bytes.slice() : null), take: false };
     if (promise !== null && isBelow(versionAt(part.view, 0), originAt(part.view, 0), promise))
@@ -393,8 +393,8 @@ export class MemoryReplica implements Replica {
   #heldOf({ view, bytes }: Held): Held | null {
     return this.#find(tokenHiAt(view, 0), tokenLoAt(view, 0), keyspaceAt(view, 0), keyAt(view, bytes, 0));
   }
-  #promiseOf({ view, bytes }: Held): Held | null {
-    if (keyspaceAt(view, 0) === KEYSPACE_PROMISES) return null;
+  #promiseOf({ view, bytes }: Held, mode: WriteModeCode = WriteMode.FRESH): Held | null {
+    if (mode === WriteMode.FILL || keyspaceAt(view, 0) === KEYSPACE_PROMISES) return null;
     return this.#find(tokenHiAt(view, 0), tokenLoAt(view, 0), KEYSPACE_PROMISES, keyAt(view, bytes, 0));
   }
 }

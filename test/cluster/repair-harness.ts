@@ -100,6 +100,7 @@ export class RepairHarness {
       remote,
       session: ++this.#session,
       pullOnly: false,
+      overPromises: false,
       clock: this.clock,
       pace: () => Promise.resolve(),
       pause: () => Promise.resolve(),

@@ -10,8 +10,8 @@ import {
   keyspaceAt,
   versionAt,
 } from '../../src/base/record.ts';
-import { Status } from '../../src/base/status.ts';
-import type { Replica, ReplicaWrite, WriteAnswer } from '../../src/cluster/contract.ts';
+import { PeerStatus, Status } from '../../src/base/status.ts';
+import { type Replica, type ReplicaWrite, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
 import { testSeed } from '../seed.ts';
 import type { MemoryReplica } from './memory-replica.ts';
@@ -163,6 +163,28 @@ describe(`a repair session, seed ${seed},`, () => {
     b.load([recordOf({ key: 'k', keyspace: KEYSPACE_PROMISES, version: START_US, origin: 2 })]);
     const settle = (): Promise<void> => Promise.resolve();
     await expect(harness.run(a, b, { settle })).rejects.toThrow(/promise bars/);
+  });
+
+  it('takes below a promise what a source holds that is part of every quorum, and only on the way here', async () => {
+    const harness = new RepairHarness(2);
+    const [a, b] = [harness.at(0), harness.at(1)];
+    a.load([
+      recordOf({ key: 'k', version: 10, value: 'new' }),
+      recordOf({ key: 'k', version: 10, value: 'outcome', keyspace: KEYSPACE_OUTCOMES }),
+    ]);
+    b.load([recordOf({ key: 'k', keyspace: KEYSPACE_PROMISES, version: START_US, origin: 2 })]);
+    const settle = (): Promise<void> => Promise.reject(new Error('a node is lost for good'));
+    await expect(harness.run(b, a, { settle, pullOnly: true })).rejects.toThrow(/lost for good/);
+    await expect(harness.run(a, b, { settle, overPromises: true })).rejects.toThrow(/lost for good/);
+    const before = textOf(a);
+    await harness.run(b, a, { settle, pullOnly: true, overPromises: true });
+    expect(harness.settled).toEqual([]);
+    expect(userRecords(b)).toEqual(userRecords(a));
+    expect(textOf(a)).toEqual(before);
+    // It goes on to promise nothing below.
+    const record = recordOf({ key: 'k', version: 20, value: 'late' });
+    for (const mode of [WriteMode.FRESH, WriteMode.MERGE])
+      expect((await write(b, { record, mode })).status).toBe(PeerStatus.STALE_VERSION);
   });
 
   it('does not let the promises that it brings bar the records that it brings', async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
-import { versionAt } from '../../src/base/record.ts';
+import { KEYSPACE_PROMISES, versionAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { vnodeOf } from '../../src/base/token.ts';
 import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contract.ts';
@@ -12,7 +12,7 @@ import { testSeed } from '../seed.ts';
 import { EventQueue } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
-import { viewOf } from './records.ts';
+import { recordOf, viewOf } from './records.ts';
 import { diverge, GRACE_MS, START_MS, textOf } from './repair-harness.ts';
 
 const seed = testSeed();
@@ -133,11 +133,8 @@ class Cluster {
     this.nowMs = endMs;
   }
   async until(holds: () => boolean, msMax: number): Promise<boolean> {
-    for (const endMs = this.nowMs + msMax; !holds(); ) {
-      if (this.nowMs >= endMs) return false;
-      await this.advance(500);
-    }
-    return true;
+    for (const endMs = this.nowMs + msMax; !holds() && this.nowMs < endMs; ) await this.advance(500);
+    return holds();
   }
 }
 
@@ -369,6 +366,23 @@ describe(`the repairs of a node, seed ${seed},`, () => {
       cluster.down.add(2).add(3);
       await expect(repairs.pull(vnode, sources)).rejects.toThrow();
       repairs.stop();
+    }
+  });
+
+  it('pull below promises where a source is part of every quorum: of two replicas, not of three', async () => {
+    for (const replicas of [2, 3]) {
+      const copy = recordOf({ key: 'k', version: 10, value: 'x' });
+      const vnode = vnodeOf(viewOf(copy).getUint32(8, true), VNODES);
+      // Owners from `vnode` on are 1, 2 and 3.
+      const owners = Uint16Array.from({ length: VNODES }, (_, one) => (one + VNODES - vnode) % 4);
+      const cluster = new Cluster([1, 2, 3, 4], { replicas, owners });
+      const sources = replicasOf(cluster.ring, vnode).slice(1);
+      for (const node of sources) cluster.replica(node).load([copy]);
+      cluster.replica(4).load([recordOf({ key: 'k', keyspace: KEYSPACE_PROMISES, version: 20 })]);
+      const pulled = cluster.start(4).pull(vnode, sources);
+      if (replicas === 2) expect((await pulled).complete).toBe(true);
+      else await expect(pulled).rejects.toThrow('nothing to settle');
+      expect(held(cluster, 4, vnode).length).toBe(replicas === 2 ? 2 : 1);
     }
   });
 

@@ -30,6 +30,7 @@ import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { SharedReads, type SmallRecordCache, smallRecordCache } from './shared-reads.ts';
 
 export const DIRECTORY = '/shard';
 const PUMP_TURNS_MAX = 200_000;
@@ -46,6 +47,8 @@ export interface Shape {
   readonly compression: 'none' | 'snappy';
   readonly bloomBitsPerKey: number;
   readonly blockCacheBytes: number;
+  readonly recordCache: SmallRecordCache | null;
+  readonly keepsFlushed: boolean;
   readonly dial: number;
   readonly compactionsMax: number;
   readonly tablesMax: number;
@@ -67,6 +70,8 @@ export const SHAPE: Shape = {
   compression: 'none',
   bloomBitsPerKey: 10,
   blockCacheBytes: 64 * 1024,
+  recordCache: null,
+  keepsFlushed: false,
   dial: 0,
   compactionsMax: 2,
   tablesMax: 64,
@@ -90,6 +95,8 @@ export function randomShape(random: Random): Shape {
     compression: random.pick(['none', 'snappy'] as const),
     bloomBitsPerKey: random.pick([1, 10]),
     blockCacheBytes: random.pick([0, 16, 1024]) * 1024,
+    recordCache: random.pick([null, [4, 2048], [64, 16 * 1024], [1024, 256 * 1024]] as const),
+    keepsFlushed: random.chance(0.5),
     dial: random.between(-10, 10),
     compactionsMax: random.between(1, 3),
     tablesMax: random.pick([16, 64]),
@@ -127,6 +134,7 @@ export class EngineHarness implements EngineListener {
   /** Timers in the order in which they were set. */
   timers: { at: number; fire: () => void }[] = [];
   memory: MemtableSetMemory;
+  shared: SharedReads;
   /** What a job waits for before it runs. */
   beforeJob: ((job: Job) => Promise<void>) | null = null;
   onDurableHook: (seq: number) => void = () => undefined;
@@ -148,6 +156,7 @@ export class EngineHarness implements EngineListener {
     this.random = random;
     this.clock = clock;
     this.memory = this.#newMemory();
+    this.shared = new SharedReads(this.memory, null);
   }
 
   #newMemory(): MemtableSetMemory {
@@ -166,6 +175,8 @@ export class EngineHarness implements EngineListener {
   async open(): Promise<ShardEngine> {
     const s = this.shape;
     this.memory = this.#newMemory();
+    const recordCache = smallRecordCache(s.recordCache);
+    this.shared = new SharedReads(this.memory, recordCache);
     this.timers = [];
     this.#answers.clear();
     const options: EngineOptions = {
@@ -178,6 +189,8 @@ export class EngineHarness implements EngineListener {
       syncIntervalMs: 100,
       table: { blockBytes: s.blockBytes, compression: s.compression, bloomBitsPerKey: s.bloomBitsPerKey },
       blockCacheBytes: s.blockCacheBytes,
+      recordCache,
+      keepsFlushed: s.keepsFlushed,
       compactionDial: s.dial,
       compactionBytesPerSecond: 0,
       compactionsMax: s.compactionsMax,

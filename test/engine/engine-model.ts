@@ -2,7 +2,6 @@ import { ManualClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { isDeadAt, keyAt, valueAt, versionAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
-import { hashToken, token } from '../../src/base/token.ts';
 import type { ShardEngine } from '../../src/engine/contract.ts';
 import { newDisk } from './disk.ts';
 import {
@@ -15,21 +14,8 @@ import {
   type Shape,
   visitAll,
 } from './engine-harness.ts';
+import { type Entry, entryOf, inScanOrder, isLive, type Key, type State } from './engine-model-state.ts';
 
-/** A key with its name in the states. */
-interface Key {
-  readonly bytes: Uint8Array;
-  readonly name: string;
-}
-interface Entry {
-  readonly seq: number;
-  readonly version: number;
-  readonly value: Uint8Array;
-  readonly deleted: boolean;
-  /** 0: never. */
-  readonly expiresMs: number;
-}
-type State = Map<string, Entry>;
 interface Written {
   readonly key: Key;
   readonly entry: Entry;
@@ -42,7 +28,6 @@ interface Snapshot {
 const SNAPSHOTS_MAX = 3;
 /** Pages of a scan, about: each seeks in every table. */
 const PAGES = 12;
-const NO_BYTES = new Uint8Array(0);
 /** Versions of different keys are not in the order of writing: replicas take them from many clocks. */
 const SKEW_US = 5_000_000;
 
@@ -228,6 +213,13 @@ export class ModelRun {
     if (this.#harness.lookupsPending > 0) this.#fail('lookups did not come back');
   }
 
+  /** Some keys are hot: written and read again while they are in the record cache. */
+  #pick(): Key {
+    const { length } = this.#keys;
+    const among = this.#random.chance(0.5) ? length : Math.ceil(length / 16);
+    return this.#keys[this.#random.below(among)] as Key;
+  }
+
   #newPut(of: Key): Put {
     const key = of.bytes;
     const before = this.#latest.get(of.name)?.version ?? 0;
@@ -243,7 +235,7 @@ export class ModelRun {
   }
 
   async #write(): Promise<void> {
-    const key = this.#random.pick(this.#keys);
+    const key = this.#pick();
     const put = this.#newPut(key);
     const alsoKey = this.#random.chance(0.1) ? this.#random.pick(this.#keys) : null;
     let also = alsoKey === null ? null : this.#newPut(alsoKey);
@@ -276,11 +268,26 @@ export class ModelRun {
   }
 
   #read(): void {
-    const { bytes, name } = this.#random.pick(this.#keys);
+    const key = this.#pick();
+    const { bytes, name } = key;
+    // Again and again: a record is cached when a table answers for the second time.
+    for (let times = this.#random.pick([1, 1, 3]); times > 0; times--) this.#readShared(key);
     const latest = this.#random.chance(0.3);
     this.#count('lookup');
     this.#harness.lookup(bytes, latest, (answer) =>
       this.#compare(name, answer, latest ? this.#latest : this.#durable, latest ? 'latest' : 'durable'),
+    );
+  }
+
+  /** As another thread reads, which asks the shard where neither memtables nor the record cache have the key. */
+  #readShared(key: Key): void {
+    const { shared } = this.#harness;
+    const fault = shared.faultOf(key, this.#durable, this.#latest, this.#clock.nowMs());
+    if (fault !== '') this.#fail(fault);
+    this.#count(`found in ${shared.from}`);
+    if (shared.from !== 'nowhere') return;
+    this.#harness.lookup(key.bytes, false, (answer) =>
+      this.#compare(key.name, answer, this.#durable, 'missed'),
     );
   }
 
@@ -376,20 +383,4 @@ export class ModelRun {
     this.#count('compact all');
     await this.#harness.wait(this.#engine.compactAll());
   }
-}
-
-const isLive = (entry: Entry | undefined, nowMs: number): entry is Entry =>
-  entry !== undefined && !entry.deleted && (entry.expiresMs === 0 || entry.expiresMs > nowMs);
-
-function entryOf({ version, value, deleted, expiresMs }: Put, seq: number): Entry {
-  return { seq, version, value: value ?? NO_BYTES, deleted: deleted ?? false, expiresMs: expiresMs ?? 0 };
-}
-
-function inScanOrder(keys: readonly Uint8Array[]): Key[] {
-  const rows = keys.map((bytes) => {
-    hashToken(bytes);
-    return { key: { bytes, name: Buffer.from(bytes).toString() }, hi: token.hi, lo: token.lo };
-  });
-  rows.sort((a, b) => a.hi - b.hi || a.lo - b.lo || Buffer.compare(a.key.bytes, b.key.bytes));
-  return rows.map(({ key }) => key);
 }

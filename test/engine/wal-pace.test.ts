@@ -7,16 +7,18 @@ const US_MAX = 1000;
 class Bench {
   readonly clock = new ManualClock(1000);
   readonly pace: GroupPace;
+  waitUs = 5_000_000;
   constructor(inlineUsMax = US_MAX) {
-    this.pace = new GroupPace(this.clock, inlineUsMax);
+    this.pace = new GroupPace(this.clock, inlineUsMax, () => this.waitUs);
   }
-  /** `count` groups, one after another; how many went inline. */
-  groups(count: number, inlineUs: number, pooledUs = inlineUs): number {
+  /** `count` groups, one after another; how many went inline. `waitUs`: of an inline one, what this thread waited for a processor. */
+  groups(count: number, inlineUs: number, pooledUs = inlineUs, waitUs = 0): number {
     let inline = 0;
     for (let i = 0; i < count; i++) {
       const at = this.pace.start();
       if (at) inline++;
       this.clock.advanceMs((at ? inlineUs : pooledUs) / 1000);
+      this.waitUs += at ? waitUs : pooledUs;
       this.pace.end();
     }
     return inline;
@@ -30,6 +32,15 @@ describe('groups of the commit log', () => {
       expect(bench.groups(1, 80_000)).toBe(1);
       expect(bench.groups(9, 200)).toBe(9);
     }
+  });
+
+  it('stay inline on a machine that is short of processor time, and do not on a slow disk beside it', () => {
+    expect(new Bench().groups(100, 8000, 8000, 7800)).toBe(100);
+    expect(new Bench().groups(100, 8000, 8000, 6900)).toBeLessThanOrEqual(20);
+    // What was waited before a group, or in the pool, is no excuse.
+    const bench = new Bench();
+    bench.waitUs += 60_000_000;
+    expect(bench.groups(100, 8000)).toBeLessThanOrEqual(20);
   });
 
   it('go through the pool on a slow disk after a few, but for one that tries it ever more rarely', () => {

@@ -11,6 +11,7 @@ import {
 import { z } from 'zod';
 import { limits } from '../../src/base/limits.ts';
 import { CLUSTER_CHANGES } from '../../src/front/cluster-routes.ts';
+import { SUB_PROTOCOL, WS_PATH } from '../../src/front/ws-wire.ts';
 
 extendZodWithOpenApi(z);
 
@@ -167,11 +168,13 @@ export const schemas = {
 
 const reasons: Readonly<Record<number, string>> = {
   400: 'BAD_REQUEST',
+  403: 'BAD_REQUEST: the page is of another origin than the server',
   404: 'NOT_FOUND: no live record, or no such path',
   409: 'VERSION_MISMATCH, with the current version',
   412: 'PRECONDITION_FAILED',
   413: 'KEY_TOO_LARGE or VALUE_TOO_LARGE',
   415: 'UNSUPPORTED_MEDIA_TYPE',
+  426: 'BAD_REQUEST: no upgrade, or of another version than 13',
   429: 'RATE_LIMITED',
   500: 'CORRUPTION or INTERNAL',
   503: 'OVERLOADED or UNAVAILABLE',
@@ -283,6 +286,36 @@ export function openApiDocument(release: string): object {
       200: { description: 'Live keys in token order', content: json(refs.ScanPage) },
       ...failures(400, 500, 503, 504),
     },
+  });
+  add({
+    method: 'get',
+    path: WS_PATH,
+    operationId: 'webSocket',
+    description:
+      `An upgrade to WebSocket (RFC 6455) with the sub-protocol ${SUB_PROTOCOL}, without a query. What is said ` +
+      'over it is beyond OpenAPI: docs/websocket.md.',
+    request: {
+      headers: z.object({
+        Upgrade: z.literal('websocket'),
+        Connection: z.string().describe('Upgrade'),
+        'Sec-WebSocket-Version': z.literal('13'),
+        'Sec-WebSocket-Key': z.string(),
+        'Sec-WebSocket-Protocol': z.string().describe(`${SUB_PROTOCOL}, among others.`),
+        Origin: z.string().optional().describe('Of a web page: that of the server itself.'),
+      }),
+    },
+    responses: {
+      101: {
+        description: 'The connection is open; the first message tells the limits',
+        headers: {
+          Upgrade: { schema: { type: 'string' as const } },
+          Connection: { schema: { type: 'string' as const } },
+          'Sec-WebSocket-Accept': { schema: { type: 'string' as const } },
+          'Sec-WebSocket-Protocol': { schema: { type: 'string' as const, const: SUB_PROTOCOL } },
+        },
+      },
+      ...failures(400, 403, 426, 503),
+    } as RouteConfig['responses'],
   });
   add({
     method: 'get',

@@ -69,6 +69,7 @@ export function decode(bytes: Buffer): Item {
     const initial = take(1)[0] as number;
     if (initial === 0xf6) return null;
     if (initial === 0xf5) return true;
+    if (initial === 0xfb) return take(8).readDoubleBE();
     const argument = argumentOf(initial);
     switch (initial >> 5) {
       case 0:

@@ -8,6 +8,7 @@ import { outcomeOf } from '../../src/front/outcome.ts';
 import { encodeLimits } from '../../src/front/ws-answers.ts';
 import { limitsTold } from '../../src/front/ws-limits.ts';
 import { WsRequests } from '../../src/front/ws-request.ts';
+import { sizesOf } from '../../src/front/ws-sizes.ts';
 import {
   ANSWER_COLUMNS,
   CloseCode,
@@ -119,7 +120,7 @@ describe('docs/websocket.md and the code agree on', () => {
     expect(columnsAfter('### Answers')).toEqual([...ANSWER_COLUMNS]);
   });
   it('the limits of the first message', () => {
-    const told = limitsTold(limits.keyBytesMax, limits.valueBytesMax);
+    const told = limitsTold(limits.keyBytesMax, limits.valueBytesMax, limits.wsMessageBytesMax);
     expect(table('name').map(([name, figure]) => [name, Number(figure)])).toEqual(Object.entries(told));
     expect(decode(Buffer.from(encodeLimits(told)))).toEqual({ ids: [], statuses: [], limits: told });
   });
@@ -134,9 +135,31 @@ describe('docs/websocket.md and the code agree on', () => {
       [limits.wsCloseBufferedBytesMax / 2 ** 10, 'more than # KiB wait for it'],
       [limits.wsReasonBytesMax, 'cut to the # bytes'],
       [limits.wsConnectionsMax.toLocaleString('en-US'), 'has # WebSocket connections'],
+      [limits.connectionsMax.toLocaleString('en-US'), 'among its # connections'],
+      [limits.wsUnfinishedBytesMax / 2 ** 30, 'at most # GiB'],
+      [limits.wsSmallValueBytesMax / 2 ** 10, 'a `valueBytesMax` of # KiB'],
       [limits.wsErrorTextBytesMax.toLocaleString('en-US'), 'at most # bytes'],
     ] as const)
       expect(text).toContain(ofText.replace('#', String(figure)));
+  });
+  it('how many connections have messages of which length', () => {
+    const sizes = sizesOf(limits.keyBytesMax, limits.valueBytesMax);
+    const rows = table('connections of a front end').map((row) =>
+      row.map((cell) => Number(cell.replaceAll(',', ''))),
+    );
+    expect(rows.slice(0, -1).map(([count]) => count)).toEqual(
+      sizes.slice(0, -1).map(({ connectionsMax }) => connectionsMax),
+    );
+    expect(rows.map(([, messageBytes]) => messageBytes)).toEqual(
+      sizes.map(({ messageBytesMax }) => messageBytesMax),
+    );
+    expect(rows.map(([, , valueBytes]) => valueBytes)).toEqual(
+      sizes.map(
+        ({ greeting }) =>
+          (decode(Buffer.from(greeting)) as unknown as { limits: Record<string, number> }).limits
+            .valueBytesMax,
+      ),
+    );
   });
   it('close codes', () => {
     expect(table('code').map(([code]) => Number(code))).toEqual(

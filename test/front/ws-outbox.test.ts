@@ -5,11 +5,14 @@ import { limits } from '../../src/base/limits.ts';
 import { WsConnection, WsSlots, type WsUserData } from '../../src/front/ws-connection.ts';
 import { WsMetrics } from '../../src/front/ws-metrics.ts';
 import { WsOutbox } from '../../src/front/ws-outbox.ts';
+import { WsSize } from '../../src/front/ws-sizes.ts';
 import { answersOf } from './ws-client.ts';
+
+const SIZE = new WsSize(1024, 1024, 8192, 1);
 
 /** A connection whose client takes nothing beyond what `takes`, and what was sent on it. */
 function connect(takes = Number.POSITIVE_INFINITY): { connection: WsConnection; sent: Buffer[] } {
-  const connection = new WsConnection();
+  const connection = new WsConnection(SIZE);
   const sent: Buffer[] = [];
   let waiting = 0;
   const socket = {
@@ -172,7 +175,7 @@ describe('a client with answers to read', () => {
 describe('slots of WebSocket requests', () => {
   it('are bounded, given back, and count for their connection', () => {
     const slots = new WsSlots(2);
-    const connection = new WsConnection();
+    const connection = new WsConnection(SIZE);
     const taken = [10, 20].map((bytes) => {
       const slot = slots.next();
       slots.bytes[slot] = bytes;

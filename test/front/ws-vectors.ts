@@ -96,7 +96,7 @@ export const vectors: readonly Vector[] = [
   {
     name: 'an unknown op is the mistake of its request alone',
     request: { ids: [9], ops: [9], keys: ['a'] },
-    answer: { ids: [9], statuses: [3], messages: ['op 9 is none of 1 (put), 2 (get), 3 (delete)'] },
+    answer: { ids: [9], statuses: [3], messages: ['op 9 is none of 1 (put), 2 (get), 3 (delete), 4 (ping)'] },
   },
   {
     name: 'other forms of the same: long lengths, a float of 16 bits for an op, undefined, tag 64, a float of 64 bits for a version',
@@ -111,6 +111,11 @@ export const vectors: readonly Vector[] = [
     hex: `a4 63696473 810b 636f7073 03 646b657973 816161 6876657273696f6e73 81 fb${doubleHex(FIRST_VERSION + 4)}`,
     says: `{"ids": [11], "ops": 3, "keys": ["a"], "versions": [${FIRST_VERSION + 4}.0]}`,
     answer: ok(11, FIRST_VERSION + 5),
+  },
+  {
+    name: 'ping: nothing but a sign of life',
+    request: { ids: [12], ops: 4, keys: [Buffer.alloc(0)] },
+    answer: { ids: [12], statuses: [0] },
   },
 ];
 

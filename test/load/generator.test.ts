@@ -103,6 +103,35 @@ describe('a generator', () => {
     expect(Math.abs(result.ok - 600)).toBeLessThan(30);
   });
 
+  it('a closed loop of another round asks for other keys, of the same round for the same', async () => {
+    const { store, run } = await bench({ records: 500 });
+    await run({ kind: 'preload' });
+    const keysOf = async (round: number): Promise<string> => {
+      store.begun.length = 0;
+      store.delayMs = () => 20;
+      await run({ kind: 'closed', seconds: 1, round });
+      return store.begun
+        .slice(0, 50)
+        .map(({ key }) => key)
+        .join(' ');
+    };
+    const first = await keysOf(1);
+    expect(await keysOf(2)).not.toBe(first);
+    expect(await keysOf(1)).toBe(first);
+  });
+
+  it('a store that has grown is filled from where it ended, by each thread with its own keys', async () => {
+    for (const [writers, expected] of [
+      [1, [13, 14, 15, 16, 17, 18, 19]],
+      // Thread 0 of 3 has 15 and 18.
+      [3, [15, 18]],
+    ] as const) {
+      const { store, run } = await bench({}, { writers });
+      await run({ kind: 'preload', from: 13 });
+      expect(store.begun.map(({ key }) => key).sort((a, b) => a - b)).toEqual(expected);
+    }
+  });
+
   const lies: readonly (readonly [
     name: string,
     fault: string,

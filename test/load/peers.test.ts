@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import { readCommandLine } from '../../load/command-line.ts';
 import { EtcdDialect } from '../../load/peers/etcd-dialect.ts';
 import { RedisTransport } from '../../load/peers/redis.ts';
-import { compareReports, type RegressionReport, readReport } from '../../load/regression/compare.ts';
 import { Answer, freshSlot, keyText } from '../../load/transports/transport.ts';
 import { opened, serverOf, values } from './transport-harness.ts';
 
@@ -77,58 +76,5 @@ describe('other stores', () => {
     expect(head).toContain(`Content-Length: ${read.length}`);
     expect(dialect.valueIn(body)?.length).toBe(100);
     expect(dialect.valueIn(Buffer.from('{"header":{}}'))).toBeNull();
-  });
-});
-
-describe('the regression check', () => {
-  const report = (rate: number, cpuUs: number | null, peers: Record<string, number>): RegressionReport => ({
-    format: 1,
-    comparison: [
-      { name: 'ringkv-ws', closedLoopPerSecond: rate, p99Ms: 5, cpuUs, ratio: 1 },
-      ...Object.entries(peers).map(([name, closed]) => ({
-        name,
-        closedLoopPerSecond: closed,
-        p99Ms: 5,
-        cpuUs: 10,
-        ratio: rate / closed,
-      })),
-    ],
-  });
-  const found = (before: RegressionReport, now: RegressionReport): string[] =>
-    compareReports(before, now, 0.2).map(({ peer, what, pass }) => `${peer} ${what.split(' ')[0]} ${pass}`);
-
-  it('a slower machine is no regression; a slower RingKV is', () => {
-    const before = report(1000, 20, { redis: 500, etcd: 100 });
-    expect(found(before, report(100, 200, { redis: 50, etcd: 10 }))).toEqual([
-      'redis requests true',
-      'redis processor false',
-      'etcd requests true',
-      'etcd processor false',
-    ]);
-    expect(found(before, report(810, 20, { redis: 500 }))).toEqual([
-      'redis requests true',
-      'redis processor true',
-    ]);
-    expect(found(before, report(790, 24, { redis: 500 }))).toEqual([
-      'redis requests false',
-      'redis processor true',
-    ]);
-    expect(found(before, report(1000, null, { redis: 500 }))).toEqual(['redis requests true']);
-  });
-
-  it('says why there is nothing to compare', () => {
-    const one = report(1000, 20, { redis: 500 });
-    expect(() => compareReports(one, report(1000, 20, { etcd: 500 }), 0.2)).toThrow(
-      'no other store in common',
-    );
-    const http = {
-      ...one,
-      comparison: one.comparison.map((row, at) => (at === 0 ? { ...row, name: 'ringkv-http-raw' } : row)),
-    };
-    expect(() => compareReports(one, http, 0.2)).toThrow('ringkv-http-raw');
-    expect(() => readReport('a.json', '{')).toThrow('a.json is no JSON');
-    expect(() => readReport('a.json', '{"format":1,"comparison":[]}')).toThrow('--peers');
-    expect(() => readReport('a.json', '{"format":2,"comparison":[]}')).toThrow('format');
-    expect(readReport('a.json', JSON.stringify(one))).toEqual(one);
   });
 });

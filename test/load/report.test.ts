@@ -81,6 +81,7 @@ function outcomeOf(
     intervalMs: 1000,
     series: Array.from({ length: 10 }, (_, at) => second(at + 1)),
     marks: recorder,
+    idle: null,
     nodeCpuUs: 33.3,
     ownCpuUs: 11.1,
     ...more,

@@ -28,7 +28,14 @@ interface Item {
 type Items = Map<string, Item>;
 const nameOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
 
+const CLUSTER_METRICS = JSON.stringify({
+  hintsReplayed: 5,
+  hintBytesDamaged: 0,
+  readsFrom: { memtables: 7, recordCache: 8, missed: 9 },
+});
+
 export class FakeClient implements ShardClient {
+  readonly localReads = { memtables: 0, recordCache: 0, missed: 0 };
   readonly vnodes = 64;
   readonly slotsMax: number;
   readonly shards: number;
@@ -162,8 +169,7 @@ export class FakeClient implements ShardClient {
     switch (request.op) {
       case Op.CLUSTER: {
         const asked = JSON.parse(Buffer.from(request.value).toString()) as { readonly ask?: string };
-        if (asked.ask === 'metrics')
-          return { bytes: new TextEncoder().encode('{"hintsReplayed":5,"hintBytesDamaged":0}') };
+        if (asked.ask === 'metrics') return { bytes: new TextEncoder().encode(CLUSTER_METRICS) };
         return { bytes: new TextEncoder().encode(JSON.stringify({ asked })) };
       }
       case Op.GET:

@@ -67,6 +67,7 @@ class Played {
       ownership: { vnodes: 8, shards: 1, shard: 0 },
       settings,
       arenaBytes: 65_536,
+      recordCacheBytes: 0,
       pool: { run: (data: unknown) => this.#run(data as ShardThreadData) as Promise<never> },
       jobs: { run: () => this.#job() },
       peers: [peer(Promise.resolve()), peer(slow)],

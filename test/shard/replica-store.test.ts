@@ -113,7 +113,7 @@ describe(`the rule of a replica (seed ${seed})`, () => {
           tombstone: random.chance(0.2),
         };
         const one = { ...written, value: written.tombstone ? '' : written.value };
-        const mode = random.pick([WriteMode.FRESH, WriteMode.MERGE]);
+        const mode = random.pick([WriteMode.FRESH, WriteMode.FRESH, WriteMode.MERGE, WriteMode.FILL]);
         const kind = random.below(4);
         const ask = (to: Asked): Promise<WriteAnswer | PrepareAnswer | ReadAnswer> =>
           kind === 0 ? prepare(to, key, version, origin) : kind === 1 ? read(to, key) : write(to, mode, one);

@@ -1,6 +1,7 @@
 /** `ringkv serve --seeds` where no seed answers, as real processes. */
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../load/target/free-port.ts';
 import { type Process, until, urlOf, Workplace } from './cli-process.ts';
 import { eventually, statusOf } from './cluster-processes.ts';
 
@@ -21,13 +22,6 @@ afterEach(async () => {
 async function portOf(server: Server): Promise<number> {
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   return (server.address() as { port: number }).port;
-}
-/** A port at which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await portOf(server);
-  await new Promise((done) => server.close(done));
-  return port;
 }
 const serve = (...flags: string[]): Process =>
   place.start('serve', '--port', '0', '--peer-port', '0', '--data', 'data', '--vnodes', '64', ...flags);

@@ -1,8 +1,7 @@
 /** `ringkv join` at running nodes, as real processes: what it does, what it refuses, and kills on the way. */
-import { createServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../load/target/free-port.ts';
 import { Random } from '../../src/base/random.ts';
-import { testSeed } from '../seed.ts';
 import { type Process, urlOf, Workplace } from './cli-process.ts';
 import {
   type ClusterMember,
@@ -12,6 +11,7 @@ import {
   statusOf,
   Writer,
 } from './cluster-processes.ts';
+import { testSeed } from '../seed.ts';
 
 const TIMEOUT_MS = 240_000;
 const seed = testSeed();
@@ -53,15 +53,6 @@ const put = (url: string, key: string, value: string): Promise<Response> =>
   });
 const membersAt = async (url: string): Promise<number> =>
   (await statusOf(url)).nodes.filter(({ member }) => member).length;
-
-/** A port at which nobody listens. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  const { port } = server.address() as { port: number };
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 describe(`ringkv join at a running node, seed ${seed},`, () => {
   it(

@@ -228,6 +228,10 @@ describe('what operators ask', () => {
     expect(text).toContain('ringkv_http_request_seconds_bucket{frontend="2",op="get",le="+Inf"} 3');
     expect(text).toContain('ringkv_shard_up{shard="1"} 1');
     expect(text).toContain('ringkv_shard_op{shard="1"} 7');
+    expect(text).toMatch(
+      /^# TYPE ringkv_replica_reads_total counter\nringkv_replica_reads_total\{from="memtables"\} 7\nringkv_replica_reads_total\{from="record_cache"\} 8\nringkv_replica_reads_total\{from="shard"\} 9$/m,
+    );
+    expect(text).toMatch(/^ringkv_local_reads_total\{frontend="\d+",from="record_cache"\} 0$/m);
     expect(text).toMatch(/^# TYPE ringkv_hints_replayed_total counter\nringkv_hints_replayed_total 5$/m);
     expect(text).toMatch(/^ringkv_hints_damaged_bytes_total 0$/m);
     expect(text).not.toContain('ringkv_hints_expired');

@@ -68,8 +68,17 @@ describe('npm run load', () => {
     '--quiet',
   ];
 
+  it('holds idle connections beside the load, and each still answers', async () => {
+    const report = await reportOf(
+      ...['--scenario', 'connections', ...SHORT, '--idle', '200', '--duration', '15s', '--connections', '20'],
+    );
+    const [one] = report.scenarios;
+    expect(one?.idle).toMatchObject({ webSockets: 180, http: 20, dropped: 0, answered: 200 });
+    expectSound(one as ScenarioReport);
+  });
+
   it('runs every scenario of one node over HTTP, and nothing that it reads is wrong', async () => {
-    const names = scenarios.filter(({ nodes }) => nodes === 1).map(({ name }) => name);
+    const names = scenarios.filter(({ nodes, idle }) => nodes === 1 && idle === 0).map(({ name }) => name);
     const { url } = await place.serve('--memtable-bytes', '4MiB');
     const report = await reportOf('--url', url, '--scenario', names.join(','), ...SHORT);
     expect(report.scenarios.map(({ name }) => name)).toEqual(names);

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../load/target/free-port.ts';
 import { type Child, killAll, run, takePort } from './node-process.ts';
 
 let root = '';
@@ -42,11 +43,6 @@ const refusal = async (child: Child): Promise<{ code: string; message: string }>
   expect(await child.ended).toBe(0);
   return JSON.parse(line.slice('error '.length)) as { code: string; message: string };
 };
-async function freePort(): Promise<number> {
-  const { server, port } = await takePort();
-  await new Promise((done) => server.close(done));
-  return port;
-}
 const put = (url: string, key: string, value: string): Promise<Response> =>
   fetch(`${url}/v1/kv/${key}`, {
     method: 'PUT',

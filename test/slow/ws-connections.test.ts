@@ -84,9 +84,9 @@ describe('the metrics', () => {
     const at = await serve();
     const one = await WsClient.connect(at.front.port);
     await one.request({
-      ops: [PUT, GET, GET, 9],
-      keys: ['a', 'b', 'c', 'd'],
-      values: [bytes('x'), null, null, null],
+      ops: [PUT, GET, GET, 9, 4],
+      keys: ['a', 'b', 'c', 'd', ''],
+      values: [bytes('x'), null, null, null, null],
     });
     const { text } = await at.call('GET', '/metrics');
     const at1 = (name: string, labels: string): string | undefined =>
@@ -94,6 +94,7 @@ describe('the metrics', () => {
     expect(at1('ringkv_ws_requests_total', 'frontend="0",op="get",status="NOT_FOUND"')).toBe('2');
     expect(at1('ringkv_ws_requests_total', 'frontend="0",op="put",status="OK"')).toBe('1');
     expect(at1('ringkv_ws_requests_total', 'frontend="0",op="unknown",status="BAD_REQUEST"')).toBe('1');
+    expect(at1('ringkv_ws_requests_total', 'frontend="0",op="ping",status="OK"')).toBe('1');
     expect(at1('ringkv_ws_request_seconds_count', 'frontend="0",op="get"')).toBe('2');
     expect(at1('ringkv_ws_messages_received_total', 'frontend="0"')).toBe('1');
     expect(at1('ringkv_ws_connections', 'frontend="0"')).toBe('1');

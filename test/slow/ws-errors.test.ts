@@ -19,7 +19,8 @@ const bytes = (text: string): Buffer => Buffer.from(text);
 
 describe('the error table', () => {
   const wrong: [string, Columns, number, string][] = [
-    ['an unknown op', { ops: 4, keys: ['k'] }, 3, 'op 4 is none of 1 (put), 2 (get), 3 (delete)'],
+    ['an unknown op', { ops: 5, keys: ['k'] }, 3, 'op 5 is none of 1 (put), 2 (get), 3 (delete), 4 (ping)'],
+    ['a ping with a key', { ops: 4, keys: ['k'] }, 3, 'a ping with a key or a value'],
     ['an op with a fraction', { ops: 1.5, keys: ['k'] }, 3, 'op 1.5 is none of'],
     ['an empty key', { ops: GET, keys: [''] }, 3, 'an empty key; a key has 1 to 1024 bytes'],
     ['a long key', { ops: GET, keys: ['k'.repeat(1025)] }, 4, 'a key of 1025 bytes; the limit is 1024'],

@@ -1,26 +1,31 @@
-// Half GET half PUT of 2 KB at one node with two shards, durability always: batches of 16 over 16 WebSocket connections beside
-// the same 256 requests in flight over HTTP, one each on 256 connections, and batches of 16 in CBOR over 16. One generator for all
-// on raw sockets, its requests made before the run; rounds alternate, medians and ranges.
-//   npm run build && node native-bench/websocket.mjs [--rounds 3] [--seconds 4] [--only ws,http,batch] [--cpu-prof DIRECTORY]
-// With --cpu-prof the server writes a profile of each of its threads there when it ends.
+// Many requests in one message at one node with two shards, durability always, 256 in flight: batches of 16 over 16 WebSocket
+// connections and in CBOR over 16 HTTP connections, beside Redis with AOF always and 16 commands in a pipeline on each of 16 connections;
+// and, without batches, one request each on 256 HTTP connections. 2 KB each, half of it random. One generator for all on raw sockets, its
+// requests made before the run; rounds alternate, medians and ranges, and what the first in --only reaches beside each other one.
+//   npm run bench:batched -- [--puts 50%] [--rounds 3] [--seconds 4] [--only ws,batch,redis,http] [--cpu-prof DIRECTORY]
+// With --cpu-prof the server writes a profile of each of its threads there when it ends. Redis is Debian's redis-server.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { createHistogram } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Encoder } from 'cbor-x';
+import { FrameReader, Opcode } from '../dist/load/transports/ws-frames.js';
 import { AnswerReader } from './paced/answers.mjs';
-import { startRingkv } from './peers/servers.mjs';
+import { startRedis, startRingkv } from './peers/servers.mjs';
 import { keyOf, makeValues } from './peers/workload.mjs';
 
 const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '4' },
-    only: { type: 'string', default: 'ws,http,batch' },
+    puts: { type: 'string', default: '50%' },
+    only: { type: 'string', default: 'ws,batch,redis,http' },
     'cpu-prof': { type: 'string' },
   },
 });
+const puts = Number(/^(\d+)%$/.exec(flags.puts)?.[1]) / 100;
+if (!(puts >= 0 && puts <= 1)) throw new Error(`--puts ${flags.puts} is not from 0% to 100%`);
 const KEYS = 10_000;
 const BATCH = 16;
 const CONNECTIONS = 16;
@@ -38,7 +43,8 @@ function random(below) {
 }
 const ops = () =>
   Array.from({ length: BATCH }, (_, at) => ({
-    put: at % 2 === 0,
+    // Evenly among the others, the same number in each message.
+    put: Math.floor((at + 1) * puts) > Math.floor(at * puts),
     key: keyOf(random(KEYS)),
     value: values[random(values.length)],
   }));
@@ -88,8 +94,14 @@ function batchMessage(batch) {
   ]);
 }
 
-/** Frames of a server; `done(payload)` for each. */
-class FrameReader {
+const bulk = (bytes) => Buffer.concat([Buffer.from(`$${bytes.length}\r\n`), bytes, Buffer.from('\r\n')]);
+const command = (...words) =>
+  Buffer.concat([Buffer.from(`*${words.length}\r\n`), ...words.map((word) => bulk(Buffer.from(word)))]);
+const redisMessage = (batch) =>
+  Buffer.concat(batch.map(({ put, key, value }) => (put ? command('SET', key, value) : command('GET', key))));
+
+/** Replies of Redis: `done(failed)` for each. */
+class ReplyReader {
   #rest = Buffer.alloc(0);
   constructor(done) {
     this.done = done;
@@ -97,15 +109,15 @@ class FrameReader {
   push(chunk) {
     let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     for (;;) {
-      if (bytes.length < 2) break;
-      const short = bytes[1] & 0x7f;
-      const start = short < 126 ? 2 : short === 126 ? 4 : 10;
-      if (bytes.length < start) break;
-      const length =
-        short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
-      if (bytes.length < start + length) break;
-      if ((bytes[0] & 15) === 2) this.done(bytes.subarray(start, start + length));
-      bytes = bytes.subarray(start + length);
+      const end = bytes.indexOf('\r\n');
+      if (end < 0) break;
+      const kind = bytes.latin1Slice(0, 1);
+      const length = kind === '$' ? Number(bytes.latin1Slice(1, end)) : -1;
+      const next = length < 0 ? end + 2 : end + 4 + length;
+      if (bytes.length < next) break;
+      bytes = bytes.subarray(next);
+      // A key that is not there is a failure: all were put before.
+      this.done(kind === '-' || (kind === '$' && length < 0) ? 1 : 0);
     }
     this.#rest = bytes;
   }
@@ -125,14 +137,30 @@ const kinds = {
           'GET /v1/ws HTTP/1.1\r\nHost: l\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n' +
             'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ringkv.v1\r\n\r\n',
         );
-        const reader = new FrameReader((payload) => {
-          const { ids, statuses } = cbor.decode(payload);
-          if (ids.length > 0) answered(ids.length, statuses.filter((status) => status !== 0).length);
-        });
+        const reader = new FrameReader(
+          (opcode, payload) => {
+            if (opcode !== Opcode.BINARY) return;
+            const { ids, statuses } = cbor.decode(payload);
+            if (ids.length > 0) answered(ids.length, statuses.filter((status) => status !== 0).length);
+          },
+          (why) => reject(new Error(why)),
+        );
         socket.once('data', () => {
           socket.on('data', (chunk) => reader.push(chunk));
           resolve(socket);
         });
+      }),
+  },
+  redis: {
+    connections: CONNECTIONS,
+    each: BATCH,
+    messages: () => Array.from({ length: MADE }, () => redisMessage(ops())),
+    open: (port, answered) =>
+      new Promise((resolve, reject) => {
+        const socket = connect({ port, host: '127.0.0.1', noDelay: true }, () => resolve(socket));
+        const reader = new ReplyReader((failed) => answered(1, failed));
+        socket.on('error', reject);
+        socket.on('data', (chunk) => reader.push(chunk));
       }),
   },
   http: {
@@ -229,39 +257,49 @@ const directory = mkdtempSync(join(process.cwd(), 'websocket-bench-'));
 const profile = flags['cpu-prof'];
 const nodeFlags = profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`];
 const results = Object.fromEntries(names.map((name) => [name, []]));
+const servers = [];
 try {
-  const server = await startRingkv(directory, ['--shards', '2'], nodeFlags);
-  try {
-    const fill = kinds.ws;
-    const reference = await measure(
-      server,
-      { ...fill, messages: () => Array.from({ length: KEYS / BATCH }, (_, at) => fillMessage(at)) },
-      1000,
-    );
-    if (reference.failed > 0) throw new Error(`${reference.failed} puts failed while the store was filled`);
-    for (let round = 0; round < Number(flags.rounds); round++)
-      for (const name of names)
-        results[name].push(await measure(server, kinds[name], Number(flags.seconds) * 1000));
-  } finally {
-    await server.stop();
+  const ringkv = await startRingkv(directory, ['--shards', '2'], nodeFlags);
+  servers.push(ringkv);
+  const serverOf = { ws: ringkv, batch: ringkv, http: ringkv };
+  if (names.includes('redis')) {
+    serverOf.redis = await startRedis(directory);
+    servers.push(serverOf.redis);
   }
+  const made = (message) => Array.from({ length: KEYS / BATCH }, (_, at) => message(fillOps(at), at));
+  await fill(ringkv, { ...kinds.ws, messages: () => made(wsMessage) });
+  if (serverOf.redis !== undefined)
+    await fill(serverOf.redis, { ...kinds.redis, messages: () => made(redisMessage) });
+  for (let round = 0; round < Number(flags.rounds); round++)
+    // Turned by one each round, so that none always runs first.
+    for (const [at] of names.entries()) {
+      const name = names[(at + round) % names.length];
+      results[name].push(await measure(serverOf[name], kinds[name], Number(flags.seconds) * 1000));
+    }
 } finally {
+  for (const server of servers) await server.stop();
   rmSync(directory, { recursive: true, force: true });
 }
 
-function fillMessage(at) {
-  const keys = Array.from({ length: BATCH }, (_, index) => keyOf(at * BATCH + index));
-  return wsMessage(
-    keys.map((key) => ({ put: true, key, value: values[0] })),
-    at,
-  );
+/** Every key once at least: a GET finds something. */
+async function fill(server, kind) {
+  const { failed } = await measure(server, kind, 1000);
+  if (failed > 0) throw new Error(`${failed} puts failed while the store was filled`);
+}
+function fillOps(at) {
+  return Array.from({ length: BATCH }, (_, index) => ({
+    put: true,
+    key: keyOf(at * BATCH + index),
+    value: values[0],
+  }));
 }
 const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
+const first = median(results[names[0]].map(({ perSecond }) => perSecond));
 for (const name of names) {
   const of = (figure) => results[name].map((one) => one[figure]);
   const rates = of('perSecond');
   console.log(
-    `${name.padEnd(5)} ${Math.round(median(rates))}/s (${Math.round(Math.min(...rates))} to ${Math.round(Math.max(...rates))}), server ` +
+    `${name.padEnd(5)} ${Math.round(median(rates))}/s, ${names[0]} / it ${(first / median(rates)).toFixed(2)} (${Math.round(Math.min(...rates))} to ${Math.round(Math.max(...rates))}), server ` +
       `${median(of('serverUs')).toFixed(1)} us and generator ${median(of('ownUs')).toFixed(1)} us of processor time a request, ` +
       `p50 ${median(of('p50Ms')).toFixed(2)} ms, p99 ${median(of('p99Ms')).toFixed(2)} ms a message, failed ${of('failed').join(' ')}`,
   );
