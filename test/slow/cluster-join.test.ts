@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../load/target/free-port.ts';
 import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { type Process, urlOf, Workplace } from './cli-process.ts';
 import {
   type ClusterMember,
@@ -11,7 +12,6 @@ import {
   statusOf,
   Writer,
 } from './cluster-processes.ts';
-import { testSeed } from '../seed.ts';
 
 const TIMEOUT_MS = 240_000;
 const seed = testSeed();
