@@ -158,13 +158,15 @@ describe('a connection', () => {
     const { seen, ended } = await served.talk([get('none', 'Connection: close\r\n')], never);
     expect([statuses(seen), ended]).toEqual([[404], true]);
   });
-  it('beyond the limit of connections is closed at once, and counted', async () => {
+  it('beyond the limit of connections is told so and ended, and counted', async () => {
     const at = await serve({ connectionsMax: 3 });
     const open = [];
     for (let i = 0; i < 3; i++) open.push(connect(at.front.port, '127.0.0.1'));
     for (const socket of open) await new Promise((done) => socket.write(get('none'), done));
     await Promise.all(open.map((socket) => new Promise((done) => socket.once('data', done))));
-    expect(await at.talk([get('none')], never)).toEqual({ seen: '', ended: true });
+    const { seen, ended } = await at.talk([get('none')], never);
+    expect([statuses(seen), ended]).toEqual([[503], true]);
+    expect(seen).toContain('3 connections are open; the limit is 3; nothing was done');
     const one = open.pop();
     const closed = new Promise((done) => one?.once('close', done));
     one?.end();
