@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ConfigurationError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { systemSeed } from '../../src/base/random.ts';
 import { recordBytes } from '../../src/base/record.ts';
 import { type Estimate, estimate, growthOf, type Input, type Inputs } from '../../src/cli/plan-estimate.ts';
 import { evaluate, namesOf } from '../../src/cli/plan-formula.ts';
@@ -12,9 +11,10 @@ import { sections } from '../../src/cli/plan-lines.ts';
 import { numbersOf } from '../../src/cli/plan-text.ts';
 import { wireBytesOf } from '../../src/cli/plan-wire.ts';
 import { FRAME_HEADER_BYTES } from '../../src/peer/frame.ts';
+import { testSeed } from '../seed.ts';
 import { sampleFigures } from './bench-sample.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 console.log(`plan: seed ${seed}`);
 const TB = 1e12;
 const premises: PlanFlags = {

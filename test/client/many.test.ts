@@ -129,10 +129,14 @@ describe('many at once over HTTP', () => {
     for (const result of results) expect(result).toMatchObject({ code: 'CONNECTION', sent: true });
     expect(server.batches).toHaveLength(1);
     expect(server.items.size).toBe(200);
+    // What it knows of values lets reads share a batch.
+    await client.getMany(entriesOf(20).map(({ key }) => key));
+    const before = server.batches.length;
     // Two hundred reads that were lost together are one repeat for the budget, which has a hundred.
     server.tricks.push({ kind: 'cut', done: true });
     const values = await client.getMany(entriesOf(200).map(({ key }) => key));
     expect(values.map(text)).toEqual(entriesOf(200).map(({ value }) => value));
+    expect(server.batches[before]?.length).toBe(200);
   });
 
   it('are repeated within the budget where a batch is refused as a whole', async () => {
@@ -169,10 +173,18 @@ describe('many at once over HTTP', () => {
   it('end at their deadline, those that wait for others included', async () => {
     const { server, client } = await pair();
     for (const _ of range(limits.clientBatchesInFlightMax)) server.tricks.push({ kind: 'hang' });
-    const count = limits.clientBatchOpsMax * limits.clientBatchesInFlightMax + 10;
-    const results = await codesOf(client.putMany(entriesOf(count), { timeoutMs: 300 }));
-    expect(results).toEqual(range(count).map(() => 'TIMEOUT'));
-    expect(server.batches).toEqual([]);
+    const count = limits.clientBatchOpsMax * limits.clientBatchesInFlightMax;
+    let isOver = false;
+    const long = codesOf(client.putMany(entriesOf(count))).finally(() => {
+      isOver = true;
+    });
+    await expect.poll(() => server.seen.length).toBe(limits.clientBatchesInFlightMax);
+    // The places are taken, and stay so for long.
+    const results = await codesOf(client.putMany(entriesOf(10), { timeoutMs: 300 }));
+    expect(results).toEqual(range(10).map(() => 'TIMEOUT'));
+    expect([isOver, server.batches]).toEqual([false, []]);
+    await client.close();
+    expect(new Set(await long)).toEqual(new Set(['CLOSED']));
   });
 
   it('end with the client', async () => {

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BadRequestError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { systemSeed } from '../../src/base/random.ts';
 import { checkChange } from '../../src/cluster/change-check.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const VNODES = 64;
 const CHANGES = ['join', 'decommission', 'replace', 'reweigh', 'repair', 'drain', 'undo'];
 const FIELDS = ['node', 'by', 'weight', 'rack', 'vnodes', 'seeds'];

@@ -1,7 +1,9 @@
 import { GossipNetwork, type LivenessEvent } from './gossip-network.ts';
 
-/** Deaths, and as many joins. */
-const CHANGES = 10;
+/** Of as many joins at once, and then as many deaths. */
+const ROUNDS = 5;
+const AT_ONCE = 2;
+const SEEN_MS_MAX = 20_000;
 const addressOf = (number: number): string =>
   `10.${number >> 16}.${(number >> 8) & 255}.${number & 255}:9080`;
 
@@ -16,6 +18,24 @@ export interface ScaleFigures {
   /** Calls of a running node as down, by any. */
   readonly wrongDowns: number;
   readonly suspicions: number;
+}
+
+/** How long it takes until all running nodes see each of these so; -1 for those that some do not. */
+async function msUntilAllSee(
+  network: GossipNetwork,
+  numbers: readonly number[],
+  liveness: 'up' | 'down',
+): Promise<number[]> {
+  const startMs = network.nowMs;
+  const seenMs = new Map<number, number>();
+  const look = (): boolean => {
+    for (const number of numbers)
+      if (!seenMs.has(number) && network.allSee(number, liveness))
+        seenMs.set(number, network.nowMs - startMs);
+    return seenMs.size === numbers.length;
+  };
+  await network.until(look, SEEN_MS_MAX);
+  return numbers.map((number) => seenMs.get(number) ?? -1);
 }
 
 /** A cluster of `count` nodes with the facts that nodes tell, at 1% loss and 1-50 ms: quiet minutes, deaths, joins. */
@@ -51,16 +71,19 @@ export async function measureScale(seed: number, count: number, quietMs: number)
 
   const deathsMs: number[] = [];
   const joinsMs: number[] = [];
-  for (let i = 0; i < CHANGES; i++) {
-    const victim = network.random.between(4, count);
-    const node = network.nodes.get(victim);
-    if (node !== undefined) {
+  let last = count;
+  for (let round = 0; round < ROUNDS; round++) {
+    const joined = Array.from({ length: AT_ONCE }, () => ++last);
+    for (const number of joined) join(number);
+    joinsMs.push(...(await msUntilAllSee(network, joined, 'up')));
+    const victims = new Set(joined.map(() => network.random.between(4, count)));
+    for (const victim of victims) {
+      const node = network.nodes.get(victim);
       dead.add(victim);
-      network.kill(node);
-      deathsMs.push(await network.until(() => network.allSee(victim, 'down'), 20_000));
+      if (node === undefined) victims.delete(victim);
+      else network.kill(node);
     }
-    join(count + 1 + i);
-    joinsMs.push(await network.until(() => network.allSee(count + 1 + i, 'up'), 20_000));
+    deathsMs.push(...(await msUntilAllSee(network, [...victims], 'down')));
   }
   return {
     nodes: count,

@@ -1,19 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import { IoError, UnavailableError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_IDEMPOTENCY, KEYSPACE_PROMISES } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { JOINING, resumeJoin } from '../../src/cluster/join-document.ts';
 import { RingAgreement } from '../../src/cluster/ring-agreement.ts';
 import { beginReweigh, beginJoin as ringWithJoin } from '../../src/cluster/ring-change.ts';
 import { encodeRing } from '../../src/cluster/ring-codec.ts';
+import { testSeed } from '../seed.ts';
 import { testMember } from './coordinator-world.ts';
 import { joined, LoneNode, newNode, pass, ringOf, VNODES } from './lone-node.ts';
 import type { Written } from './records.ts';
 import { EventQueue } from './ring-event-queue.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`a node that is alone and told to join, seed ${seed},`, () => {
   it('is one that joins by these seeds, durably and held, where nothing speaks against it', async () => {

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { systemSeed } from '../../src/base/random.ts';
 import type { Contact } from '../../src/cluster/membership-contacts.ts';
+import { testSeed } from '../seed.ts';
 import { GossipNetwork, type GossipNode, MemoryDocuments } from './gossip-network.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const addressOf = (number: number): string => `10.0.0.${number}:9080`;
 const ringOf = (count: number): Contact[] =>
   Array.from({ length: count }, (_, i) => ({ number: i + 1, address: addressOf(i + 1) }));

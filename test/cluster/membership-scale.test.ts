@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { measureScale } from './gossip-scale.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 it(`150 nodes learn of deaths within 10 s and of joins within 5 s and accuse nobody wrongly, seed ${seed}`, async () => {
   const figures = await measureScale(seed, 150, 60_000);

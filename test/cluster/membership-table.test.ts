@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   Claim,
   type ClaimCode,
@@ -12,8 +12,9 @@ import {
 } from '../../src/cluster/membership-messages.ts';
 import { deltasFor, digestsOf, newsFor } from '../../src/cluster/membership-sync.ts';
 import { MemberTable } from '../../src/cluster/membership-table.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 const newsOf = (number: number, over: Partial<News> = {}): News => ({
   number,

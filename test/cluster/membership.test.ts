@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { systemSeed } from '../../src/base/random.ts';
 import { encodeGossip } from '../../src/cluster/membership-messages.ts';
+import { testSeed } from '../seed.ts';
 import { GossipNetwork, type GossipNode, MemoryDocuments, type NetworkOptions } from './gossip-network.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const addressOf = (number: number): string => `10.0.0.${number}:9080`;
 const SEEDS = [addressOf(1), addressOf(2)];
 

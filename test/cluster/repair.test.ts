@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   FLAG_TOMBSTONE,
   flagsAt,
@@ -13,11 +13,12 @@ import {
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { type Replica, type ReplicaWrite, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
+import { testSeed } from '../seed.ts';
 import type { MemoryReplica } from './memory-replica.ts';
 import { keyTextOf, recordOf, viewOf } from './records.ts';
 import { diverge, GRACE_MS, RepairHarness, START_MS, textOf, userRecords } from './repair-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const START_US = START_MS * 1000;
 const RUNS = 30;
 const LIVE = 2000;

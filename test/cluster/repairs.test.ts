@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_PROMISES, versionAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { vnodeOf } from '../../src/base/token.ts';
@@ -8,13 +8,14 @@ import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contra
 import { Repairs } from '../../src/cluster/repairs.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
+import { testSeed } from '../seed.ts';
 import { EventQueue } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
 import { recordOf, viewOf } from './records.ts';
 import { diverge, GRACE_MS, START_MS, textOf } from './repair-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const VNODES = 16;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;

@@ -1,10 +1,11 @@
 import { decode } from 'cbor-x';
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { RingAgreement } from '../../src/cluster/ring-agreement.ts';
 import { decodeRing, encodeRing } from '../../src/cluster/ring-codec.ts';
 import type { RingMessage } from '../../src/cluster/ring-messages.ts';
 import type { ProposalOutcome } from '../../src/cluster/ring-proposer.ts';
+import { testSeed } from '../seed.ts';
 import { EventQueue, VolatileDisk } from './ring-event-queue.ts';
 import { ringOf } from './ring-fixtures.ts';
 
@@ -228,7 +229,7 @@ describe('the agreement on a ring', () => {
   });
 
   it('gives one ring under each number, whoever proposes, crashes and loses messages', async () => {
-    const first = systemSeed();
+    const first = testSeed();
     console.log(`ring agreement: seeds ${first} to ${first + 59}`);
     let rings = 0;
     for (let i = 0; i < 60; i++) {
@@ -241,7 +242,7 @@ describe('the agreement on a ring', () => {
   });
 
   it('would be broken by an acceptor that forgets its votes, and contention shows it', async () => {
-    const first = systemSeed();
+    const first = testSeed();
     console.log(`ring agreement without votes: seeds from ${first}`);
     let violations: string[] = [];
     for (let i = 0; i < 300 && violations.length === 0; i++)

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { BlockCache } from '../../src/engine/block-cache.ts';
+import { testSeed } from '../seed.ts';
 
 const KiB = 1024;
 
@@ -21,7 +22,7 @@ function isRight(cache: BlockCache, slot: number, table: number, position: numbe
 
 describe('the block cache', () => {
   for (const cacheBytes of [16 * KiB, 100 * KiB, 1000 * KiB]) {
-    const seed = systemSeed();
+    const seed = testSeed();
     it(`of ${cacheBytes} bytes gives what was put there, never moves what is pinned, keeps its bound (seed ${seed})`, () => {
       const random = new Random(seed);
       const cache = new BlockCache(cacheBytes);

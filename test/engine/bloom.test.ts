@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { bloomAdd, bloomBytes, bloomHashes, bloomMayContain } from '../../src/engine/bloom.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 /** Tokens of one filter page: they share their upper bits, as those of a large table do. */
 function tokensOf(random: Random, count: number, hiSpread: number): [number, number][] {

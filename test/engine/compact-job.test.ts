@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { AssertionError } from '../../src/base/assert.ts';
 import { ClosedError, DiskFullError, IoError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { tokenHiAt, tokenLoAt, versionAt } from '../../src/base/record.ts';
 import type { TableMeta } from '../../src/engine/contract.ts';
 import { BURST_MS_MAX, PAUSE_MS_MAX, SLICE_BYTES_MAX } from '../../src/engine/job-pace.ts';
 import { runJob } from '../../src/engine/run-job.ts';
 import { ownPart, rangesOverlap } from '../../src/engine/token-range.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
+import { testSeed } from '../seed.ts';
 import {
   DAY_MS,
   DIRECTORY,
@@ -26,7 +27,7 @@ import {
   START_MS,
 } from './job-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const bytesIn = (records: Map<string, Encoded>): Map<string, string> =>
   new Map([...records].map(([name, { bytes }]) => [name, Buffer.from(bytes).toString('hex')]));
 

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { DiskFullError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import { CRASH_SHAPE, CrashRun, Ledger } from './engine-crash.ts';
 import { builtDisk, countedBytes, countOperations, fill, flipIn, strike } from './engine-faults.ts';
@@ -9,7 +10,7 @@ import { DIRECTORY, fieldsOf, ownKeys } from './engine-harness.ts';
 
 describe('an I/O error at one call', () => {
   it('loses nothing that was acknowledged and is told by name', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     let told = 0;
     for (const [operation, count] of await countOperations(seed)) {
       // Every ordinal: test/slow/engine-faults.test.ts.
@@ -32,7 +33,7 @@ describe('an edit of the manifest whose sync failed', () => {
 
 describe('a full disk', () => {
   it('refuses writes, serves reads, shows nothing that it refused, and takes writes again when there is room', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const disk = newDisk({ capacityBytes: 700_000 });
     const ledger = new Ledger();
     const run = new CrashRun(disk, seed, ledger);
@@ -139,7 +140,7 @@ describe('a full disk', () => {
 
 describe('a flipped bit', () => {
   it('in any file of a shard is found, named and never served', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     const names = (await builtDisk(seed)).disk.readdir(DIRECTORY).filter((name) => !name.includes('spare'));
     expect(names.some((name) => name.startsWith('wal')) && names.some((name) => name.endsWith('.sst'))).toBe(

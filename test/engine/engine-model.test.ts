@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { ModelRun } from './engine-model.ts';
 
 describe('the engine against a Map', () => {
   it('agrees over random operations, shapes, restarts and power cuts', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     console.log(`engine model: seed ${seed}`);
     let operations = 0;
     const counts: Record<string, number> = {};

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ClosedError, IoError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { FlushJob } from '../../src/engine/contract.ts';
 import { SLICE_BYTES_MAX, SLICE_RECORDS_MAX } from '../../src/engine/job-pace.ts';
 import { runJob } from '../../src/engine/run-job.ts';
@@ -8,6 +8,7 @@ import type { MemtableSetMemory } from '../../src/ipc/contract.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
+import { testSeed } from '../seed.ts';
 import {
   type Encoded,
   encoded,
@@ -19,7 +20,7 @@ import {
   recordOf,
 } from './job-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 function memtable(
   writes: readonly Encoded[],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { FLAG_TOMBSTONE, flagsAt, keyAt, recordBytesAt, versionAt } from '../../src/base/record.ts';
 import { MergeCursor } from '../../src/engine/merge-cursor.ts';
 import { OutsideSources } from '../../src/engine/merge-outside.ts';
@@ -7,6 +7,7 @@ import { FATE_BURY, FATE_DROP, FATE_KEEP, MergeRules } from '../../src/engine/me
 import { formRuns } from '../../src/engine/merge-run.ts';
 import { compareTokens, rangesOverlap } from '../../src/engine/token-range.ts';
 import type { RecordCursor } from '../../src/ipc/contract.ts';
+import { testSeed } from '../seed.ts';
 import {
   ALL_TOKENS,
   type Encoded,
@@ -22,7 +23,7 @@ import {
   type Write,
 } from './job-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 class ListCursor implements RecordCursor {
   readonly #records: readonly Encoded[];

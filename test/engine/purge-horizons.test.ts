@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
@@ -10,10 +10,11 @@ import {
   versionAt,
 } from '../../src/base/record.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import { EngineHarness, fieldsOf, ownKeys, type Put, SHAPE, type Shape } from './engine-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const NOTHING: Shape = { ...SHAPE, gcGraceMs: 0, purgeBefore: 0 };
 const NO_BYTES = new Uint8Array(0);
 const ALL = { firstHi: 0, lastHi: 0xffff_ffff };

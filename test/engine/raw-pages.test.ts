@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   compareRecordAge,
   compareRecordPlaces,
@@ -21,10 +21,11 @@ import { Status } from '../../src/base/status.ts';
 import type { ReplicaPage } from '../../src/cluster/contract.ts';
 import type { SeekTarget } from '../../src/ipc/contract.ts';
 import { readPage } from '../../src/shard/replica-pages.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import { EngineHarness, fieldsOf, ownKeys, SHAPE, type Shape } from './engine-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const NO_BYTES = new Uint8Array(0);
 const PAGE_SHAPE: Shape = { ...SHAPE, gcGraceMs: 0, purgeBefore: 0 };
 

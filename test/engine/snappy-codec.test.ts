@@ -6,6 +6,7 @@ import { compressed, decodePayload } from '../../src/engine/block-codec.ts';
 import { SnappyCodec } from '../../src/engine/snappy-codec.ts';
 import { snappyModule } from '../../src/engine/snappy-module.ts';
 import { FRAME_HEADER_BYTES, STORED_SNAPPY } from '../../src/engine/table-format.ts';
+import { testSeed } from '../seed.ts';
 
 declare const WebAssembly: {
   readonly Memory: new (pages: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer };
@@ -13,7 +14,7 @@ declare const WebAssembly: {
   readonly Instance: new (module: object, imports: object) => { readonly exports: unknown };
 };
 
-const seed = Number(process.env.SEED ?? Date.now() % 2 ** 31);
+const seed = testSeed();
 const EDGE = 24;
 const EDGES = new Uint8Array(EDGE).fill(0xa5);
 const codec = new SnappyCodec();

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { CorruptionError, DiskFullError, IoError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { TableMeta } from '../../src/engine/contract.ts';
 import { Manifest } from '../../src/engine/manifest.ts';
 import { runJob } from '../../src/engine/run-job.ts';
@@ -9,6 +9,7 @@ import { Sstables } from '../../src/engine/sstables.ts';
 import { verifyShard } from '../../src/engine/verify-shard.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import {
   DAY_MS,
@@ -24,7 +25,7 @@ import {
   START_MS,
 } from './job-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const sstables = (disk = newDisk()): JobHarness<Sstables> =>
   new JobHarness(disk, new Sstables(new ManualClock(START_MS)));
 const liveImage = (harness: JobHarness<Sstables>, tables: readonly TableMeta[], nowMs: number): string =>

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { ClosedError, CorruptionError, IoError } from '../../src/base/errors.ts';
 import { MiB } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { RecordFields } from '../../src/base/record.ts';
 import { BlockCache } from '../../src/engine/block-cache.ts';
 import { LOOKUP_ABSENT, LOOKUP_FOUND, LOOKUP_PENDING, type TableReader } from '../../src/engine/contract.ts';
@@ -10,6 +10,7 @@ import { ReadPolicy } from '../../src/engine/read-policy.ts';
 import { tablePath } from '../../src/engine/table-format.ts';
 import { openTable } from '../../src/engine/table-reader.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import {
   build,
@@ -91,7 +92,7 @@ describe('lookups that wait', () => {
     expect(disk.openPaths).toEqual([]);
   });
 
-  const seed = systemSeed();
+  const seed = testSeed();
   it(`come back once each whatever order reads end in and whichever of them fail (seed ${seed})`, async () => {
     const random = new Random(seed);
     const { disk, reader, listener } = setup('async', random.pick([0, 30_000, MiB]));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { ClosedError, CorruptionError, TimeoutError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   comparePlace,
   copyHead,
@@ -24,6 +24,7 @@ import { Sstables } from '../../src/engine/sstables.ts';
 import type { TreePart, TreeSums } from '../../src/engine/tree-contract.ts';
 import type { SeekTarget } from '../../src/ipc/contract.ts';
 import { createStopFlag, StopFlag } from '../../src/ipc/stop-flag.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import {
   type Encoded,
@@ -36,7 +37,7 @@ import {
   type Write,
 } from './job-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const LEAVES = 16;
 const BITS_64 = (1n << 64n) - 1n;
 const ALL = { firstHi: 0, lastHi: 0xffff_ffff, leaves: LEAVES };

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { Durability } from '../../src/engine/contract.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import { type Entry, isPrefix, LogHarness, recoverAll } from './wal-harness.ts';
 
@@ -9,7 +10,7 @@ describe('a crash at any call of the commit log', () => {
   it.each(['always', 'interval', 'os'] as const)(
     'in mode %s loses nothing that the mode promised, and nothing out of the middle',
     async (durability) => {
-      const seed = systemSeed();
+      const seed = testSeed();
       const random = new Random(seed);
       const whole = await run(newDisk(), durability);
       expect(whole.crashed).toBe(false);
@@ -93,7 +94,7 @@ describe('calls that end in any order', () => {
   it.each(['always', 'interval', 'os'] as const)(
     'in mode %s never make the log call durable what a power cut can take',
     async (durability) => {
-      const seed = systemSeed();
+      const seed = testSeed();
       const random = new Random(seed);
       let cuts = 0;
       for (let round = 0; round < 60; round++) {

@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { writeChecksum } from '../../src/base/checksum.ts';
 import { CorruptionError, FormatVersionError, IoError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { Durability } from '../../src/engine/contract.ts';
 import { GROUP_CLOSING, sealGroup } from '../../src/engine/wal-format.ts';
 import { closeRecovered, liveSegments, recoverSegment, segmentPath } from '../../src/engine/wal-recovery.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import {
   DIRECTORY,
@@ -144,7 +145,7 @@ describe('recovery of a segment', () => {
   });
 
   it('of random damage gives a prefix, and never hangs or throws', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     const samples = [await sample('open'), await sample('marked'), await sample('closed')];
     for (let round = 0; round < 3000; round++) {
@@ -210,7 +211,7 @@ describe('a torn tail', () => {
   });
 
   it('is closed without vouching for records that only the page cache held', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     for (let crashAt = 0; crashAt < 3; crashAt++)
       for (let cut = 0; cut < 20; cut++) {

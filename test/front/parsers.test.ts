@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
 import { evaluateRead, parseTags, WriteCondition } from '../../src/front/conditions.ts';
 import { decodeBase64, parseJsonObject } from '../../src/front/json.ts';
 import { keyMember } from '../../src/front/key-text.ts';
@@ -9,8 +8,9 @@ import { KeyDecoder, percentDecode } from '../../src/front/percent.ts';
 import { PUT_OPTIONS, RequestOptions, readQuery, readTimeout } from '../../src/front/request-options.ts';
 import { decodeCursor, encodeCursor } from '../../src/front/scan-cursor.ts';
 import { Condition } from '../../src/shard/contract.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const runs = { seed, numRuns: 500 };
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
 const decoded = (path: string): string => Buffer.from(new KeyDecoder(16).decode(path, 0)).toString('latin1');

@@ -1,14 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { CborReader, MalformedError } from '../../src/front/cbor-reader.ts';
 import { AnswerMessage, encodeLimits } from '../../src/front/ws-answers.ts';
 import { NONE, PolicyError, WsRequests } from '../../src/front/ws-request.ts';
+import { testSeed } from '../seed.ts';
 import { answersOf, decode, encode, head, type Item } from './ws-client.ts';
 import { vectors } from './ws-vectors.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const hex = (text: string): Uint8Array => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
 describe('the reader of CBOR', () => {

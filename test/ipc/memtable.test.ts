@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
@@ -22,6 +22,7 @@ import { MemtableCursor } from '../../src/ipc/memtable-cursor.ts';
 import { createMemtableSet, MemtableSlot, SEQ_ALL, slotShape } from '../../src/ipc/memtable-layout.ts';
 import { SharedMemtableReader } from '../../src/ipc/memtable-reader.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
+import { testSeed } from '../seed.ts';
 import { encode, ModelSlot, nameOf } from './memtable-model.ts';
 
 const NOW = 1_000_000;
@@ -217,7 +218,7 @@ class Comparison {
 }
 
 describe('a memtable set', () => {
-  const seed = systemSeed();
+  const seed = testSeed();
   it(`does what maps and arrays do, over random configurations (seed ${seed})`, () => {
     const total = { HIT: 0, DEAD: 0, MISS: 0, released: 0, full: 0, hidden: 0, adopted: 0, passed: 0 };
     for (let i = 0; i < 60; i++) {

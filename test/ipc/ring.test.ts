@@ -1,13 +1,14 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { ChannelReader, ChannelWriter, createChannel } from '../../src/ipc/channel.ts';
 import type { RingConsumer, RingMemory, RingProducer } from '../../src/ipc/contract.ts';
 import { createDoorbell, DoorbellRinger, DoorbellSleeper } from '../../src/ipc/doorbell.ts';
 import { RingReader, RingWriter } from '../../src/ipc/ring.ts';
 import { createRing, RING_DATA, WORD_HEAD, WORD_TAIL, WRAP } from '../../src/ipc/ring-layout.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const named = (name: string): string => `${name} (seed ${seed})`;
 const closers: (() => void)[] = [];
 afterAll(() => {

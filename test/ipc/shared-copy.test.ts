@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { copyToShared } from '../../src/ipc/shared-copy.ts';
+import { testSeed } from '../seed.ts';
 
 describe('a copy into shared memory', () => {
-  const seed = systemSeed();
+  const seed = testSeed();
   it(`is the source, and changes nothing beside it, wherever either lies (seed ${seed})`, () => {
     const random = new Random(seed);
     const lengths = [0, 1, 7, 511, 512, 513, 2048, 16_383, 16_384, 16_385, 32_768, 50_001];

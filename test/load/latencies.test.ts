@@ -14,7 +14,8 @@ import {
 } from '../../load/latencies.ts';
 import { loadLimits } from '../../load/limits.ts';
 import { Operation } from '../../load/workload.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 
 describe('latencies', () => {
   it('a closed loop that stops for a second gets the requests back that it did not send', () => {
@@ -32,7 +33,7 @@ describe('latencies', () => {
   });
 
   it('threads put together give what one would have counted', () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     const whole = new Latencies();
     const parts = [new Latencies(), new Latencies(), new Latencies()];

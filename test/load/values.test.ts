@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { keyNumber, keyText } from '../../load/transports/transport.ts';
 import { Values } from '../../load/values.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 
 describe('values of a load', () => {
   it('say which write they are from', () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     const values = new Values({ seed: 9, min: 64, max: 5000 });
     for (let i = 0; i < 500; i++) {

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { CorruptionError, FormatVersionError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import type { Operation } from '../../src/vfs/simulated-faults.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const PARENT = '/data';
 const CALLS_MAX = 500;
 const pathOf = (name: string): string => `${PARENT}/cluster/${name}`;

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { DataDirectory } from '../../src/node/data-directory.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const CALLS_MAX = 500;
 const PATH = '/srv/stores/data';
 const OLD = 'a'.repeat(32);

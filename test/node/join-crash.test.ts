@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { JOINING, resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin } from '../../src/cluster/lone-join.ts';
@@ -15,8 +15,9 @@ import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import type { Operation } from '../../src/vfs/simulated-faults.ts';
 import { testMember } from '../cluster/coordinator-world.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const PARENT = '/data';
 const CALLS_MAX = 500;
 /** Starts tried from each state of the disk, cut short at a random one of their calls. */

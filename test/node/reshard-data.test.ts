@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { testSeed } from '../seed.ts';
 import { cutEveryReshardCall, drawWrites, ShardedDisk, sorted, VNODES, writeAll } from './reshard-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`data through changes of the number of shards (seed ${seed})`, () => {
   it('stays equal as a set, and deleted keys do not come back, whatever the numbers', async () => {

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { TableMeta } from '../../src/engine/contract.ts';
 import { type OldShard, planReshard, shardsOfRange } from '../../src/node/reshard-plan.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 /** A table over vnodes `first` to `last` of `vnodes`. */
 function tableOf(number: number, vnodes: number, first: number, last: number): TableMeta {

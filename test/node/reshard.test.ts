@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { TableMeta } from '../../src/engine/contract.ts';
 import { Manifest } from '../../src/engine/manifest.ts';
 import { readManifest } from '../../src/engine/manifest-reader.ts';
@@ -11,8 +11,9 @@ import { shardDirectory } from '../../src/node/layout.ts';
 import { reshard, type ShardSettler } from '../../src/node/reshard.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const VNODES = 16;
 const CALLS_MAX = 2000;
 const OPTIONS = { path: '/data', vnodes: VNODES, shards: 2, newNodeId: () => 'a'.repeat(32) };

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { Consistency } from '../../src/base/consistency.ts';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_USER } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import type {
@@ -19,6 +19,7 @@ import { Condition, Op, Sloppy } from '../../src/shard/contract.ts';
 import { RingShardClient } from '../../src/shard/shard-client.ts';
 import { connectShard, type ShardConnection } from '../../src/shard/shard-ends.ts';
 import { recordOf } from '../cluster/records.ts';
+import { testSeed } from '../seed.ts';
 import {
   answered,
   answerOf,
@@ -30,7 +31,7 @@ import {
   until,
 } from '../shard/harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const EMPTY = new Uint8Array(0);
 
 /** Carries requests out as a test says: at once, or when it is told to. */

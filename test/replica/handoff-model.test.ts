@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { HandoffModel } from './handoff-model.ts';
 
 const ROUNDS = 60;
 const STEPS = 60;
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`hints from their disk to their targets (seed ${seed})`, () => {
   it.each([

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { testSeed } from '../seed.ts';
 import { Hints, namesOf, newDisk, TARGET } from './hint-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const OTHER = 0xcd;
 const TARGETS = [TARGET, OTHER];
 const CUTS = 5;

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
+import { testSeed } from '../seed.ts';
 import { DIRECTORY, Hints, namesOf, newDisk, TARGET, TARGET_DIRECTORY } from './hint-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 function tokenHiOf(name: string): number {
   hashToken(Buffer.from(name));

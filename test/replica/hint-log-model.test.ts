@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { runHintModel } from './hint-log-model.ts';
 
 const ROUNDS = 120;
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`a hint log beside what it owes (seed ${seed})`, () => {
   it.each([

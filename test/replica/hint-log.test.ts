@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
+import { testSeed } from '../seed.ts';
 import { Hints, newDisk, TARGET } from './hint-harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`hints on disk (seed ${seed})`, () => {
   it('come back oldest first, for each target its own, also after a restart, until they are discarded', async () => {

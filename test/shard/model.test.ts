@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { IoError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { Condition, Op } from '../../src/shard/contract.ts';
+import { testSeed } from '../seed.ts';
 import { type Answer, Harness, type TestClient, until } from './harness.ts';
 import { type Event, faultOf } from './history.ts';
 
 const KEYS = ['a', 'b', 'c', 'd'];
-const seed = Number(process.env.SHARD_SEED ?? systemSeed());
+const seed = Number(process.env.SHARD_SEED ?? testSeed());
 
 /** Clients that write, read and repeat, a disk that answers when it likes and now and then loses what it has. */
 class Run {

@@ -1,15 +1,16 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { HintStore } from '../../src/cluster/contract.ts';
 import { Op } from '../../src/shard/contract.ts';
 import { type Horizon, PurgeDelivery } from '../../src/shard/purge-delivery.ts';
 import { RingReplica } from '../../src/shard/ring-replica.ts';
 import { ManualTimers } from '../cluster/manual-timers.ts';
+import { testSeed } from '../seed.ts';
 import { Harness, type HarnessOptions, until } from './harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const VNODES = 16;
 
 interface Sent {

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { originAt, versionAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import type { PrepareAnswer, WriteAnswer } from '../../src/cluster/contract.ts';
 import { viewOf } from '../cluster/records.ts';
 import { newDisk } from '../engine/disk.ts';
+import { testSeed } from '../seed.ts';
 import {
   type Answer,
   LIFE_SHAPE,
@@ -17,7 +18,7 @@ import {
   writeOf,
 } from './replica-life.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const BASE = 1_700_000_000_000_000;
 const KEYS = ['a', 'b', 'c', 'd', 'e'];
 const LIVES = 8;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { ClosedError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_OUTCOMES, KEYSPACE_USER, valueAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -16,6 +16,7 @@ import {
 import { ReplicaStore } from '../../src/shard/replica-store.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
 import { recordOf, viewOf, type Written } from '../cluster/records.ts';
+import { testSeed } from '../seed.ts';
 import { FakeEngine } from './fake-engine.ts';
 
 const START_MS = 1_700_000_000_000;
@@ -23,7 +24,7 @@ const DEADLINE_MS = START_MS + 30 * 86_400_000;
 const VNODES = 4;
 const GRACE_MS = 3_600_000;
 const FIRST_TICKET = 1000;
-const seed = systemSeed();
+const seed = testSeed();
 
 type Asked = Pick<ReplicaStore, 'write' | 'read' | 'prepare'>;
 

@@ -1,15 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { UnavailableError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Job } from '../../src/engine/contract.ts';
 import { StopFlag } from '../../src/ipc/stop-flag.ts';
 import { type TreeBounds, treeBounds } from '../../src/shard/tree-heads.ts';
 import { DIRECTORY } from '../engine/engine-harness.ts';
+import { testSeed } from '../seed.ts';
 import { GRACE_MS, newWorld, TREE_SHAPE, type TreeWorld } from './tree-world.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const NOTHING = (): Promise<void> => Promise.resolve();
 
 /** By turns those of the product, and ones with which a tree takes many parts. */

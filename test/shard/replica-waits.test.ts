@@ -1,14 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { CorruptionError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_USER } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import { ReplicaWaits } from '../../src/shard/replica-waits.ts';
+import { testSeed } from '../seed.ts';
 import { FakeEngine } from './fake-engine.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const FIRST_TICKET = 500;
 /** More than there are tickets: they come round. */
 const LOOKUPS = limits.replicaLookupsMax + 5000;

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_PROMISES, KEYSPACE_USER, recordBytesAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -8,9 +8,10 @@ import { WriteMode } from '../../src/cluster/contract.ts';
 import { RingReplica } from '../../src/shard/ring-replica.ts';
 import { ManualTimers } from '../cluster/manual-timers.ts';
 import { keyTextOf, recordOf, viewOf } from '../cluster/records.ts';
+import { testSeed } from '../seed.ts';
 import { Harness, type HarnessOptions, until } from './harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const VNODES = 16;
 const TIMEOUT_MS = 5000;
 const EMPTY = new Uint8Array(0);

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import { MEMTABLE_MISS } from '../../src/ipc/contract.ts';
@@ -11,10 +11,11 @@ import { newShardRequest, RingShardClient } from '../../src/shard/shard-client.t
 import { connectShard } from '../../src/shard/shard-ends.ts';
 import { ShardServer } from '../../src/shard/shard-server.ts';
 import { SwitchingClient } from '../../src/shard/switching-client.ts';
+import { testSeed } from '../seed.ts';
 import { FakeEngine } from './fake-engine.ts';
 import { START_MS, until } from './harness.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const EMPTY = new Uint8Array(0);
 
 /** Behind each of both ways a shard with an engine of its own, so that it shows who was asked. */

@@ -29,12 +29,15 @@ const HINT_BYTES_FEW = 300;
 /** Clocks run 0.5% too fast or too slow at most, for a minute. */
 const DRIFT_MS_MAX = 300;
 
-/** `mustPurge`: and early, with few hints, so that purging too early shows soon. */
-export function turnKnobs(random: Random, mustPurge: boolean): Knobs {
+/**
+ * `mustPurge`: and early, so that purging too early shows soon. `fewHints`: so that what a replica missed stays missed
+ * until somebody reads or repairs.
+ */
+export function turnKnobs(random: Random, mustPurge: boolean, fewHints: boolean): Knobs {
   Object.assign(settable, defaults);
   settable.hintSegmentBytes = random.pick([300, 2000, defaults.hintSegmentBytes]);
   // A few hints, beyond which vnodes are marked for repair.
-  if (random.chance(0.15) || mustPurge) settable.hintBytesMax = mustPurge ? HINT_BYTES_FEW : 1500;
+  if (random.chance(0.15) || fewHints) settable.hintBytesMax = fewHints ? HINT_BYTES_FEW : 1500;
   settable.treeSliceRecords = random.pick([1, 10, defaults.treeSliceRecords]);
   // Trees that take one job, or many.
   settable.treeHeadsBytes = random.pick([200, defaults.treeHeadsBytes]);

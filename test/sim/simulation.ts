@@ -42,6 +42,9 @@ const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
   'ignore-promise': ['lossy-link', 'slow-link'],
 };
 
+/** Hints and repairs would soon bring to a replica what it missed, and with that hide these. */
+const LASTING_GAPS: ReadonlySet<Defect> = new Set(['drop-read-repair', 'purge-early']);
+
 export interface SimulationOptions {
   readonly seed: number;
   readonly defect?: Defect | null;
@@ -107,7 +110,7 @@ class Simulation {
     this.#seed = seed;
     this.#random = random;
     this.#defect = defect;
-    this.#knobs = turnKnobs(random, defect === 'purge-early');
+    this.#knobs = turnKnobs(random, defect === 'purge-early', defect !== null && LASTING_GAPS.has(defect));
     this.#network = new SimNetwork(this.#scheduler, new Random(random.uint32()), networkOf(random));
     this.#replicas = random.pick([3, 3, 3, 2, 5]);
     this.#machines = Math.max(this.#replicas, random.pick([3, 3, 4, 5]));
@@ -119,7 +122,7 @@ class Simulation {
       replicas: this.#replicas,
       gcGraceMs: this.#knobs.gcGraceMs,
       // Each repair gives tombstones to all replicas in time.
-      repairIntervalMs: defect === 'purge-early' ? 30_000 : random.pick([10_000, 30_000]),
+      repairIntervalMs: defect !== null && LASTING_GAPS.has(defect) ? 30_000 : random.pick([10_000, 30_000]),
     };
     this.#cluster = new Cluster(
       {

@@ -5,7 +5,7 @@ import { Piscina } from 'piscina';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { ClosedError, CorruptionError, IoError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { valueAt } from '../../src/base/record.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import type {
@@ -22,9 +22,10 @@ import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { createStopFlag, StopFlag } from '../../src/ipc/stop-flag.ts';
 import { type JobOutcome, resultOf } from '../../src/node/job-port.ts';
 import { realFileSystem } from '../../src/vfs/real.ts';
+import { testSeed } from '../seed.ts';
 
 const ENTRY = resolve(import.meta.dirname, '../../dist/workers/background.js');
-const seed = systemSeed();
+const seed = testSeed();
 const ownership = { vnodes: 64, shards: 1, shard: 0 };
 const RECORDS = 4000;
 

@@ -2,8 +2,9 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { FakeServer } from '../client/fake-server.ts';
+import { testSeed } from '../seed.ts';
 import { until, Workplace } from './cli-process.ts';
 
 let place: Workplace;
@@ -40,7 +41,7 @@ const keyOf = (line: string): string => {
 
 describe('import and export', () => {
   it('of 20,000 records give back the same set, through a server and through a directory', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const records = generate(20_000, seed);
     writeFileSync(place.path('in.gz'), gzipSync(`${records.join('\n')}\n`));
     const expected = [...records].sort();
@@ -68,7 +69,7 @@ describe('import and export', () => {
   });
 
   it('lose no acknowledged record when the server is killed in the middle', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     const records = generate(20_000, seed);
     writeFileSync(place.path('in'), records.join('\n'));

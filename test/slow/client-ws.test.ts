@@ -1,7 +1,8 @@
 /** The client against a real node, mostly over WebSocket, and against a cluster of three of which one is killed. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { type Client, connect, PartialFailureError } from '../../src/client/index.ts';
+import { testSeed } from '../seed.ts';
 import { urlOf, Workplace } from './cli-process.ts';
 import { type ClusterMember, ProcessCluster } from './cluster-processes.ts';
 
@@ -63,7 +64,7 @@ describe('the client over WebSocket', () => {
   it.each(['ws', 'http'] as const)(
     'puts and gets many at once over %s, more than the server takes at a time, values of all sizes',
     async (transport) => {
-      const seed = systemSeed();
+      const seed = testSeed();
       console.log(`seed ${seed}`);
       const random = new Random(seed);
       client = await connect({ nodes: [await serve()], transport, timeoutMs: 30_000 });

@@ -1,7 +1,8 @@
 /** `ringkv join` at running nodes, as real processes: what it does, what it refuses, and kills on the way. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../load/target/free-port.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { type Process, urlOf, Workplace } from './cli-process.ts';
 import {
   type ClusterMember,
@@ -13,7 +14,7 @@ import {
 } from './cluster-processes.ts';
 
 const TIMEOUT_MS = 240_000;
-const seed = systemSeed();
+const seed = testSeed();
 let place: Workplace;
 beforeEach(() => {
   place = new Workplace();

@@ -11,6 +11,8 @@ const BALLAST_BYTES = 24 * MiB;
 /** The longest that a flush waits before it looks again is 10 s (limits.jobRetryMsMax); then it must run, on a busy machine too. */
 const RESUME_MS_MAX = 60_000;
 const LANES = 16;
+/** Few long values fill a disk as well as many short ones, in a quarter of the requests. */
+const VALUE_BYTES = 16_000;
 
 const mountPoint = mkdtempSync(join(tmpdir(), 'ringkv-disk-full-'));
 const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'ringkv-test', mountPoint], {
@@ -38,7 +40,7 @@ const RAW = 'application/octet-stream';
 const contentOf = (key: number, round: number): string => {
   let state = (key * 2_654_435_761 + round) >>> 0;
   let text = `${key}/${round}/`;
-  while (text.length < 4000) {
+  while (text.length < VALUE_BYTES) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
     text += state.toString(36);
   }
@@ -147,11 +149,11 @@ describe.runIf(isMounted)('a node whose disk is full', () => {
       const ledger = new Ledger();
 
       // 16 in flight: more than one group is refused, and writes before and after it come to the same end.
-      const fillsDisk = Math.ceil((2 * DISK_BYTES) / 4000);
+      const fillsDisk = Math.ceil((2 * DISK_BYTES) / VALUE_BYTES);
       await ledger.fill(client, fillsDisk, () => ledger.refused.size >= 500);
       expect(ledger.messages.size).toBeGreaterThan(0);
       for (const message of ledger.messages) expect(message).toMatch(/nothing was (written|done)/);
-      expect(ledger.acknowledged.size * 4000).toBeGreaterThan(BALLAST_BYTES / 3);
+      expect(ledger.acknowledged.size * VALUE_BYTES).toBeGreaterThan(BALLAST_BYTES / 3);
       const readiness = await client.readiness();
       expect(readiness.status).toBe(503);
       expect(readiness.text).toMatch(/takes no writes: .*ENOSPC/);

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
 import { runHintModel } from '../replica/hint-log-model.ts';
+import { testSeed } from '../seed.ts';
 
 const ROUNDS = Number(process.env.HINT_ROUNDS ?? 1500);
 const TIMEOUT_MS = 600_000;
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`a hint log beside what it owes, for long (seed ${seed})`, () => {
   it.each([false, true])(

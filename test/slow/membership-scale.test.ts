@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
 import { measureScale } from '../cluster/gossip-scale.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 /** Long enough for ten full rounds of probes and of exchanged checksums at each node; of docs/scale.md: 180,000. */
 const QUIET_MS = Number(process.env.SCALE_QUIET_MS ?? 30_000);
 /** 1% of a link of 1 Gbit/s. */

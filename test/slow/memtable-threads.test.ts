@@ -7,8 +7,8 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
+import { testSeed } from '../seed.ts';
 
 interface Report {
   readonly role: 'writer' | 'reader';
@@ -21,7 +21,7 @@ interface Report {
 
 async function hammer(arenaBytes: number, keysMax: number, valueWordsMax: number): Promise<void> {
   const readers = 2;
-  const seed = systemSeed();
+  const seed = testSeed();
   const shared = {
     memory: createMemtableSet({ slots: 3, arenaBytes, vnodes: 16, shard: 0, shards: 1 }),
     published: new SharedArrayBuffer(4 * keysMax),

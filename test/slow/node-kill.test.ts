@@ -3,14 +3,15 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { killAll, run } from './node-process.ts';
 
 type Ringkv = typeof import('../../src/index.ts');
 const entry = pathToFileURL(resolve(import.meta.dirname, '../../dist/src/index.js')).href;
 const { open } = (await import(/* @vite-ignore */ entry)) as Ringkv;
 
-const seed = systemSeed();
+const seed = testSeed();
 const KEYS = 512;
 let root = '';
 beforeEach(() => {

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { cutEveryReshardCall } from '../node/reshard-harness.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 
 describe(`a change of the number of shards, with engines and tables (seed ${seed})`, () => {
   it('leaves the old layout or the new one, whole, after a power cut at every call', async () => {

@@ -15,7 +15,8 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 import { killAll, run } from './node-process.ts';
 
 type Ringkv = typeof import('../../src/index.ts');
@@ -23,7 +24,7 @@ type Store = Awaited<ReturnType<Ringkv['open']>>;
 const entry = pathToFileURL(resolve(import.meta.dirname, '../../dist/src/index.js')).href;
 const { open } = (await import(/* @vite-ignore */ entry)) as Ringkv;
 
-const seed = systemSeed();
+const seed = testSeed();
 let root = '';
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'ringkv-store-'));

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
+import { testSeed } from '../seed.ts';
 
 interface Report {
   readonly role: 'writer' | 'reader';
@@ -27,7 +27,7 @@ async function hammer(
   keysMax: number,
   valueWordsMax: number,
 ): Promise<void> {
-  const seed = systemSeed();
+  const seed = testSeed();
   console.log(`record cache threads: seed ${seed}`);
   const shared = {
     memory: { index: new SharedArrayBuffer(places * 16), arena: new SharedArrayBuffer(arenaBytes) },

@@ -1,14 +1,15 @@
 import { Encoder } from 'cbor-x';
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { Replica } from '../../src/cluster/contract.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
 import { comparePlaces } from '../cluster/memory-places.ts';
 import type { MemoryReplica } from '../cluster/memory-replica.ts';
 import { type Held, heldOf, recordOf } from '../cluster/records.ts';
 import { RepairHarness, START_MS } from '../cluster/repair-harness.ts';
+import { testSeed } from '../seed.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 const KEYS = 1_000_000;
 const VALUE = 'v'.repeat(100);
 const cbor = new Encoder({ useRecords: false, tagUint8Array: false });

@@ -5,7 +5,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import type { EngineOptions } from '../../src/engine/contract.ts';
@@ -21,9 +21,10 @@ import type {
   ShardEvent,
   ShardThreadData,
 } from '../../src/shard/shard-thread.ts';
+import { testSeed } from '../seed.ts';
 
 const root = resolve(import.meta.dirname, '../..');
-const seed = systemSeed();
+const seed = testSeed();
 const EMPTY = new Uint8Array(0);
 let closers: (() => void | Promise<void>)[] = [];
 afterEach(async () => {

@@ -2,11 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemSeed } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
+import { testSeed } from '../seed.ts';
 import { killAll, run } from './node-process.ts';
 
-const seed = systemSeed();
+const seed = testSeed();
 let root = '';
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), 'ringkv-trees-'));

@@ -4,8 +4,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { realFileSystem } from '../../src/vfs/real.ts';
+import { testSeed } from '../seed.ts';
 
 type Mode = 'record' | 'kernel';
 interface Message {
@@ -132,7 +133,7 @@ describe('the lock of a data directory', () => {
   });
 
   it('never has two holders while takers insist and holders are killed or release', async () => {
-    const seed = systemSeed();
+    const seed = testSeed();
     const random = new Random(seed);
     for (const mode of modes) {
       let holder: Taker | null = null;

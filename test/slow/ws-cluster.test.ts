@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import { DELETE, GET, PUT, WsClient } from '../front/ws-client.ts';
+import { testSeed } from '../seed.ts';
 import { Workplace } from './cli-process.ts';
 import { eventually, ProcessCluster, statusOf } from './cluster-processes.ts';
 
@@ -12,7 +13,7 @@ const SERIAL = 4;
 const at = new Workplace();
 const cluster = new ProcessCluster(at);
 const clients: WsClient[] = [];
-const seed = systemSeed();
+const seed = testSeed();
 const portOf = (url: string): number => Number(new URL(url).port);
 
 beforeAll(async () => {

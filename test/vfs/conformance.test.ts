@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AssertionError } from '../../src/base/assert.ts';
 import { IoError, LockedError } from '../../src/base/errors.ts';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { FileSystem, OpenMode } from '../../src/vfs/file-system.ts';
+import { testSeed } from '../seed.ts';
 import {
   automaticSubject,
   errorOf,
@@ -165,7 +166,7 @@ describe.each(subjects)('the %s file system', (_name, make) => {
       file.close();
     });
     it('as a model says, over random writes and truncations', () => {
-      const seed = systemSeed();
+      const seed = testSeed();
       const random = new Random(seed);
       const file = fs.open(at('a'), 'create');
       let model = Buffer.alloc(0);

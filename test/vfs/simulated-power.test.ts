@@ -1,14 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { Random, systemSeed } from '../../src/base/random.ts';
+import { Random } from '../../src/base/random.ts';
 import type { File } from '../../src/vfs/file-system.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { SECTOR_BYTES } from '../../src/vfs/simulated-node.ts';
+import { testSeed } from '../seed.ts';
 import { errorOf, readFile, textBytes, writeFile } from './harness.ts';
 
+const fileSeed = testSeed();
 const CUTS = 400;
 
 function durableDisk(...directories: string[]): SimulatedFileSystem {
-  const disk = new SimulatedFileSystem({ seed: systemSeed() });
+  const disk = new SimulatedFileSystem({ seed: fileSeed });
   for (const directory of directories) {
     disk.mkdir(directory);
     disk.syncDirectory(`${directory}/..`);
@@ -33,7 +35,7 @@ function contents(disk: SimulatedFileSystem, path = '/'): string {
 }
 /** All that a power cut was seen to leave of a directory, over many cuts. */
 function outcomes(disk: SimulatedFileSystem, path = '/'): Set<string> {
-  const random = new Random(systemSeed());
+  const random = new Random(fileSeed);
   const seen = new Set<string>();
   for (let cut = 0; cut < CUTS; cut++) seen.add(contents(disk.powerCut(random), path));
   return seen;
@@ -47,7 +49,7 @@ function synced(disk: SimulatedFileSystem, path: string, text: string): void {
   disk.syncDirectory(path.slice(0, path.lastIndexOf('/')) || '/');
 }
 
-describe('a power cut and names', () => {
+describe(`a power cut and names (seed ${fileSeed})`, () => {
   it('loses the latest changes of a directory first, down to what was synced', () => {
     const disk = durableDisk('/d');
     synced(disk, '/d/a', '');
@@ -128,13 +130,13 @@ describe('a power cut and names', () => {
   it('keeps no more than thousands of changes open, as a journal does', () => {
     const disk = durableDisk('/d');
     for (let number = 0; number < 10_000; number++) writeFile(disk, `/d/${number}`, '');
-    const random = new Random(systemSeed());
+    const random = new Random(fileSeed);
     for (let cut = 0; cut < 8; cut++)
       expect(disk.powerCut(random).readdir('/d').length).toBeGreaterThan(10_000 - 4100);
   });
 });
 
-describe('a power cut and bytes', () => {
+describe(`a power cut and bytes (seed ${fileSeed})`, () => {
   const open = (disk: SimulatedFileSystem, sectors: number, fill: string): File => {
     synced(disk, '/d/f', fill.repeat(sectors * SECTOR_BYTES));
     return disk.open('/d/f', 'write');
@@ -155,7 +157,7 @@ describe('a power cut and bytes', () => {
     const disk = durableDisk('/d');
     const file = open(disk, 3, 'a');
     put(file, 1, 2, 'b');
-    const random = new Random(systemSeed());
+    const random = new Random(fileSeed);
     const seen = new Map<string, number>();
     for (let cut = 0; cut < 2000; cut++) {
       const sectors = sectorsOf(disk.powerCut(random)).join(' ');
@@ -190,7 +192,7 @@ describe('a power cut and bytes', () => {
     const disk = durableDisk('/d');
     const file = open(disk, 1, 'a');
     put(file, 1, 3, 'b');
-    const random = new Random(systemSeed());
+    const random = new Random(fileSeed);
     const sizes = new Set<number>();
     for (let cut = 0; cut < CUTS; cut++) {
       const text = readFile(disk.powerCut(random), '/d/f');
@@ -205,7 +207,7 @@ describe('a power cut and bytes', () => {
     const disk = durableDisk('/d');
     const file = open(disk, 4, 'a');
     file.truncate(SECTOR_BYTES + 10);
-    const random = new Random(systemSeed());
+    const random = new Random(fileSeed);
     const seen = new Set(Array.from({ length: CUTS }, () => readFile(disk.powerCut(random), '/d/f')));
     expect(seen).toEqual(new Set(['a'.repeat(4 * SECTOR_BYTES), 'a'.repeat(SECTOR_BYTES + 10)]));
     file.syncSync();
@@ -221,7 +223,7 @@ describe('a power cut and bytes', () => {
     file.syncSync();
     // The process sees its write; the disk has the size, and by chance the sectors.
     expect(sectorsOf(disk)).toEqual(['b', 'b']);
-    const random = new Random(systemSeed());
+    const random = new Random(fileSeed);
     const seen = new Set(Array.from({ length: CUTS }, () => sectorsOf(disk.powerCut(random)).join(' ')));
     expect(seen).toContain('a \0');
     expect(seen).toContain('b b');
@@ -245,7 +247,7 @@ describe('a power cut and bytes', () => {
   });
 
   it('leaves of every byte only what it may be, by a model over random calls', () => {
-    const seed = systemSeed();
+    const seed = fileSeed;
     const random = new Random(seed);
     for (let round = 0; round < 60; round++) {
       const disk = new SimulatedFileSystem({ seed: random.uint32() });
