@@ -373,7 +373,6 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     for (const replicas of [2, 3]) {
       const copy = recordOf({ key: 'k', version: 10, value: 'x' });
       const vnode = vnodeOf(viewOf(copy).getUint32(8, true), VNODES);
-      // Owners from `vnode` on are 1, 2 and 3.
       const owners = Uint16Array.from({ length: VNODES }, (_, one) => (one + VNODES - vnode) % 4);
       const cluster = new Cluster([1, 2, 3, 4], { replicas, owners });
       const sources = replicasOf(cluster.ring, vnode).slice(1);
