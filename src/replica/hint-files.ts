@@ -40,6 +40,8 @@ export class HintFile {
   isBusy = false;
   /** Its loss was told. */
   isExpired = false;
+  /** `firstMs` is of this life. One of an earlier life has it from a header that nobody has checked. */
+  isAgeKnown: boolean;
   /** Open for hints; null: it takes no more. */
   file: File | null;
 
@@ -49,6 +51,7 @@ export class HintFile {
     this.path = path;
     this.firstMs = addedMs;
     this.lastMs = addedMs;
+    this.isAgeKnown = file !== null;
     this.file = file;
   }
 

@@ -202,6 +202,13 @@ export class HintLog implements HintStore {
       const tokens = hints.map(({ record }) => tokenHiAt(new DataView(record.buffer, record.byteOffset), 0));
       return { ...part, hints: hints.length, tokens, isDamaged: bytesDamaged > 0 };
     } catch (error) {
+      if (!file.isAgeKnown) {
+        // Its header may be damaged, and what it holds be young: it is kept as if it were of now.
+        file.isAgeKnown = true;
+        file.lastMs = nowMs;
+        this.#report('error', `${file.path} seems old and cannot be read: ${(error as Error).message}`);
+        return null;
+      }
       this.#report('error', `${file.path} expired and cannot be read: ${(error as Error).message}`);
       return { ...part, hints: 0, tokens: [], isDamaged: true };
     }

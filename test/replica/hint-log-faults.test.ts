@@ -233,6 +233,24 @@ describe('damage', () => {
     expect(restarted.expire()).toMatchObject([{ hints: 1, isDamaged: true }]);
   });
 
+  it('of that time costs no file that cannot be read just then; one that never can be expires later', async () => {
+    for (const times of [1, 1000]) {
+      const hints = new Hints(newDisk());
+      await hints.addAll('one', 'two');
+      const [path = ''] = hints.filesOf();
+      const bytes = hints.disk.bytesOf(path).slice();
+      new DataView(bytes.buffer).setFloat64(16, 0, true);
+      hints.disk.place(path, bytes);
+      const restarted = new Hints(hints.disk, hints.clock);
+      hints.disk.inject({ operation: 'read', errno: 'EIO', times });
+      expect(restarted.expire()).toEqual([]);
+      if (times === 1) expect(await restarted.drain()).toEqual(['two']);
+      restarted.clock.advanceMs(limits.hintAgeMsMax + 1);
+      expect(restarted.expire()).toMatchObject(times === 1 ? [] : [{ hints: 0, isDamaged: true }]);
+      expect(restarted.filesOf()).toEqual([]);
+    }
+  });
+
   it('is told with what expires', async () => {
     const hints = new Hints(newDisk());
     await hints.addAll('one', 'two');
