@@ -154,6 +154,11 @@ export const limits = {
    * in each thread; durable puts are as fast with 3 MiB as with 6, and buffers outside of the heap live until the next scavenge.
    */
   threadYoungBytesMax: 3 * MiB,
+  /**
+   * Of the peer worker, whose work all lives for some milliseconds: with 3 MiB it was collected 30 times a second, and a quarter of what
+   * it allocated got into the old generation (docs/performance.md).
+   */
+  peerYoungBytesMax: 24 * MiB,
   bloomBitsPerKey: 10,
   /** Tables over one token beyond which writes wait for compaction. */
   tablesOverlapMax: 48,

@@ -29,6 +29,8 @@ export interface ClientThreadOptions {
   readonly name: string;
   /** As messages call the thread. */
   readonly what: string;
+  /** Bound of the young generation of its heap. */
+  readonly youngBytesMax: number;
   /** It ended and was not told to. */
   readonly onDeath: (error: Error) => void;
 }
@@ -48,7 +50,7 @@ export abstract class ClientThread<Command, Event extends { readonly kind: strin
     options: ClientThreadOptions,
     data: (port: MessagePort, doorbell: DoorbellMemory) => unknown,
   ) {
-    const { entry, name, what, onDeath } = options;
+    const { entry, name, what, youngBytesMax, onDeath } = options;
     this.doorbell = createDoorbell();
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
@@ -56,7 +58,7 @@ export abstract class ClientThread<Command, Event extends { readonly kind: strin
       name,
       workerData: data(port2, this.doorbell),
       transferList: [port2],
-      resourceLimits: heapLimits(limits.threadHeapBytesMax),
+      resourceLimits: heapLimits(limits.threadHeapBytesMax, youngBytesMax),
     });
     worker.on('error', (error: Error) => {
       this.cause = error;

@@ -8,6 +8,7 @@
  * it finds the free port where port 0 is asked for, and it refuses a port of another server, which the kernel would
  * silently share out between both.
  */
+import { limits } from '../base/limits.ts';
 import { probePort } from '../front/front.ts';
 import { setHeadLimit } from '../front/http-head-limit.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
@@ -93,7 +94,13 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
     const coordinatorDoorbell = createDoorbell();
     const { host, frontends, maxKeyBytes, maxValueBytes, shards, vnodes } = config;
     super(
-      { entry: 'front', name: `front-${index}`, what: `front end ${index}`, onDeath },
+      {
+        entry: 'front',
+        name: `front-${index}`,
+        what: `front end ${index}`,
+        youngBytesMax: limits.threadYoungBytesMax,
+        onDeath,
+      },
       (port, doorbell): FrontThreadData => ({
         ...{
           port,

@@ -1,4 +1,5 @@
 /** The peer worker of a node, as the main thread sees it: everything between this node and others (peer-thread.ts). */
+import { limits } from '../base/limits.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
 import { connectShard, portsOfEnds } from '../shard/shard-ends.ts';
 import { ClientThread } from './client-thread.ts';
@@ -40,7 +41,13 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
     const { config, nodeId, directory, onDeath } = options;
     const frontDoorbell = createDoorbell();
     super(
-      { entry: 'peer', name: 'peer', what: 'the peer worker', onDeath },
+      {
+        entry: 'peer',
+        name: 'peer',
+        what: 'the peer worker',
+        youngBytesMax: limits.peerYoungBytesMax,
+        onDeath,
+      },
       (port, doorbell): PeerThreadData => ({ port, config, nodeId, directory, doorbell, frontDoorbell }),
     );
     this.#options = options;

@@ -31,9 +31,9 @@ export interface ThreadPoolOptions {
 export const workerUrl = (entry: string): URL => new URL(`../../workers/${entry}.js`, import.meta.url);
 
 /** Bounds of the heap of a worker thread, for `resourceLimits`. */
-export const heapLimits = (oldBytesMax: number): ResourceLimits => ({
+export const heapLimits = (oldBytesMax: number, youngBytesMax: number): ResourceLimits => ({
   maxOldGenerationSizeMb: Math.ceil(oldBytesMax / MiB),
-  maxYoungGenerationSizeMb: Math.ceil(limits.threadYoungBytesMax / MiB),
+  maxYoungGenerationSizeMb: Math.ceil(youngBytesMax / MiB),
 });
 
 export class ThreadPool {
@@ -51,7 +51,7 @@ export class ThreadPool {
       idleTimeout: Number.POSITIVE_INFINITY,
       atomics: 'disabled',
       recordTiming: false,
-      resourceLimits: heapLimits(heapBytesMax),
+      resourceLimits: heapLimits(heapBytesMax, limits.threadYoungBytesMax),
     });
     this.#pool.on('error', onError);
     this.#pool.on('workerCreate', () => this.#watch());
