@@ -381,7 +381,7 @@ describe('with a network that loses, duplicates and reorders', () => {
           done(answer);
         });
       if (random.chance(0.3)) await net.events.pass(random.below(10));
-      if (random.chance(0.002)) from.remote.disconnected(nodes.indexOf(to) + 1);
+      if (random.chance(0.01)) from.remote.disconnected(nodes.indexOf(to) + 1);
     }
     await net.events.pass(1000);
     expect(open).toBe(0);
