@@ -75,16 +75,18 @@ describe('keys of a load', () => {
     const items = 1000;
     const zeta = zetaOf(0, items, THETA);
     const zipfian = new Zipfian(items);
-    const counts = counted(DRAWS, () => zipfian.next(random));
+    // The sums are off by up to 1.6% by the method itself: enough draws that chance adds no 0.4%.
+    const draws = 5 * DRAWS;
+    const counts = counted(draws, () => zipfian.next(random));
     const upTo = (rank: number): number =>
       [...counts].filter(([key]) => key < rank).reduce((sum, [, count]) => sum + count, 0);
     // The method is exact for the first two.
-    expectShare(counts.get(0) ?? 0, DRAWS, 1 / zeta, `seed ${seed}, rank 1`);
-    expectShare(counts.get(1) ?? 0, DRAWS, 1 / 2 ** THETA / zeta, `seed ${seed}, rank 2`);
+    expectShare(counts.get(0) ?? 0, draws, 1 / zeta, `seed ${seed}, rank 1`);
+    expectShare(counts.get(1) ?? 0, draws, 1 / 2 ** THETA / zeta, `seed ${seed}, rank 2`);
     // For the others it keeps the sums, within 2% of all.
     for (const rank of [5, 10, 50, 100, 500])
       expect(
-        Math.abs(upTo(rank) / DRAWS - zetaOf(0, rank, THETA) / zeta),
+        Math.abs(upTo(rank) / draws - zetaOf(0, rank, THETA) / zeta),
         `seed ${seed}, up to ${rank}`,
       ).toBeLessThan(0.02);
     expect(Math.min(...counts.keys()), `seed ${seed}`).toBe(0);
