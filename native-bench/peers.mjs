@@ -64,11 +64,13 @@ async function withServer(start, body) {
   });
 }
 const { Pool } = await import('undici');
+const BYTES = 'application/octet-stream';
+const JSON_TYPE = 'application/json';
 /** Puts the 10,000 keys that get.lua reads. */
 async function fillHttp(url) {
   const pool = new Pool(url, { connections: 16 });
   const values = makeValues();
-  const headers = { 'content-type': 'application/octet-stream' };
+  const headers = { 'content-type': BYTES };
   const put = async (index) => {
     const path = `/v1/kv/${keyOf(index)}`;
     const answer = await pool.request({ method: 'PUT', path, headers, body: values[index % values.length] });
@@ -78,17 +80,18 @@ async function fillHttp(url) {
   await drive(put, { inFlight: 64, count: 10_000 });
   await pool.close();
 }
-const ringkvGet = (script) => () =>
+const ringkvGet = (mediaType) => () =>
   withServer(startRingkv, async ({ url }) => {
     await fillHttp(url);
-    return await wrk(url, script, seconds);
+    return await wrk(url, 'get.lua', mediaType, seconds);
   });
-const ringkvPut = (script, durability) => () =>
+const ringkvPut = (mediaType, durability) => () =>
   withServer(
     (directory) => startRingkv(directory, ['--durability', durability]),
-    ({ url }) => wrk(url, script, seconds),
+    ({ url }) => wrk(url, 'put.lua', mediaType, seconds),
   );
-const bare = (script) => () => withServer(startBare, ({ url }) => wrk(url, script, seconds));
+const bare = (script, mediaType) => () =>
+  withServer(startBare, ({ url }) => wrk(url, script, mediaType, seconds));
 const redis = (command) => () =>
   withServer(startRedis, async ({ port }) => {
     if (command === 'get') await redisBenchmark(port, 'set', 20_000);
@@ -134,8 +137,8 @@ const contests = [
     title: 'HTTP GET of 2 KB as bytes, 64 connections',
     entries: haveWrk
       ? {
-          ringkv: ringkvGet('get.lua'),
-          'bare uWebSockets.js': bare('get.lua'),
+          ringkv: ringkvGet(BYTES),
+          'bare uWebSockets.js': bare('get.lua', BYTES),
           ...(haveRedis && { 'redis GET': redis('get') }),
         }
       : {},
@@ -145,7 +148,7 @@ const contests = [
     name: 'http-get-json',
     title: 'HTTP GET of 2 KB in JSON, 64 connections',
     entries: haveWrk
-      ? { ringkv: ringkvGet('get-json.lua'), 'bare uWebSockets.js': bare('get-json.lua') }
+      ? { ringkv: ringkvGet(JSON_TYPE), 'bare uWebSockets.js': bare('get.lua', JSON_TYPE) }
       : {},
     targets: { 'bare uWebSockets.js': 0.5 },
   },
@@ -154,9 +157,9 @@ const contests = [
     title: 'HTTP PUT of 2 KB in JSON, durable, 64 connections; the bare server keeps nothing',
     entries: haveWrk
       ? {
-          ringkv: ringkvPut('put-json.lua', 'always'),
-          'bare uWebSockets.js': bare('put-json.lua'),
-          'ringkv --durability os': ringkvPut('put-json.lua', 'os'),
+          ringkv: ringkvPut(JSON_TYPE, 'always'),
+          'bare uWebSockets.js': bare('put.lua', JSON_TYPE),
+          'ringkv --durability os': ringkvPut(JSON_TYPE, 'os'),
         }
       : {},
     targets: { 'bare uWebSockets.js': 0.5 },
@@ -166,7 +169,7 @@ const contests = [
     title: 'HTTP PUT of 2 KB as bytes, durable, 64 connections',
     entries: haveWrk
       ? {
-          ringkv: ringkvPut('put.lua', 'always'),
+          ringkv: ringkvPut(BYTES, 'always'),
           ...(haveRedis && { 'redis SET (AOF always)': redis('set') }),
         }
       : {},

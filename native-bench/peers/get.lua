@@ -1,10 +1,10 @@
--- wrk: GET of random keys, the value as bytes.
+-- wrk: GET of random keys; the argument is the media type of the answer.
 local keys = 10000
 local requests = {}
-function init()
+function init(args)
   for i = 1, 1024 do
     local path = string.format('/v1/kv/user:%011d', math.random(0, keys - 1))
-    requests[i] = wrk.format('GET', path, { ['Accept'] = 'application/octet-stream' })
+    requests[i] = wrk.format('GET', path, { ['Accept'] = args[1] })
   end
 end
 local at = 0

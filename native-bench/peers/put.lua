@@ -1,14 +1,28 @@
--- wrk: PUT of 2 KB as bytes to random keys; the request texts are made before the run.
+-- wrk: PUT of 2 KB of which half is random to random keys; the request texts are made before the run. The argument is the media
+-- type: as bytes, or in base64 in JSON.
 local keys = 1000000
 local requests = {}
-function init()
-  math.randomseed(os.time())
+local function bytes()
   local body = {}
   for i = 1, 1024 do body[i] = string.char(math.random(33, 126)) end
-  local value = table.concat(body) .. string.rep('a', 1024)
+  return table.concat(body) .. string.rep('a', 1024)
+end
+local function json()
+  local body = {}
+  local digits = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+  -- 2,732 digits, the last one for padding.
+  for i = 1, 1364 do
+    local at = math.random(1, 64)
+    body[i] = digits:sub(at, at)
+  end
+  return '{"value":"' .. table.concat(body) .. string.rep('YWFh', 341) .. 'YWE="}'
+end
+function init(args)
+  math.randomseed(os.time())
+  local value = args[1] == 'application/json' and json() or bytes()
   for i = 1, 4096 do
     local path = string.format('/v1/kv/user:%011d', math.random(0, keys - 1))
-    requests[i] = wrk.format('PUT', path, { ['Content-Type'] = 'application/octet-stream' }, value)
+    requests[i] = wrk.format('PUT', path, { ['Content-Type'] = args[1] }, value)
   end
 end
 local at = 0

@@ -101,10 +101,11 @@ export function run(command, args) {
 const milliseconds = (text, unit) => Number(text) * { us: 0.001, ms: 1, s: 1000 }[unit];
 
 /** wrk with a script of this folder: requests per second and the 99th percentile in ms. */
-export async function wrk(url, script, seconds) {
-  const args = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '--latency', '-s', join(here, script), url];
+export async function wrk(url, script, mediaType, seconds) {
+  const options = ['-t1', `-c${CONNECTIONS}`, `-d${seconds}s`, '--latency', '-s', join(here, script)];
+  const args = [...options, url, '--', mediaType];
   const text = await run('wrk', args);
-  if (/FAILED|Non-2xx/.test(text)) throw new Error(`wrk ${url} ${script}:\n${text}`);
+  if (/FAILED|Non-2xx/.test(text)) throw new Error(`wrk ${url} ${script} ${mediaType}:\n${text}`);
   const [, p99, unit] = /99%\s+([0-9.]+)(us|ms|s)/.exec(text);
   return { perSecond: Number(/Requests\/sec:\s+([0-9.]+)/.exec(text)[1]), p99Ms: milliseconds(p99, unit) };
 }

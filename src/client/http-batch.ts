@@ -5,7 +5,7 @@
  * expected bytes of answers than the limits say, or one op.
  */
 import type { Clock } from '../base/clock.ts';
-import { OverloadedError, TimeoutError } from '../base/errors.ts';
+import { OverloadedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { isDots, type RawAnswer } from './encoding.ts';
 import { CBOR, decodeResults, encodeBatch, OP_OVERHEAD_BYTES } from './http-batch-format.ts';
@@ -89,7 +89,7 @@ export class HttpBatch {
     let expectedBytes = 0;
     let taken = 0;
     for (const pending of this.#waiting) {
-      expire(pending, nowMs);
+      pending.expireUnsent(nowMs);
       if (!pending.settled) {
         const isGet = pending.request.op === KvOp.GET;
         const [first = pending] = batch;
@@ -157,13 +157,8 @@ export class HttpBatch {
   readonly #sweep = (): void => {
     this.#sweepTimer = null;
     const nowMs = this.#options.clock.monotonicMs();
-    for (const pending of this.#waiting) expire(pending, nowMs);
+    for (const pending of this.#waiting) pending.expireUnsent(nowMs);
     this.#waiting = this.#waiting.filter(({ settled }) => !settled);
     if (this.#waiting.length > 0) this.#sweepTimer = setTimeout(this.#sweep, limits.clientSweepMs);
   };
-}
-
-function expire(pending: Pending, nowMs: number): void {
-  if (pending.deadlineMs <= nowMs)
-    pending.reject(new TimeoutError('the deadline passed before the request was sent; nothing was done'));
 }

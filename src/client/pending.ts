@@ -1,4 +1,5 @@
 /** A request that waits to be sent, or for its answer, among others of the same message. It settles once. */
+import { TimeoutError } from '../base/errors.ts';
 import { bytesOfRequest, type KvAnswer, type KvRequest } from './kv.ts';
 
 export class Pending {
@@ -44,6 +45,11 @@ export class Pending {
   }
   reject(reason: unknown): void {
     if (this.#settle()) this.#reject(reason);
+  }
+  /** Ends it where it was not sent by its deadline. */
+  expireUnsent(nowMs: number): void {
+    if (this.deadlineMs <= nowMs)
+      this.reject(new TimeoutError('the deadline passed before the request was sent; nothing was done'));
   }
   #settle(): boolean {
     if (this.settled) return false;

@@ -90,8 +90,7 @@ export class WsBatch {
     let messageBytes = limits.wsMessageOverheadBytes;
     while (this.#head < this.#waiting.length && batch.length < told.messageRequestsMax) {
       const pending = this.#waiting[this.#head] as Pending;
-      if (!pending.settled && pending.deadlineMs <= nowMs)
-        pending.reject(new TimeoutError('the deadline passed before the request was sent; nothing was done'));
+      pending.expireUnsent(nowMs);
       const { value } = pending.request;
       if (!pending.settled && value !== null && value.length > told.valueBytesMax)
         pending.reject(
@@ -147,11 +146,8 @@ export class WsBatch {
       if (lateMs > limits.clientStuckMs) stuck = true;
     }
     // Those that wait are mostly in order of their deadlines; one that is not is found when its turn comes.
-    for (let at = this.#head; at < this.#waiting.length; at++) {
-      const pending = this.#waiting[at] as Pending;
-      if (pending.deadlineMs > nowMs) continue;
-      pending.reject(new TimeoutError('the deadline passed before the request was sent; nothing was done'));
-    }
+    for (let at = this.#head; at < this.#waiting.length; at++)
+      (this.#waiting[at] as Pending).expireUnsent(nowMs);
     while (this.#head < this.#waiting.length && (this.#waiting[this.#head] as Pending).settled)
       this.#shift(this.#waiting[this.#head] as Pending);
     return stuck;

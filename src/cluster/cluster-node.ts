@@ -6,6 +6,7 @@
 import { HybridClock } from '../base/clock.ts';
 import { ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
+import type { LocalReads } from '../shard/contract.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
 import type {
   ClientRead,
@@ -19,7 +20,6 @@ import type {
   MemberState,
   Network,
   NodeNumber,
-  ReadsFrom,
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
@@ -136,7 +136,7 @@ export class ClusterNode {
   get hintMetrics(): Readonly<HintReplayMetrics> {
     return this.#hintReplay.metrics;
   }
-  get readsFrom(): ReadsFrom | undefined {
+  get readsFrom(): Readonly<LocalReads> | undefined {
     return this.#options.local.readsFrom;
   }
   get hintBytes(): ReadonlyMap<NodeNumber, number> {

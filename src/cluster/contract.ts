@@ -10,6 +10,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { ConsistencyCode } from '../base/consistency.ts';
 import type { Random } from '../base/random.ts';
+import type { LocalReads } from '../shard/contract.ts';
 import type { RingMap } from './ring-map.ts';
 
 /** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
@@ -200,14 +201,7 @@ export interface LocalReplica extends Replica {
   /** Deleted records that came back from another replica and were refused. */
   readonly resurrections: number;
   /** Reads, by where they found the record; missing where the replica does not tell. */
-  readonly readsFrom?: ReadsFrom;
-}
-
-export interface ReadsFrom {
-  readonly memtables: number;
-  readonly recordCache: number;
-  /** Asked of the shard. */
-  readonly missed: number;
+  readonly readsFrom?: Readonly<LocalReads>;
 }
 
 // ------------------------------------------------------------------------------------------------ hints

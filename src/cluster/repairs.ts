@@ -137,8 +137,7 @@ export class Repairs {
 
   /**
    * Fills a vnode that this node gains from as many of those that hold it as every quorum meets. One that is up but cannot be
-   * read (a damaged table, a shard that is down) keeps nobody from the others. Rejects where too few could be. Where one is enough,
-   * that one is part of every quorum.
+   * read (a damaged table, a shard that is down) keeps nobody from the others. Rejects where too few could be.
    */
   async pull(vnode: number, sources: readonly NodeNumber[]): Promise<PullResult> {
     const { ring, local, replica } = this.#options;
@@ -155,7 +154,7 @@ export class Repairs {
       const onlyHere: Uint8Array[] = [];
       const take = (head: Uint8Array): void => void onlyHere.push(head);
       try {
-        await this.#session(now, vnode, local, replica(source), true, statistics, take, needed === 1);
+        await this.#session(now, vnode, local, replica(source), true, statistics, take);
       } catch (error) {
         failure = error as Error;
         continue;
@@ -273,7 +272,6 @@ export class Repairs {
     pullOnly: boolean,
     statistics: RepairStatistics,
     onOnlyHere: (head: Uint8Array) => void = () => undefined,
-    overPromises = false,
   ): Promise<void> {
     const { world, settle } = this.#options;
     const nowMs = world.clock.nowMs();
@@ -286,7 +284,8 @@ export class Repairs {
       remote,
       session: world.random.uint32(),
       pullOnly,
-      overPromises,
+      // Where one source is enough for a pull, that one is part of every quorum.
+      overPromises: pullOnly && meetingQuorums(readReplicas(ring, vnode).length) === 1,
       clock: world.clock,
       pace: (bytes) => this.#pace(bytes),
       pause: (ms) => this.#pause(ms),

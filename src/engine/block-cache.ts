@@ -80,8 +80,7 @@ export class BlockCache {
   readonly memoryBytes: number;
   hits = 0;
   misses = 0;
-  /** Frames that were read from files because they were not held, and their bytes as stored. */
-  reads = 0;
+  /** Bytes as stored of frames that were read from files because they were not held. */
   readBytes = 0;
 
   /** At most limits.blockCacheShardBytesMax are used: what one ArrayBuffer holds. */

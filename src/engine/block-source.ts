@@ -148,7 +148,6 @@ export class BlockSource {
     read: number,
   ): void {
     const fields = this.#fields;
-    this.#cache.reads++;
     this.#cache.readBytes += length;
     checkFrame(this.#file.path, stored, view, 0, read, length, kind, this.#salt, position, fields);
     const slot = this.#cache.insert(this.#table, position, fields.rawBytes);

@@ -338,7 +338,7 @@ export class LsmEngine implements ShardEngine {
       flushBytesWritten: this.#flusher.bytesWritten,
       tableLookups: this.#lookups.inTables,
       tablesAsked: this.#lookups.tablesAsked,
-      tableReads: files.access.reads,
+      tableReads: syncReads + asyncReads,
       tableReadBytes: files.access.readBytes,
       tablesOverlap: this.#compactor.overlapMax,
       compactionLevels: this.#compactor.levels,

@@ -50,9 +50,6 @@ export class TableAccess {
   get asyncReads(): number {
     return this.#policy.asyncReads;
   }
-  get reads(): number {
-    return this.#cache.reads;
-  }
   get readBytes(): number {
     return this.#cache.readBytes;
   }

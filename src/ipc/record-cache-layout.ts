@@ -48,10 +48,14 @@ export interface RecordCacheMemory {
   readonly arena: SharedArrayBuffer;
 }
 
-/** Of `bytes` at most, index included; null where that is less than limits.recordCacheBytesMin. Pages cost memory only once written. */
-export function createRecordCache(bytes: number): RecordCacheMemory | null {
-  if (bytes < limits.recordCacheBytesMin) return null;
-  const wanted = Math.min(bytes, limits.recordCacheShardBytesMax);
+/** Bytes that a shard's record cache takes where it may take so many: 0 where those are too few for one. */
+export const recordCacheBytes = (most: number): number =>
+  most < limits.recordCacheBytesMin ? 0 : Math.min(most, limits.recordCacheShardBytesMax);
+
+/** Of `most` bytes at most, index included; null where that is less than limits.recordCacheBytesMin. Pages cost memory only once written. */
+export function createRecordCache(most: number): RecordCacheMemory | null {
+  const wanted = recordCacheBytes(most);
+  if (wanted === 0) return null;
   // Rounded down to a power of two, so that a mask chooses the bucket.
   const places = 2 ** Math.floor(Math.log2(wanted / (ARENA_BYTES_PER_PLACE + PLACE_BYTES)));
   const arenaBytes = Math.floor((wanted - places * PLACE_BYTES) / 8) * 8;

@@ -10,6 +10,7 @@
 import { availableParallelism } from 'node:os';
 import { limits } from '../base/limits.ts';
 import type { EngineOptions, TableOptions } from '../engine/contract.ts';
+import { recordCacheBytes } from '../ipc/record-cache-layout.ts';
 import type { BackgroundThreads } from './background-pool.ts';
 import type { NodeConfig } from './contract.ts';
 
@@ -26,10 +27,8 @@ export const arenaBytesOf = ({ memtableBytes }: NodeConfig): number =>
   memtableBytes - (memtableBytes % ARENA_STEP_BYTES);
 
 /** Of one shard: its share of the node's block cache goes to records that other threads may read, unless that would be too small. */
-export function recordCacheBytesOf({ blockCacheBytes, shards }: NodeConfig): number {
-  const bytes = Math.floor((blockCacheBytes / shards) * limits.recordCacheShare);
-  return bytes < limits.recordCacheBytesMin ? 0 : Math.min(bytes, limits.recordCacheShardBytesMax);
-}
+export const recordCacheBytesOf = ({ blockCacheBytes, shards }: NodeConfig): number =>
+  recordCacheBytes(Math.floor((blockCacheBytes / shards) * limits.recordCacheShare));
 
 /** Threads for flushes, and for compactions and verifications: together half the cores, and at least one of each. One more builds hash trees. */
 export function backgroundThreads(): BackgroundThreads {

@@ -16,7 +16,6 @@ import type {
   PageAnswer,
   PrepareAnswer,
   ReadAnswer,
-  ReadsFrom,
   ReplicaPage,
   ReplicaPrepare,
   ReplicaRead,
@@ -31,6 +30,7 @@ import type {
 import {
   Condition,
   type ConditionCode,
+  type LocalReads,
   Op,
   type OpCode,
   type ShardReply,
@@ -74,7 +74,7 @@ export class RingReplica implements LocalReplica {
     client.setHandler({ onReply: (slot, reply) => this.#take(slot, reply) });
   }
 
-  get readsFrom(): ReadsFrom {
+  get readsFrom(): Readonly<LocalReads> {
     return this.#client.localReads;
   }
   get resurrections(): number {

@@ -184,6 +184,14 @@ describe('hints expire', () => {
   });
 });
 
+/** Damages the time of the first hint of the first file, so that it seems to be of 1970. */
+function makeOld(hints: Hints): void {
+  const [path = ''] = hints.filesOf();
+  const bytes = hints.disk.bytesOf(path).slice();
+  new DataView(bytes.buffer).setFloat64(16, 0, true);
+  hints.disk.place(path, bytes);
+}
+
 describe('damage', () => {
   it('to the time of a file of an earlier life lets nothing out that is too old', async () => {
     const hints = new Hints(newDisk());
@@ -221,10 +229,7 @@ describe('damage', () => {
   it('of the time by which a new life takes a file for too old makes nothing expire before its time', async () => {
     const hints = new Hints(newDisk());
     await hints.addAll('one', 'two');
-    const [path = ''] = hints.filesOf();
-    const bytes = hints.disk.bytesOf(path).slice();
-    new DataView(bytes.buffer).setFloat64(16, 0, true);
-    hints.disk.place(path, bytes);
+    makeOld(hints);
     const restarted = new Hints(hints.disk, hints.clock);
     expect(restarted.log.expire(restarted.clock.nowMs())).toEqual([]);
     const batch = await restarted.next();
@@ -237,10 +242,7 @@ describe('damage', () => {
     for (const times of [1, 1000]) {
       const hints = new Hints(newDisk());
       await hints.addAll('one', 'two');
-      const [path = ''] = hints.filesOf();
-      const bytes = hints.disk.bytesOf(path).slice();
-      new DataView(bytes.buffer).setFloat64(16, 0, true);
-      hints.disk.place(path, bytes);
+      makeOld(hints);
       const restarted = new Hints(hints.disk, hints.clock);
       hints.disk.inject({ operation: 'read', errno: 'EIO', times });
       expect(restarted.expire()).toEqual([]);
