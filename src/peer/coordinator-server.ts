@@ -53,6 +53,7 @@ interface Served {
 const EMPTY = new Uint8Array(0);
 const NO_PLACE: PagePlace = { tokenHi: 0, tokenLo: 0, keyspace: KEYSPACE_USER, key: EMPTY };
 
+const LAZY = process.env.RK_LAZYP === '1';
 export class CoordinatorServer {
   readonly #sleeper: DoorbellSleeper;
   readonly #coordination: Coordination;
@@ -109,7 +110,8 @@ export class CoordinatorServer {
       this.#first = (this.#first + 1) % this.#served.length;
     }
     for (const { link } of this.#served) link.release();
-    if (!this.#turnDue && !this.#sleeper.sleep(this.#pending)) this.#schedule();
+    if (this.#turnDue) return;
+    if ((LAZY && left < limits.shardBatchMax) || !this.#sleeper.sleep(this.#pending)) this.#schedule();
   }
 
   #takeFrom(served: Served, max: number): number {

@@ -91,6 +91,7 @@ export const newShardRequest = (): ShardRequest => ({
   sloppy: Sloppy.UNSAID,
 });
 
+const LAZY = process.env.RK_LAZYC === '1';
 export class RingShardClient implements ShardClient {
   readonly shards: number;
   readonly scanSources: number;
@@ -292,7 +293,7 @@ export class RingShardClient implements ShardClient {
         const link = this.#links[shard] ?? null;
         if (link !== null) left -= this.#handOut(link, Math.ceil(limits.clientBatchMax / this.shards));
       }
-      if (left < limits.clientBatchMax && this.#pending()) {
+      if (left < limits.clientBatchMax && (LAZY || this.#pending())) {
         this.#drainSoon();
         return;
       }

@@ -49,6 +49,8 @@ interface Running {
   readonly administration: Administration;
 }
 
+const LAZY = process.env.RK_LAZYS === '1';
+const PARK = Number(process.env.RK_PARK ?? 0);
 export class ShardServer implements EngineListener {
   readonly #options: ShardServerOptions;
   readonly #sleeper: DoorbellSleeper;
@@ -207,7 +209,7 @@ export class ShardServer implements EngineListener {
     for (let slot = this.#held.shift(this.#runnable); slot !== NIL; slot = this.#held.shift(this.#runnable))
       this.#runAgain(running, slot);
     for (const link of this.#links) if (link.blocked) this.#retry(running, link);
-    if (!this.#stopping) this.#take(running);
+    const took = this.#stopping ? 0 : this.#take(running);
     if (this.#turnState.appended && !this.#stopping) {
       this.#turnState.appended = false;
       running.engine.commit();
@@ -216,11 +218,14 @@ export class ShardServer implements EngineListener {
       link.flush();
       link.release();
     }
-    if (!this.#stopping && !this.#turnDue && !this.#sleeper.sleep(this.#pending)) this.#schedule();
+    if (this.#stopping || this.#turnDue) return;
+    if (LAZY && took > 0) this.#schedule();
+    else if (PARK > 0 && this.#held.count === 0 && running.replica.store.waits.inFlight === 0 && this.#sleeper.park(this.#pending, PARK)) this.#schedule();
+    else if (!this.#sleeper.sleep(this.#pending)) this.#schedule();
   }
 
   /** Executes requests of all clients, at most limits.shardBatchMax. */
-  #take(running: Running): void {
+  #take(running: Running): number {
     const links = this.#links;
     let left: number = limits.shardBatchMax;
     for (let idle = 0; left > 0 && idle < links.length; ) {
@@ -230,6 +235,7 @@ export class ShardServer implements EngineListener {
       idle = taken === 0 ? idle + 1 : 0;
       this.#first = (this.#first + 1) % links.length;
     }
+    return limits.shardBatchMax - left;
   }
 
   #takeFrom(running: Running, link: ClientLink, max: number): number {
