@@ -7,7 +7,8 @@
  *    reads, jobs) runs between turns.
  * 2. A write is answered with OK only after `onDurable` of its seq. One that will never be durable is answered with
  *    DISK_FULL where nothing was written, and otherwise with UNAVAILABLE, outcome unknown.
- * 3. The thread sleeps in its event loop, and says so through the doorbell, exactly when no request can be taken.
+ * 3. The thread sleeps in its event loop, and says so through the doorbell, only when no request can be taken, and none could in
+ *    the turn before: what comes while it syncs and answers finds it awake.
  * 4. The engine's errors go to the request that met them. Any other error ends the thread.
  */
 import { assert } from '../base/assert.ts';
@@ -49,8 +50,6 @@ interface Running {
   readonly administration: Administration;
 }
 
-const LAZY = process.env.RK_LAZYS === '1';
-const PARK = Number(process.env.RK_PARK ?? 0);
 export class ShardServer implements EngineListener {
   readonly #options: ShardServerOptions;
   readonly #sleeper: DoorbellSleeper;
@@ -209,7 +208,7 @@ export class ShardServer implements EngineListener {
     for (let slot = this.#held.shift(this.#runnable); slot !== NIL; slot = this.#held.shift(this.#runnable))
       this.#runAgain(running, slot);
     for (const link of this.#links) if (link.blocked) this.#retry(running, link);
-    const took = this.#stopping ? 0 : this.#take(running);
+    const taken = this.#stopping ? 0 : this.#take(running);
     if (this.#turnState.appended && !this.#stopping) {
       this.#turnState.appended = false;
       running.engine.commit();
@@ -219,12 +218,10 @@ export class ShardServer implements EngineListener {
       link.release();
     }
     if (this.#stopping || this.#turnDue) return;
-    if (LAZY && took > 0) this.#schedule();
-    else if (PARK > 0 && this.#held.count === 0 && running.replica.store.waits.inFlight === 0 && this.#sleeper.park(this.#pending, PARK)) this.#schedule();
-    else if (!this.#sleeper.sleep(this.#pending)) this.#schedule();
+    if (taken > 0 || !this.#sleeper.sleep(this.#pending)) this.#schedule();
   }
 
-  /** Executes requests of all clients, at most limits.shardBatchMax. */
+  /** Executes requests of all clients, at most limits.shardBatchMax: how many there were. */
   #take(running: Running): number {
     const links = this.#links;
     let left: number = limits.shardBatchMax;
