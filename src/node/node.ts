@@ -48,7 +48,7 @@ export async function startNode(
       directory: threads.directory,
       log,
       coordinate: async () => fronts?.coordinate(),
-      hold: async () => fronts?.hold(),
+      hold: async (reason) => fronts?.hold(reason),
       release: () => fronts?.release(),
       onNotReady: (reason) => {
         clusterReason = reason;

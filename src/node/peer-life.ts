@@ -41,7 +41,7 @@ export interface PeerLifeOptions {
 
 /** Of front ends, whom requests of clients reach. */
 export interface FrontHold {
-  readonly hold: () => Promise<void>;
+  readonly hold: (reason: string) => Promise<void>;
   readonly release: () => void;
 }
 
@@ -187,7 +187,7 @@ export class PeerLife {
       isChanging: () => node.topology.isChanging,
       hold: async (reason) => {
         node.held = reason;
-        await hold();
+        await hold(reason);
       },
       release: () => {
         node.held = '';

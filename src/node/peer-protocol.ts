@@ -43,8 +43,8 @@ export type PeerEvent =
   | { readonly kind: 'failed'; readonly error: PlainError }
   /** The node is, or is about to become, one of several: front ends must ask the coordinator; answered by `coordinating`. */
   | { readonly kind: 'coordinate' }
-  /** Front ends must take no request for data until `release`; answered by `held`. */
-  | { readonly kind: 'hold' }
+  /** Front ends must take no request for data until `release`, and say why; answered by `held`. */
+  | { readonly kind: 'hold'; readonly reason: string }
   | { readonly kind: 'release' }
   /** Why the node does not serve, for /readyz; '' where it does. */
   | { readonly kind: 'not-ready'; readonly reason: string }

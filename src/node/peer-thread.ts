@@ -193,10 +193,10 @@ class PeerNode {
     try {
       await beginLoneJoin(
         life.joinOptions({
-          hold: () =>
+          hold: (reason) =>
             new Promise((resolve) => {
               this.#onHeld = resolve;
-              this.#tell({ kind: 'hold' });
+              this.#tell({ kind: 'hold', reason });
             }),
           release: () => this.#tell({ kind: 'release' }),
         }),
