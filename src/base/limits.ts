@@ -243,7 +243,7 @@ export const limits = {
   hintUndeletedMax: 1024,
   /** Places in a damaged file of hints that are tried for where the next whole one begins. */
   hintResyncsMax: 1024,
-  /** Beside hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
+  /** Beside twice hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
   repairHorizonMarginMs: 3_600_000,
 
   // node
@@ -406,6 +406,8 @@ export const limits = {
   topologyTakeoverMs: 5000,
   /** How long a request for a change waits until the ring before it is held by enough nodes. */
   topologyConfirmMs: 10_000,
+  /** How long the end of a change waits until a node that leaves by it has handed on its hints: 2.4 GiB at full rate. */
+  leaveHintsMsMax: 600_000,
   /** Vnodes that one node pulls at a time. */
   pullsInFlightMax: 4,
   /** Before a failed pull is tried again. */
@@ -708,7 +710,7 @@ assert(
 );
 assert(
   limits.repairHorizonMarginMs >=
-    limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
+    2 * limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
   'limits: no hint may be handed back that is older than the horizon of a repair',
 );
 // websocket

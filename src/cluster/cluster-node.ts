@@ -98,6 +98,7 @@ export class ClusterNode {
       fact: (node, name) => this.membership.member(node)?.facts.get(name),
       setFact: (name, value) => this.membership.setFact(name, value),
       pull: (vnode, sources) => this.repairs.pull(vnode, sources),
+      hintBytes: () => [...hints.targets().values()].reduce((sum, bytes) => sum + bytes, 0),
       onRing: (ring) => this.#takeRing(ring),
     });
     const view = this.#view();

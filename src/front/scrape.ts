@@ -34,6 +34,7 @@ const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: s
   ['hintsExpired', 'hints_expired', 'Hints that grew too old: their vnodes are repaired.'],
   ['hintsSettled', 'hints_settled', 'Hints that a promise barred, and SERIAL settled.'],
   ['hintsRedirected', 'hints_redirected', 'Hints that went to the present replicas of their vnode.'],
+  ['hintsHandedOver', 'hints_handed_over', 'Hints that another node keeps now, because this one leaves.'],
   [
     'hintsRefused',
     'hints_refused',
