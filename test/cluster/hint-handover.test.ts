@@ -151,7 +151,8 @@ describe('a node that leaves', () => {
             cluster.world.node(node).fault = (operation) =>
               operation === 'hint' ? Status.DISK_FULL : Status.OK;
       cluster.write(KEY, 'v', { consistency: Consistency.ONE }, leaver);
-      cluster.world.run(2000);
+      // Before it would be handed over.
+      cluster.world.run(limits.hintReplayTickMs / 2);
       const kept = cluster.world.node(leaver).replica.hints.filter((one) => one.target === target).length;
       expect(kept, `others refuse: ${othersRefuse}`).toBe(othersRefuse ? 1 : 0);
     }
