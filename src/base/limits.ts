@@ -252,6 +252,10 @@ export const limits = {
   replicasMax: 9,
   /** A certificate, a key or a list of CAs. */
   pemFileBytesMax: 1 * MiB,
+  /** Certificates in such a file that are looked at. */
+  pemCertificatesMax: 256,
+  /** How often a running node looks whether its certificates for other nodes were renewed. */
+  peerTlsLookMs: 10_000,
   /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
   clusterDocumentBytesMax: 4 * MiB,
 

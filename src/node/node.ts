@@ -79,7 +79,9 @@ export async function startNode(
     tellFronts();
     if (!isWaiting) await listen(fronts, peer);
     const { port, url } = fronts;
-    return { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise, close };
+    const renewCertificates = (): void => peer?.renewTls();
+    const running = { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise };
+    return { ...running, renewCertificates, close };
   } catch (error) {
     await close();
     throw error;

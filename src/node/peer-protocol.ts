@@ -29,6 +29,8 @@ export type PeerCommand =
   | { readonly kind: 'coordinating' }
   /** No front end has a request for data under way, and none takes any. */
   | { readonly kind: 'held' }
+  /** Its files of TLS may have changed: it looks now. */
+  | { readonly kind: 'renew-tls' }
   /** Where clients reach this node. */
   | { readonly kind: 'url'; readonly url: string }
   | { readonly kind: 'close' };

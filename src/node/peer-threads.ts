@@ -80,6 +80,9 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
   setUrl(url: string): void {
     this.tell({ kind: 'url', url });
   }
+  renewTls(): void {
+    this.tell({ kind: 'renew-tls' });
+  }
   close(): Promise<void> {
     return this.end({ kind: 'close' });
   }
