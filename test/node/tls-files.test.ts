@@ -127,6 +127,16 @@ describe('the files of a certificate', () => {
     at.files.renew();
     expect(at.logged.filter((line) => line.startsWith('error'))).toEqual([]);
     expect(at.renewed.length).toBe(3);
+    const between = await Authority.make('CN=Between', other);
+    const chained = await between.issue();
+    put({ ...chained, ca: other.pem });
+    at.files.renew();
+    expect(at.logged.at(-1)).toMatch(
+      /not signed by a CA in peer-tls-ca that is valid now .issuer CN=Between/,
+    );
+    put({ ...chained, cert: `${chained.cert}\n${between.pem}`, ca: other.pem });
+    at.files.renew();
+    expect(at.renewed.length).toBe(4);
   });
 
   const bad: readonly (readonly [string, (good: PeerTls) => Promise<Partial<PeerTls>>, RegExp])[] = [
