@@ -106,6 +106,7 @@ export class RingShardClient implements ShardClient {
   readonly #memtables: (MemtableReader | null)[];
   readonly #recordCaches: (RecordCacheReader | null)[];
   readonly localReads: LocalReads = { memtables: 0, recordCache: 0, missed: 0 };
+  readonly refusal = '';
   readonly #reply = new ReplyView();
   readonly #failure = new ReplyView();
   #handler: ReplyHandler = { onReply: () => undefined };
