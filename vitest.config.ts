@@ -8,6 +8,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const shared = {
   pool: 'forks' as const,
   environment: 'node' as const,
+  // Where a condition is waited for. The default of a second is not enough of a busy machine.
+  expect: { poll: { timeout: 60_000, interval: 20 } },
   // By default one core is left for the main process, which has little to do: of two cores one would idle.
   maxWorkers: availableParallelism(),
 };
