@@ -21,7 +21,7 @@ export interface ScaleFigures {
   readonly suspicions: number;
 }
 
-/** 1 in some 5,000 deaths is probed so late by chance that it takes longer than 10 s; of ten deaths two never are. */
+/** 1 in some 9,000 deaths is probed so late by chance that it takes longer than 10 s; of ten deaths two never are. */
 const LATE_MS = 10_000;
 export function expectDeathsSeen(deathsMs: readonly number[]): void {
   expect(Math.min(...deathsMs)).toBeGreaterThan(0);
