@@ -8,6 +8,7 @@ import { Batches } from './batch.ts';
 import { CLUSTER_CHANGES, ClusterRoutes } from './cluster-routes.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
+import { kept } from './keep-alive.ts';
 import { KeyValue, Kind } from './kv.ts';
 import { Metric } from './metrics.ts';
 import { HttpError, notFoundPath } from './outcome.ts';
@@ -134,7 +135,7 @@ function notAllowed(state: FrontState, allow: string): Handler {
     const method = req.getCaseSensitiveMethod();
     if (method === 'OPTIONS') {
       res.writeStatus('204 No Content');
-      res.writeHeader('Allow', allow);
+      res.writeHeader('Allow', kept(allow));
       state.answers.endEmpty(res);
       state.metrics.count(Metric.OTHER, 204, startMs);
       return;
