@@ -152,12 +152,13 @@ function notAllowed(state: FrontState, allow: string): Handler {
  */
 function boundConnections(app: TemplatedApp, state: FrontState): void {
   const { metrics, options } = state;
-  const { connectionsMax = limits.connectionsMax } = options;
+  const { connectionsMax = limits.connectionsMax, connectionsRefusedMax = limits.connectionsRefusedMax } =
+    options;
   const limit = (res: HttpResponse, change: number): void => {
     metrics.connections += change;
     if (change < 0 || metrics.connections <= connectionsMax) return;
     metrics.connectionsRefused++;
-    if (metrics.connections > connectionsMax + limits.connectionsRefusedMax) {
+    if (metrics.connections > connectionsMax + connectionsRefusedMax) {
       res.close();
       return;
     }
