@@ -10,7 +10,7 @@
  * other side why. Nothing that such a peer says is read, and it is told nothing but that reason.
  */
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
-import type { SecureContextOptions, TLSSocket } from 'node:tls';
+import { createSecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { ConfigurationError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 
@@ -60,11 +60,16 @@ export function isTls(bytes: Uint8Array): boolean {
   return (bytes[0] === 0x15 || bytes[0] === 0x16) && bytes[1] === 0x03;
 }
 
+/** Extended key usages of RFC 5280, 4.2.1.12. Every node is server and client; OpenSSL does not take anyExtendedKeyUsage for them. */
+const USAGES = { serverAuth: '1.3.6.1.5.5.7.3.1', clientAuth: '1.3.6.1.5.5.7.3.2' };
+
 /**
- * Throws ConfigurationError where a file holds not what it should, where key and certificate do not belong together, or where other
- * nodes would refuse the certificate for its names.
+ * Throws ConfigurationError where a file holds not what it should, where key and certificate do not belong together, where OpenSSL will
+ * not use them (a key that is too short, a signature by SHA-1, a further certificate that is cut off), or where other nodes would refuse the
+ * certificate for its names or its extended key usages.
  */
-export function checkTls({ ca, cert, key }: PeerTls, clusterName: string, nodeId: string): void {
+export function checkTls(tls: PeerTls, clusterName: string, nodeId: string): void {
+  const { ca, cert, key } = tls;
   const certificate = parsed('peer-tls-cert', 'no certificate in PEM', () => new X509Certificate(cert));
   parsed('peer-tls-ca', 'no certificate in PEM', () => new X509Certificate(ca));
   const secret = parsed<KeyObject>('peer-tls-key', 'no private key in PEM without a passphrase', () =>
@@ -74,9 +79,28 @@ export function checkTls({ ca, cert, key }: PeerTls, clusterName: string, nodeId
     throw new ConfigurationError(
       `peer-tls-key is not the key of the certificate in peer-tls-cert (${certificate.subject.slice(0, 200)})`,
     );
-  const fault = certificateFault(certificate, clusterName, nodeId);
+  // What throws here would otherwise throw where the first connection is made, or in the midst of a renewal, and end the node.
+  try {
+    createSecureContext(secureOptions(tls));
+  } catch (cause) {
+    throw new ConfigurationError(
+      `peer-tls-cert, peer-tls-key and peer-tls-ca: TLS cannot use them: ${(cause as Error).message.slice(0, 200)}`,
+      { cause },
+    );
+  }
+  const fault = certificateFault(certificate, clusterName, nodeId) || usageFault(certificate);
   if (fault !== '')
     throw new ConfigurationError(`peer-tls-cert: other nodes would refuse this node: ${fault}`);
+}
+
+/** One without extended key usages is good for all. */
+function usageFault({ keyUsage }: X509Certificate): string {
+  // Undefined where there are none, whatever the types say.
+  const usages: readonly string[] | undefined = keyUsage;
+  const lacking = Object.entries(USAGES).filter(([, oid]) => usages?.includes(oid) === false);
+  return lacking.length === 0
+    ? ''
+    : `its certificate lacks ${lacking.map(([name]) => name).join(' and ')} among its extended key usages`;
 }
 
 const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
@@ -90,7 +114,7 @@ export const validUntilMs = ({ cert }: PeerTls): number => Date.parse(new X509Ce
 
 /**
  * What a running node asks of files that are to take the place of those in use, beside checkTls: that the certificate is within its
- * time, and signed by a CA of the file of CAs, perhaps by way of others in the file of the certificate. Throws ConfigurationError.
+ * time, and signed by a root of the file of CAs, perhaps by way of others in either file. Throws ConfigurationError.
  */
 export function checkRenewal(tls: PeerTls, clusterName: string, nodeId: string, nowMs: number): void {
   checkTls(tls, clusterName, nodeId);
@@ -104,15 +128,15 @@ export function checkRenewal(tls: PeerTls, clusterName: string, nodeId: string, 
     throw new ConfigurationError(
       `peer-tls-cert: the certificate ${Date.parse(validTo) <= nowMs ? 'has expired' : 'is not valid yet'}: it is valid from ${validFrom} to ${validTo}`,
     );
-  let last = own;
-  for (let steps = 0; steps <= between.length; steps++) {
-    if (trusted.some((one) => isSignedBy(last, one))) return;
-    const next = between.find((one) => one !== last && isSignedBy(last, one));
-    if (next === undefined) break;
-    last = next;
+  // As OpenSSL does it: by way of any of them, up to a root in the file of CAs. One in between that is trusted does not end the way.
+  const fresh = between.filter((one) => isInTime(one, nowMs));
+  const way = new Set([own]);
+  for (const last of way) {
+    if (trusted.includes(last) && isSignedBy(last, last)) return;
+    for (const one of [...trusted, ...fresh]) if (!way.has(one) && isSignedBy(last, one)) way.add(one);
   }
   throw new ConfigurationError(
-    `peer-tls-cert: the certificate is not signed by a CA in peer-tls-ca that is valid now (issuer ${own.issuer.slice(0, 200)})`,
+    `peer-tls-cert: the certificate is not signed by a CA in peer-tls-ca that is valid now (issuer ${own.issuer.slice(0, 200)}), up to a root that signs itself`,
   );
 }
 

@@ -7,7 +7,7 @@ import { TlsFiles } from '../../src/node/tls-files.ts';
 import { checkRenewal, checkTls, type PeerTls } from '../../src/peer/tls.ts';
 import { realFileSystem } from '../../src/vfs/real.ts';
 import { ManualTimers } from '../cluster/manual-timers.ts';
-import { Authority, type CertificateOptions, fromNow } from '../peer/certificates.ts';
+import { Authority, type CertificateOptions, ExtendedKeyUsage, fromNow } from '../peer/certificates.ts';
 
 const NODE = '5eed'.repeat(8);
 const WHATS = ['cert', 'key', 'ca'] as const;
@@ -137,6 +137,14 @@ describe('the files of a certificate', () => {
     put({ ...chained, cert: `${chained.cert}\n${between.pem}`, ca: other.pem });
     at.files.renew();
     expect(at.renewed.length).toBe(4);
+    put({ ...chained, ca: `${between.pem}\n${other.pem}` });
+    at.files.renew();
+    expect(at.renewed.length).toBe(5);
+    // OpenSSL takes no CA in between for the end of the way: with this no connection would be made any more.
+    put({ ...chained, ca: between.pem });
+    at.files.renew();
+    expect(at.renewed.length).toBe(5);
+    expect(at.logged.at(-1)).toMatch(/issuer CN=Between.*, up to a root that signs itself/);
   });
 
   const bad: readonly (readonly [string, (good: PeerTls) => Promise<Partial<PeerTls>>, RegExp])[] = [
@@ -175,6 +183,26 @@ describe('the files of a certificate', () => {
       'a certificate of another node',
       () => issued({ uris: [`ringkv://test/${'1'.repeat(32)}`] }),
       /its node id is 5eed/,
+    ],
+    [
+      'a certificate for servers alone',
+      () => issued({ usages: [ExtendedKeyUsage.serverAuth] }),
+      /other nodes would refuse this node: its certificate lacks clientAuth among its extended key usages/,
+    ],
+    [
+      'a certificate for clients alone',
+      () => issued({ usages: [ExtendedKeyUsage.clientAuth] }),
+      /its certificate lacks serverAuth/,
+    ],
+    [
+      'a key that is too short for TLS',
+      () => issued({ rsaBits: 512 }),
+      /TLS cannot use them: .*key too small/,
+    ],
+    [
+      'a further certificate that is cut off',
+      async ({ cert }) => ({ cert: `${cert}\n${cert.slice(0, cert.length / 2)}` }),
+      /TLS cannot use them: .*PEM/,
     ],
     [
       'a certificate that has expired',

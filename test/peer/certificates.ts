@@ -21,8 +21,12 @@ const DAY_MS = 86_400_000;
 cryptoProvider.set(webcrypto as never);
 
 type KeyPair = webcrypto.CryptoKeyPair;
-const newKeys = (): Promise<KeyPair> =>
-  webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']) as Promise<KeyPair>;
+const newKeys = (algorithm: webcrypto.EcKeyGenParams | webcrypto.RsaHashedKeyGenParams): Promise<KeyPair> =>
+  webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']) as Promise<KeyPair>;
+const rsa = (modulusLength: number): webcrypto.RsaHashedKeyGenParams => ({
+  ...{ name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256', modulusLength },
+  publicExponent: Uint8Array.of(1, 0, 1),
+});
 
 export interface CertificateOptions {
   /** Subject alternative names of type URI. */
@@ -32,6 +36,8 @@ export interface CertificateOptions {
   readonly notAfter?: Date;
   /** By default both that TLS knows. */
   readonly usages?: readonly ExtendedKeyUsage[];
+  /** Of a key of RSA; by default it is of ECDSA. */
+  readonly rsaBits?: number;
 }
 export const fromNow = (days: number): Date => new Date(Date.now() + days * DAY_MS);
 export { ExtendedKeyUsage };
@@ -50,7 +56,7 @@ export class Authority {
   }
   /** Signed by `by`, or by itself. */
   static async make(name = 'CN=Test CA', by: Authority | null = null): Promise<Authority> {
-    const keys = await newKeys();
+    const keys = await newKeys(ALGORITHM);
     const common = {
       serialNumber: `${serial++}`.padStart(2, '0'),
       notBefore: fromNow(-2),
@@ -78,7 +84,7 @@ export class Authority {
   async issue(options: CertificateOptions = {}): Promise<PeerTls> {
     const { uris = ['ringkv://test'], notBefore = fromNow(-1), notAfter = fromNow(1) } = options;
     const { usages = [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth] } = options;
-    const keys = await newKeys();
+    const keys = await newKeys(options.rsaBits === undefined ? ALGORITHM : rsa(options.rsaBits));
     const extensions: Extension[] = [new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true)];
     if (usages.length > 0) extensions.push(new ExtendedKeyUsageExtension([...usages]));
     if (uris.length > 0)
