@@ -1,7 +1,7 @@
 /** A node that serves HTTP: the shards, and front-end threads as their clients. Owned by the main thread. */
 import { ClosedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { openFiles } from '../vfs/open-files.ts';
+import { openFilesMax, openFilesNow } from '../vfs/open-files.ts';
 import { connectionLimitsOf } from './connection-limits.ts';
 import type { Log, NodeConfig, RunningNode } from './contract.ts';
 import { FrontThreads } from './front-threads.ts';
@@ -21,6 +21,7 @@ export async function startNode(
   log: Log,
   interrupted: AbortSignal | null = null,
 ): Promise<RunningNode> {
+  const filesMax = openFilesMax();
   const threads = new NodeThreads(config, { shards: false, vnodes: false }, log);
   let fronts: FrontThreads | null = null;
   let peer: PeerThread | null = null;
@@ -67,7 +68,8 @@ export async function startNode(
     // Not before shards and coordinator: who reaches the port reaches them.
     const listen = async (front: FrontThreads, coordinator: PeerThread): Promise<void> => {
       // What is open now is what the node needs itself.
-      const { each, warning } = connectionLimitsOf(openFiles(), effective.frontends);
+      const files = filesMax === null ? null : { max: filesMax, open: openFilesNow() };
+      const { each, warning } = connectionLimitsOf(files, effective.frontends);
       if (warning !== '') log('warn', warning);
       await front.listen(each);
       coordinator.setUrl(front.url);

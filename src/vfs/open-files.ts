@@ -1,5 +1,5 @@
-/** How many files and sockets the process may have open, and has. Main thread: a report of Node takes some milliseconds. */
-import { readdirSync } from 'node:fs';
+/** How many files and sockets the process may have open, and has. Main thread. */
+import { readdirSync, readFileSync } from 'node:fs';
 
 export interface OpenFiles {
   /** RLIMIT_NOFILE; Node has raised the soft limit to the hard one when it started. */
@@ -10,17 +10,19 @@ export interface OpenFiles {
 /** Where the system does not tell: what a node of two shards has, and some more. */
 const OPEN_ABOUT = 128;
 const DIRECTORIES = ['/proc/self/fd', '/dev/fd'];
+const LIMITS_FILE = '/proc/self/limits';
 
-/** Null where there is no limit, or the system does not tell. */
-export function openFiles(): OpenFiles | null {
-  const report = process.report?.getReport() as
-    | { readonly userLimits?: { readonly open_files?: { readonly soft?: unknown } } }
-    | undefined;
-  const max = report?.userLimits?.open_files?.soft;
-  return typeof max === 'number' && Number.isSafeInteger(max) ? { max, open: openNow() } : null;
+/**
+ * Null where there is no limit, or the system does not tell. To be called before there are sockets and threads: where Linux does not
+ * tell it by a file, a report of Node does, which stops all threads and asks the DNS for the name of each end of each connection.
+ */
+export function openFilesMax(file = LIMITS_FILE): number | null {
+  const text = textOf(file);
+  const max = text === null ? ofReport() : Number(/^Max open files +(\d+)/m.exec(text)?.[1] ?? Number.NaN);
+  return typeof max === 'number' && Number.isSafeInteger(max) ? max : null;
 }
 
-function openNow(): number {
+export function openFilesNow(): number {
   for (const directory of DIRECTORIES)
     try {
       return readdirSync(directory).length;
@@ -28,4 +30,19 @@ function openNow(): number {
       // Not this one: the next.
     }
   return OPEN_ABOUT;
+}
+
+function textOf(file: string): string | null {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+function ofReport(): unknown {
+  const report = process.report?.getReport() as
+    | { readonly userLimits?: { readonly open_files?: { readonly soft?: unknown } } }
+    | undefined;
+  return report?.userLimits?.open_files?.soft;
 }

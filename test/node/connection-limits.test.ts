@@ -1,8 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { existsSync } from 'node:fs';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random, systemSeed } from '../../src/base/random.ts';
 import { connectionLimitsOf } from '../../src/node/connection-limits.ts';
-import { openFiles } from '../../src/vfs/open-files.ts';
+import { openFilesMax, openFilesNow } from '../../src/vfs/open-files.ts';
 
 const { connectionsMax, connectionsRefusedMax, descriptorsReserved, wsConnectionsMax } = limits;
 const FULL = { connectionsMax, wsConnectionsMax, connectionsRefusedMax };
@@ -54,9 +55,18 @@ describe('connections of a front end', () => {
 });
 
 describe('open files of this process', () => {
+  afterEach(() => void vi.restoreAllMocks());
+
   it('are told by the system', () => {
-    const files = openFiles();
-    expect(files?.max).toBeGreaterThan(files?.open ?? 0);
-    expect(files?.open).toBeGreaterThan(2);
+    expect(openFilesMax()).toBeGreaterThan(openFilesNow());
+    expect(openFilesNow()).toBeGreaterThan(2);
+    // Where there is no such file, by a report of Node, which says the same.
+    expect(openFilesMax('/nowhere/limits')).toBe(openFilesMax());
+  });
+
+  it.runIf(existsSync('/proc/self/limits'))('are told without a report, which asks the DNS', () => {
+    const report = vi.spyOn(process.report as NodeJS.ProcessReport, 'getReport');
+    expect(openFilesMax()).toBeGreaterThan(2);
+    expect(report).not.toHaveBeenCalled();
   });
 });
