@@ -30,6 +30,7 @@ export class TopologyLeaving {
   /** For which ring this node waits, and since when; 0: for none. */
   #ring = 0;
   #sinceMs = 0;
+  #hasWarned = false;
 
   constructor(world: Pick<ClusterWorld, 'self' | 'clock' | 'log'>, ports: LeavingPorts) {
     this.#world = world;
@@ -56,8 +57,12 @@ export class TopologyLeaving {
     if (this.#ring !== ring.number) {
       this.#ring = ring.number;
       this.#sinceMs = nowMs;
+      this.#hasWarned = false;
     }
     if (nowMs - this.#sinceMs < limits.leaveHintsMsMax) return false;
+    // Asked again until the step is agreed on, which may take as long as members are away.
+    if (this.#hasWarned) return true;
+    this.#hasWarned = true;
     for (const node of waiting)
       log(
         'warn',

@@ -13,7 +13,7 @@ import type {
   ClientWrite,
   ClientWriteAnswer,
 } from '../../src/cluster/contract.ts';
-import { createDoorbell } from '../../src/ipc/doorbell.ts';
+import { createDoorbell, type DoorbellMemory } from '../../src/ipc/doorbell.ts';
 import { CoordinatorServer } from '../../src/peer/coordinator-server.ts';
 import { Condition, Op, Sloppy } from '../../src/shard/contract.ts';
 import { RingShardClient } from '../../src/shard/shard-client.ts';
@@ -21,6 +21,7 @@ import { connectShard, type ShardConnection } from '../../src/shard/shard-ends.t
 import { recordOf } from '../cluster/records.ts';
 import { testSeed } from '../seed.ts';
 import {
+  allAsleep,
   answered,
   answerOf,
   bytes,
@@ -66,6 +67,7 @@ class World {
   readonly coordination = new FakeCoordination();
   readonly server: CoordinatorServer;
   readonly #doorbell = createDoorbell();
+  readonly doorbells: DoorbellMemory[] = [this.#doorbell];
   readonly #closers: (() => void)[] = [];
   #clients = 0;
 
@@ -75,6 +77,7 @@ class World {
   }
   client(slotsMax = 1024): TestClient {
     const doorbell = createDoorbell();
+    this.doorbells.push(doorbell);
     const client = new RingShardClient({ shards: 1, vnodes: 16, doorbell, clock: this.clock, slotsMax });
     const ends = this.#connect(doorbell, 1 << 16);
     client.attach(ends.client);
@@ -110,6 +113,20 @@ const found = (value: string): ClientReadAnswer => ({
 });
 
 describe(`the coordinator of front ends, seed ${seed},`, () => {
+  it('and its clients sleep while nothing comes, also where requests are in work', async () => {
+    const world = new World();
+    const { coordination, doorbells } = world;
+    const [one, two] = [world.client(), world.client()];
+    await allAsleep(doorbells);
+    const calls = [one.get('a'), two.put('b', 'c')];
+    await until(() => coordination.reads.length + coordination.writes.length === 2);
+    await allAsleep(doorbells);
+    coordination.reads[0]?.done(found('value'));
+    coordination.writes[0]?.done({ status: Status.OK, version: 1, sloppy: false, message: '' });
+    await answered(...calls);
+    await allAsleep(doorbells);
+  });
+
   it('takes a write with all that it says, and answers with version, stand-ins and message', async () => {
     const world = new World();
     const { coordination } = world;

@@ -2,7 +2,7 @@
 import { ManualClock } from '../../src/base/clock.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import { ChannelReader, ChannelWriter } from '../../src/ipc/channel.ts';
-import { createDoorbell } from '../../src/ipc/doorbell.ts';
+import { createDoorbell, type DoorbellMemory } from '../../src/ipc/doorbell.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import {
   Condition,
@@ -212,6 +212,10 @@ export class Harness {
   get client(): TestClient {
     return this.clients[0] as TestClient;
   }
+  /** Of the shard, and of its clients. */
+  get doorbells(): readonly DoorbellMemory[] {
+    return [this.#shardDoorbell, ...this.#doorbells.values()];
+  }
 
   #newServer(): ShardServer {
     this.#shardDoorbell = createDoorbell();
@@ -283,6 +287,21 @@ export async function until(done: () => boolean, what = 'the condition'): Promis
       throw new Error(`${what} did not hold within ${UNTIL_MS_MAX} ms`);
     await new Promise((resolve) => setImmediate(resolve));
   }
+}
+/** Turns in which threads that sleep leave the words of their doorbells as they are. One that is awake changes its own, or never says that it sleeps. */
+const TURNS_ASLEEP = 20;
+/** Waits until all these threads sleep, and stay asleep. */
+export async function allAsleep(doorbells: readonly DoorbellMemory[]): Promise<void> {
+  const epochs = (): number[] => doorbells.map(({ buffer }) => new Int32Array(buffer)[0] ?? 0);
+  let before = epochs();
+  let turns = 0;
+  await until(() => {
+    const now = epochs();
+    const areAsleep = now.every((epoch, at) => (epoch & 1) === 1 && epoch === before[at]);
+    before = now;
+    turns = areAsleep ? turns + 1 : 0;
+    return turns > TURNS_ASLEEP;
+  }, 'the sleep of all threads');
 }
 export async function answered(...calls: readonly Call[]): Promise<Answer[]> {
   await until(() => calls.every(({ answer }) => answer !== null), 'an answer');
