@@ -6,7 +6,13 @@
  * than the connection takes goes over HTTP to the same node, which may take it there: docs/websocket.md, "Limits are a connection's own".
  */
 import type { Clock } from '../base/clock.ts';
-import { BadRequestError, ClosedError, type RingKvError, ValueTooLargeError } from '../base/errors.ts';
+import {
+  BadRequestError,
+  ClosedError,
+  OverloadedError,
+  type RingKvError,
+  ValueTooLargeError,
+} from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { Status } from '../base/status.ts';
@@ -45,6 +51,8 @@ export class WsLink implements KvLink {
   readonly #url: string;
   readonly #options: WsLinkOptions;
   readonly #batch: WsBatch;
+  /** Of values that are on their way over HTTP. */
+  #httpBytes = 0;
   #socket: StandardSocket | null = null;
   /** The limits have come, and requests may go. */
   #isOpen = false;
@@ -95,12 +103,27 @@ export class WsLink implements KvLink {
     });
   }
 
+  /** It leaves the queue of the connection, and is bounded as it was there: over HTTP calls wait without a bound in bytes. */
   #sendByHttp(pending: Pending): void {
-    const { request, deadlineMs, signal, isOneOfMany } = pending;
-    this.#options.http.send(request, deadlineMs, signal, isOneOfMany).then(
-      (answer) => pending.resolve(answer),
-      (error: unknown) => pending.reject(error),
-    );
+    const { request, deadlineMs, signal, isOneOfMany, bytes } = pending;
+    if (this.#httpBytes > 0 && this.#httpBytes + bytes > limits.clientQueueBytesMax) {
+      pending.reject(
+        new OverloadedError(
+          `${this.#httpBytes} bytes of values too long for the connection are on their way over HTTP; the limit is ${limits.clientQueueBytesMax}; nothing was sent`,
+        ),
+      );
+      return;
+    }
+    this.#httpBytes += bytes;
+    this.#options.http
+      .send(request, deadlineMs, signal, isOneOfMany)
+      .finally(() => {
+        this.#httpBytes -= bytes;
+      })
+      .then(
+        (answer) => pending.resolve(answer),
+        (error: unknown) => pending.reject(error),
+      );
   }
 
   close(): Promise<void> {
