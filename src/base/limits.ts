@@ -419,6 +419,8 @@ export const limits = {
   topologyConfirmMs: 10_000,
   /** How long the end of a change waits until a node that leaves by it has handed on its hints: 2.4 GiB at full rate. */
   leaveHintsMsMax: 600_000,
+  /** Parts of hints of which a node that leaves remembers which hints others keep; of further ones they get some twice. */
+  hintPartsRememberedMax: 1024,
   /** Vnodes that one node pulls at a time. */
   pullsInFlightMax: 4,
   /** Before a failed pull is tried again. */

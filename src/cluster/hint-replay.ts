@@ -107,6 +107,8 @@ export class HintReplay {
   #pacedUntilMs = 0;
   /** Damaged parts whose vnodes are marked: they may come again before they can be discarded. */
   readonly #damaged = new Set<number>();
+  /** Which hints of a part that failed others keep already: with each further try they would get them once more. */
+  readonly #handedOver = new Map<number, Set<number>>();
   #waiters: Waiter[] = [];
   #cancel: (() => void) | null = null;
 
@@ -178,6 +180,7 @@ export class HintReplay {
     whenMarksKept(() => {
       for (const loss of losses) {
         this.#damaged.delete(loss.position);
+        this.#handedOver.delete(loss.position);
         this.#store.discard(loss);
       }
     });
@@ -250,10 +253,12 @@ export class HintReplay {
     const isOver = (): boolean =>
       delivery.nextWrite === batch.writes.length || delivery.failures >= limits.hintReplayFailuresMax;
     while (delivery.inFlight < limits.hintReplayInFlightMax && !isOver()) {
-      const write = batch.writes[delivery.nextWrite++] as HintWrite;
+      const at = delivery.nextWrite++;
+      if (this.#handedOver.get(batch.position)?.has(at) === true) continue;
+      const write = batch.writes[at] as HintWrite;
       delivery.inFlight++;
       delivery.bytes += write.record.length + (write.also?.length ?? 0);
-      this.#send(delivery, write, (ok) => {
+      this.#send(delivery, at, write, (ok) => {
         delivery.inFlight--;
         if (ok) this.metrics.hintsReplayed++;
         else delivery.failures++;
@@ -277,6 +282,7 @@ export class HintReplay {
     this.metrics.hintBytesReplayed += bytes;
     const discard = (): void => {
       this.#damaged.delete(batch.position);
+      this.#handedOver.delete(batch.position);
       this.#store.discard(batch);
       this.#ended(batch.target, bytes, false);
     };
@@ -285,9 +291,9 @@ export class HintReplay {
   }
 
   /** One hint to its target, and to all replicas where that is none any more, or may soon be none. */
-  #send(delivery: Delivery, { record, also }: HintWrite, done: (ok: boolean) => void): void {
+  #send(delivery: Delivery, at: number, { record, also }: HintWrite, done: (ok: boolean) => void): void {
     const { world, view } = this.#options;
-    const { target } = delivery.batch;
+    const { target, position } = delivery.batch;
     const vnode = vnodeOf(tokenHiAt(viewOf(record), 0), view.ring.vnodes);
     const groups = writeGroups(view.ring, vnode);
     const nodes = unionOf(groups);
@@ -301,7 +307,11 @@ export class HintReplay {
     const mayFail = isReplica && !stays(view.ring, view.self);
     const ended = (ok: boolean): void => {
       if (ok || !mayFail) done(ok);
-      else this.#handOver(target, vnode, write, done);
+      else
+        this.#handOver(target, vnode, write, (kept) => {
+          if (kept) this.#remember(position, at);
+          done(kept);
+        });
     };
     if (mayFail && !view.isUp(target)) {
       ended(false);
@@ -340,6 +350,12 @@ export class HintReplay {
       if (kept) this.metrics.hintsHandedOver++;
       done(kept);
     });
+  }
+
+  #remember(position: number, at: number): void {
+    const kept = this.#handedOver.get(position) ?? new Set();
+    if (kept.size === 0 && this.#handedOver.size >= limits.hintPartsRememberedMax) return;
+    this.#handedOver.set(position, kept.add(at));
   }
 
   #onWritten(delivery: Delivery, record: Uint8Array, answer: WriteAnswer, done: (ok: boolean) => void): void {

@@ -90,6 +90,21 @@ describe('hints of a node that leaves', () => {
     expect(hintsAt(cluster, LEAVER)).toBe(1);
   });
 
+  it('are handed over once, also where another one of their part cannot be', () => {
+    const cluster = hinted();
+    // The first is too old now, the second is not.
+    for (const node of SIX) cluster.world.node(node).skewMs = limits.hintAgeMsMax + 60_000;
+    cluster.write(KEY, 'w', { consistency: Consistency.ALL, sloppy: true }, HOME);
+    cluster.world.run(50);
+    expect(hintsAt(cluster, LEAVER)).toBe(2);
+    setRing(cluster, leaving(LEAVER, 'copying'));
+    const { metrics } = cluster.world.node(LEAVER).hintReplay;
+    cluster.world.run(5 * limits.hintReplayRetryMsMax, () => metrics.hintBatchesFailed >= 8);
+    expect(metrics.hintBatchesFailed).toBeGreaterThanOrEqual(8);
+    expect(metrics.hintsHandedOver).toBe(1);
+    expect([hintsAt(cluster, LEAVER), hintsAt(cluster, OTHER)]).toEqual([2, 1]);
+  });
+
   it('of a node that stays wait for their target', () => {
     const cluster = hinted();
     setRing(cluster, leaving(OTHER, 'copying'));
