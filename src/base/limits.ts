@@ -243,7 +243,7 @@ export const limits = {
   hintUndeletedMax: 1024,
   /** Places in a damaged file of hints that are tried for where the next whole one begins. */
   hintResyncsMax: 1024,
-  /** Beside hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
+  /** Beside twice hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
   repairHorizonMarginMs: 3_600_000,
 
   // node
@@ -252,6 +252,10 @@ export const limits = {
   replicasMax: 9,
   /** A certificate, a key or a list of CAs. */
   pemFileBytesMax: 1 * MiB,
+  /** Certificates in such a file that are looked at. */
+  pemCertificatesMax: 256,
+  /** How often a running node looks whether its certificates for other nodes were renewed. */
+  peerTlsLookMs: 10_000,
   /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
   clusterDocumentBytesMax: 4 * MiB,
 
@@ -413,6 +417,8 @@ export const limits = {
   topologyTakeoverMs: 5000,
   /** How long a request for a change waits until the ring before it is held by enough nodes. */
   topologyConfirmMs: 10_000,
+  /** How long the end of a change waits until a node that leaves by it has handed on its hints: 2.4 GiB at full rate. */
+  leaveHintsMsMax: 600_000,
   /** Vnodes that one node pulls at a time. */
   pullsInFlightMax: 4,
   /** Before a failed pull is tried again. */
@@ -715,7 +721,7 @@ assert(
 );
 assert(
   limits.repairHorizonMarginMs >=
-    limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
+    2 * limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
   'limits: no hint may be handed back that is older than the horizon of a repair',
 );
 // websocket

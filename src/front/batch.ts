@@ -127,7 +127,7 @@ class BatchRun extends Run {
       const status = this.#start(op, this.#next);
       // A full client: goes on when one of this batch's own comes back.
       if (status === Status.OVERLOADED && this.inFlight > 0) return;
-      if (status !== Status.OK) this.#fail(this.#next, status, '', -1);
+      if (status !== Status.OK) this.#fail(this.#next, status, this.state.requests.refusal, -1);
     }
     if (this.#next === this.#ops.length && this.inFlight === 0) this.#finish();
   }

@@ -28,8 +28,8 @@ export type FrontCommand =
   | { readonly kind: 'coordinator'; readonly ends: ShardClientEnds }
   /** The node is part of a cluster: requests go to the coordinator. */
   | { readonly kind: 'coordinate' }
-  /** Requests for data are refused until `release`; answered by `held` when none is under way any more. */
-  | { readonly kind: 'hold' }
+  /** Requests for data are refused, and the node is not ready, for this reason until `release`; answered by `held` when none is under way any more. */
+  | { readonly kind: 'hold'; readonly reason: string }
   | { readonly kind: 'release' }
   /** For /readyz; '' while the node serves. */
   | { readonly kind: 'not-ready'; readonly reason: string }

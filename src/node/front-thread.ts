@@ -42,7 +42,7 @@ export function runFrontThread(data: FrontThreadData): void {
         sharedPort,
         maxKeyBytes,
         maxValueBytes,
-        notReady: () => reason,
+        notReady: () => client.held || reason,
         frontend: index,
         ...connections,
       });
@@ -69,7 +69,7 @@ export function runFrontThread(data: FrontThreadData): void {
         client.coordinate(() => tell({ kind: 'coordinating' }));
         return;
       case 'hold':
-        client.hold(() => tell({ kind: 'held' }));
+        client.hold(command.reason, () => tell({ kind: 'held' }));
         return;
       case 'release':
         client.release();

@@ -69,8 +69,8 @@ export class FrontThreads {
     await Promise.all(this.peers.map((peer) => peer.coordinate()));
   }
   /** Resolves when no request for data is under way any more; none is taken until `release`. */
-  async hold(): Promise<void> {
-    await Promise.all(this.peers.map((peer) => peer.hold()));
+  async hold(reason: string): Promise<void> {
+    await Promise.all(this.peers.map((peer) => peer.hold(reason)));
   }
   release(): void {
     for (const peer of this.peers) peer.release();
@@ -133,9 +133,9 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
     return this.#coordinating.promise;
   }
   /** Resolves when no request for data is under way any more; none is taken until `release`. */
-  hold(): Promise<void> {
+  hold(reason: string): Promise<void> {
     this.#holding = newSettled<void>();
-    this.tell({ kind: 'hold' });
+    this.tell({ kind: 'hold', reason });
     return this.#holding.promise;
   }
   release(): void {

@@ -50,7 +50,7 @@ export async function startNode(
       directory: threads.directory,
       log,
       coordinate: async () => fronts?.coordinate(),
-      hold: async () => fronts?.hold(),
+      hold: async (reason) => fronts?.hold(reason),
       release: () => fronts?.release(),
       onNotReady: (reason) => {
         clusterReason = reason;
@@ -84,7 +84,9 @@ export async function startNode(
     tellFronts();
     if (!isWaiting) await listen(fronts, peer);
     const { port, url } = fronts;
-    return { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise, close };
+    const renewCertificates = (): void => peer?.renewTls();
+    const running = { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise };
+    return { ...running, renewCertificates, close };
   } catch (error) {
     await close();
     throw error;
