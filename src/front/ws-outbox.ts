@@ -16,7 +16,6 @@ export class WsOutbox {
   /** Closes a connection that holds too much. */
   readonly #onFull: (connection: WsConnection, what: string) => void;
   readonly #totalBytesMax: number;
-  /** Connections whose clients have something to read. */
   readonly #unread = new Set<WsConnection>();
   readonly #monotonicMs: () => number;
   #listed: WsConnection[] = [];
@@ -38,6 +37,11 @@ export class WsOutbox {
     this.#monotonicMs = monotonicMs;
     this.#onFull = onFull;
     this.#totalBytesMax = totalBytesMax;
+  }
+
+  /** Connections whose clients have something to read. */
+  get unread(): number {
+    return this.#unread.size;
   }
 
   /** The message that takes the next answer of an open connection. */

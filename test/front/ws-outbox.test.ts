@@ -132,8 +132,10 @@ describe('answers of WebSocket connections', () => {
     all.outbox.setBuffered(last, 1);
     expect(all.full.map(([one]) => others.indexOf(one))).toEqual([7]);
     expect(all.full[0]?.[1]).toContain(`in all; the limit is ${limits.wsBufferedTotalBytesMax}`);
-    // What is gone is no longer found.
+    // What is gone is no longer kept.
+    const { unread } = all.outbox;
     all.outbox.forget(others[7] as WsConnection);
+    expect(all.outbox.unread).toBe(unread - 1);
     all.outbox.setBuffered(last, limits.wsBufferedBytesMax);
     all.outbox.setBuffered(connect().connection, 1);
     expect(all.full.map(([one]) => one).at(-1) === last).toBe(true);
