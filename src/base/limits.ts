@@ -243,7 +243,7 @@ export const limits = {
   hintUndeletedMax: 1024,
   /** Places in a damaged file of hints that are tried for where the next whole one begins. */
   hintResyncsMax: 1024,
-  /** Beside hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
+  /** Beside twice hintAgeMsMax: how much older than the start of a repair its horizon is, for clocks and messages under way. */
   repairHorizonMarginMs: 3_600_000,
 
   // node
@@ -252,12 +252,23 @@ export const limits = {
   replicasMax: 9,
   /** A certificate, a key or a list of CAs. */
   pemFileBytesMax: 1 * MiB,
+  /** Certificates in such a file that are looked at. */
+  pemCertificatesMax: 256,
+  /** How often a running node looks whether its certificates for other nodes were renewed. */
+  peerTlsLookMs: 10_000,
   /** A document of the cluster's protocols: ring maps of 65,536 vnodes are the longest. */
   clusterDocumentBytesMax: 4 * MiB,
 
   /** Connections of one front end; so many further ones are answered 503, and those beyond them closed as they come. */
   connectionsMax: 16_384,
   connectionsRefusedMax: 256,
+  /**
+   * Descriptors that connections leave to tables, logs and other nodes, or as many again as are open when a node begins to serve, where that is
+   * more; where the process may have too few, half of what is left.
+   */
+  descriptorsReserved: 1024,
+  /** What answers say of how long an idle connection is kept: below the 8 to 12 s of uWebSockets.js by what a request may be under way. */
+  httpKeepAliveSeconds: 7,
   /** Bytes of a request's head besides its key, which takes three characters a byte at worst. */
   httpHeadBytesBase: 8 * KiB,
   /** Bytes of a JSON or CBOR body besides the value or the batch's share: field names, numbers, white space. */
@@ -406,6 +417,8 @@ export const limits = {
   topologyTakeoverMs: 5000,
   /** How long a request for a change waits until the ring before it is held by enough nodes. */
   topologyConfirmMs: 10_000,
+  /** How long the end of a change waits until a node that leaves by it has handed on its hints: 2.4 GiB at full rate. */
+  leaveHintsMsMax: 600_000,
   /** Vnodes that one node pulls at a time. */
   pullsInFlightMax: 4,
   /** Before a failed pull is tried again. */
@@ -708,7 +721,7 @@ assert(
 );
 assert(
   limits.repairHorizonMarginMs >=
-    limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
+    2 * limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
   'limits: no hint may be handed back that is older than the horizon of a repair',
 );
 // websocket

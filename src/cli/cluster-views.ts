@@ -73,11 +73,14 @@ function statusText(status: ClusterStatus): string[] {
   if (change !== null) {
     const by = change.by === '' ? '' : ` by ${shortId(change.by)}`;
     lines.push(`change: ${change.kind} ${shortId(change.node)}${by}, ${change.phase}`);
-    for (const { nodeId, gains, gained, gainedBytes } of nodes)
+    for (const { nodeId, gains, gained, gainedBytes, leaveHintBytes } of nodes) {
       if (gains > 0)
         lines.push(
           `  ${shortId(nodeId)} has ${gained} of ${gains} vnodes, ${(gainedBytes / MiB).toFixed(1)} MiB taken`,
         );
+      if (leaveHintBytes > 0)
+        lines.push(`  ${shortId(nodeId)} has ${(leaveHintBytes / MiB).toFixed(1)} MiB of hints to hand on`);
+    }
   }
   if (repair.running) lines.push(`repair: ${repair.vnodesDone} vnodes done, ${repair.vnodesWaiting} waiting`);
   return lines;

@@ -28,6 +28,8 @@ export interface Context {
    * that this is read.
    */
   readonly interrupted: AbortSignal;
+  /** Calls `run` at each SIGHUP from now on, which ends the process otherwise. */
+  readonly onHangup: (run: () => void) => void;
   readonly connect: (options: ConnectOptions) => Promise<Client>;
   /** Opens a data directory in this process. */
   readonly openStore: (config: NodeConfig) => Promise<Store>;

@@ -51,6 +51,7 @@ function processContext(): Context {
       );
       return signals.interrupted;
     },
+    onHangup: (run) => void process.on('SIGHUP', run),
     connect: async (options) => await (await import('../client/index.ts')).connect(options),
     openStore,
     startNode: async (config, log, interrupted) =>

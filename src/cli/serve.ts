@@ -1,6 +1,7 @@
 /**
  * `ringkv serve`: one node, until a signal ends it. Standard output gets one line, `ready URL`; standard error the
- * banner for a person and the log. A second signal does not wait for the end (signals.ts).
+ * banner for a person and the log. A second signal does not wait for the end (signals.ts). With certificates for other nodes SIGHUP
+ * makes it look at them at once.
  */
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -42,7 +43,11 @@ async function serve(flags: SettingFlags, context: Context): Promise<ExitCodeVal
   const file = readConfigFile(flags.config, environment);
   const { config } = resolveConfig({ flags: settingsOf(flags), environment, file });
   const log = context.log(config.logLevel);
+  let running: RunningNode | null = null;
+  // Without certificates SIGHUP keeps its default, which `nohup` relies on.
+  if (config.peerTlsCert !== '') context.onHangup(() => running?.renewCertificates());
   const node = await start(config, log, context);
+  running = node;
   if (node === null) {
     log('info', 'stopped before it served');
     return ExitCode.OK;

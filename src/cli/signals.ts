@@ -3,7 +3,7 @@
  * reaches a process twice, from the terminal and from npm, so that a repeat within REPEAT_MS counts as the same one.
  * SIGTERM to npm does not reach it at all: npm passes it to the shell between them, which dies of it. So the end of the
  * parent counts as a signal where npm says that it has started the process.
- * SIGHUP keeps its default, which `nohup` relies on.
+ * SIGHUP keeps its default, which `nohup` relies on, except in a node with certificates (serve.ts).
  */
 import type { EventEmitter } from 'node:events';
 import type { Clock } from '../base/clock.ts';

@@ -47,6 +47,8 @@ export interface NodeStatus {
   readonly gains: number;
   readonly gained: number;
   readonly gainedBytes: number;
+  /** Of a node that leaves by the change under way: bytes of hints that it has to hand on before. */
+  readonly leaveHintBytes: number;
   /** Bytes of hints for it on the node that was asked. */
   readonly hintBytes: number;
 }

@@ -29,7 +29,7 @@ import type { ClusterNode } from './cluster-node.ts';
 import { NodeFact } from './cluster-node-options.ts';
 import type { MemberState, NodeNumber, Replica } from './contract.ts';
 import { nodeName } from './node-name.ts';
-import { replicasOf, writeGroups } from './ring-lookup.ts';
+import { leavers, replicasOf, writeGroups } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import { TopologyFact } from './topology-facts.ts';
 
@@ -133,6 +133,7 @@ export class ClusterAnswers {
       gains: isGaining ? fact(TopologyFact.GAINED_VNODES) : 0,
       gained: isGaining ? fact(TopologyFact.PULLED_VNODES) : 0,
       gainedBytes: isGaining ? fact(TopologyFact.PULLED_BYTES) : 0,
+      leaveHintBytes: leavers(ring).includes(number) ? fact(TopologyFact.LEAVE_HINTS) : 0,
       hintBytes: this.#node.hintBytes.get(number) ?? 0,
     };
   }

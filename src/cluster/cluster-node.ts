@@ -98,6 +98,7 @@ export class ClusterNode {
       fact: (node, name) => this.membership.member(node)?.facts.get(name),
       setFact: (name, value) => this.membership.setFact(name, value),
       pull: (vnode, sources) => this.repairs.pull(vnode, sources),
+      hintBytes: () => [...hints.targets().values()].reduce((sum, bytes) => sum + bytes, 0),
       onRing: (ring) => this.#takeRing(ring),
     });
     const view = this.#view();
@@ -333,7 +334,7 @@ export class ClusterNode {
     const isAlone =
       ring.members.length === 1 && ring.members[0]?.number === world.self && ring.change === null;
     const open = (): void => {
-      onNotReady(this.standing === 'removed' ? 'this node was removed from the cluster' : '');
+      onNotReady(this.#draining ? DRAINING : this.standing === 'removed' ? REMOVED : '');
       const opened = this.#onOpen;
       this.#onOpen = null;
       opened?.(null);
@@ -372,7 +373,7 @@ export class ClusterNode {
     if (this.held !== '') return this.held;
     if (this.#draining) return DRAINING;
     if (this.topology.ring === null) return 'this node has not found its cluster yet';
-    return this.standing === 'removed' ? 'this node was removed from the cluster' : '';
+    return this.standing === 'removed' ? REMOVED : '';
   }
 
   #settle(key: Uint8Array, tokenHi: number, tokenLo: number): Promise<void> {
@@ -392,3 +393,4 @@ export class ClusterNode {
 }
 
 const DRAINING = 'this node is drained and takes no requests of clients';
+const REMOVED = 'this node was removed from the cluster';

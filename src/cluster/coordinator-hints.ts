@@ -1,13 +1,14 @@
 /**
  * Finds a node that keeps a hint. A stand-in is one of the next nodes clockwise that is no replica of the vnode; where
- * none is left, this node or another replica keeps the hint, which then never counts as a copy: its node has one already.
+ * none is left, this node or another replica keeps the hint, which then never counts as a copy: its node has one already. One that
+ * leaves the ring does so only where nobody else can.
  * Owned by the thread of the coordinator.
  */
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { type NodeNumber, type WriteAnswer, WriteMode } from './contract.ts';
 import type { CoordinatorCore } from './coordinator-core.ts';
-import { standIns, writeGroups } from './ring-lookup.ts';
+import { mayStandIn, standIns, stays, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 
 /** Stand-ins that hints of one write went to: each counts once. */
@@ -20,14 +21,19 @@ export function freeStandIn(
   vnode: number,
   used: UsedNodes,
 ): NodeNumber {
-  for (const node of standIns(ring, vnode)) if (!used.includes(node) && core.view.isUp(node)) return node;
+  for (const node of standIns(ring, vnode)) if (isFree(core, node, used)) return node;
   return 0;
 }
 
 export function liveStandIns(core: CoordinatorCore, ring: RingMap, vnode: number, used: UsedNodes): number {
   let count = 0;
-  for (const node of standIns(ring, vnode)) if (!used.includes(node) && core.view.isUp(node)) count++;
+  for (const node of standIns(ring, vnode)) if (isFree(core, node, used)) count++;
   return count;
+}
+
+/** By the ring of now as well: a request that began under an older one may go on when a node has begun to leave. */
+function isFree({ view }: CoordinatorCore, node: NodeNumber, used: UsedNodes): boolean {
+  return !used.includes(node) && view.isUp(node) && mayStandIn(view.ring, node);
 }
 
 /** Keeps one write for one home replica. `done` learns whether it is kept, and whether by a stand-in that may count. */
@@ -92,11 +98,10 @@ export class HintPlacement {
     }
     if (this.#mustCount) return 0;
     const { self, view } = this.#core;
-    if (self !== this.#target && !this.#tried.includes(self)) return self;
-    for (const group of writeGroups(this.#ring, this.#vnode))
-      for (const node of group)
-        if (node !== this.#target && !this.#tried.includes(node) && view.isUp(node)) return node;
-    return 0;
+    const others = [self, ...writeGroups(this.#ring, this.#vnode).flat()].filter(
+      (node) => node !== this.#target && !this.#tried.includes(node) && (node === self || view.isUp(node)),
+    );
+    return others.find((node) => stays(view.ring, node)) ?? others[0] ?? 0;
   }
 
   readonly #onAnswer = (answer: WriteAnswer): void => {

@@ -11,6 +11,7 @@
  * 4. Nothing holds the others up: a part that failed comes after those behind it, and a write that fails leaves the next
  *    ones of its part to be tried.
  * 5. A node that is no member of the ring any more never returns: its hints go to who has its vnodes now.
+ * 6. Where this node leaves, or has left, it may be stopped for good: others keep what it has for nodes that are down.
  */
 import { limits } from '../base/limits.ts';
 import { keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
@@ -21,6 +22,7 @@ import {
   type HintBatch,
   type HintStore,
   type NodeNumber,
+  type ReplicaWrite,
   type WriteAnswer,
   WriteMode,
 } from './contract.ts';
@@ -29,8 +31,9 @@ import type { CoordinatorOptions } from './coordinator-core.ts';
 import { neededOf, unionOf } from './coordinator-groups.ts';
 import { viewOf } from './coordinator-records.ts';
 import { resurrectionIn } from './coordinator-repair.ts';
+import { handOver } from './hint-handover.ts';
 import { nodeName } from './node-name.ts';
-import { writeGroups } from './ring-lookup.ts';
+import { stays, writeGroups } from './ring-lookup.ts';
 
 export interface HintReplayMetrics {
   hintsReplayed: number;
@@ -40,6 +43,8 @@ export interface HintReplayMetrics {
   hintsSettled: number;
   /** Hints whose target had lost the vnode, or was about to: delivered to its present replicas. */
   hintsRedirected: number;
+  /** Hints that another node keeps now, because this one leaves. */
+  hintsHandedOver: number;
   /** Hints that a replica refuses whenever they come. */
   hintsRefused: number;
   /** Bytes of files that could not be read as hints. */
@@ -87,6 +92,7 @@ export class HintReplay {
     hintsExpired: 0,
     hintsSettled: 0,
     hintsRedirected: 0,
+    hintsHandedOver: 0,
     hintsRefused: 0,
     hintBytesDamaged: 0,
     resurrections: 0,
@@ -196,7 +202,8 @@ export class HintReplay {
     return ring.members.some(is) || (ring.change?.members.some(is) ?? false);
   }
   #isDeliverable(target: NodeNumber): boolean {
-    return this.#options.view.isUp(target) || !this.#isMember(target);
+    const { view } = this.#options;
+    return view.isUp(target) || !this.#isMember(target) || !stays(view.ring, view.self);
   }
 
   #next(target: NodeNumber): void {
@@ -291,8 +298,17 @@ export class HintReplay {
       deadlineMs: world.clock.nowMs() + limits.behindMs,
     };
     const isReplica = nodes.includes(target);
+    const mayFail = isReplica && !stays(view.ring, view.self);
+    const ended = (ok: boolean): void => {
+      if (ok || !mayFail) done(ok);
+      else this.#handOver(target, vnode, write, done);
+    };
+    if (mayFail && !view.isUp(target)) {
+      ended(false);
+      return;
+    }
     if (isReplica && groups.length === 1) {
-      view.replica(target).write(write, (answer) => this.#onWritten(delivery, record, answer, done));
+      view.replica(target).write(write, (answer) => this.#onWritten(delivery, record, answer, ended));
       return;
     }
     this.metrics.hintsRedirected++;
@@ -307,7 +323,7 @@ export class HintReplay {
         const held = group.filter((one) => taken.includes(one)).length;
         return held >= neededOf(Consistency.QUORUM, group.length);
       });
-      done(isHeld && (!isReplica || taken.includes(target)));
+      ended(isHeld && (!isReplica || taken.includes(target)));
     };
     for (const node of nodes)
       view.replica(node).write(write, (answer) =>
@@ -316,6 +332,14 @@ export class HintReplay {
           if (--waiting === 0) end();
         }),
       );
+  }
+
+  #handOver(target: NodeNumber, vnode: number, write: ReplicaWrite, done: (ok: boolean) => void): void {
+    const deadlineMs = this.#options.world.clock.nowMs() + limits.behindMs;
+    handOver(this.#options, target, vnode, { ...write, deadlineMs }, (kept) => {
+      if (kept) this.metrics.hintsHandedOver++;
+      done(kept);
+    });
   }
 
   #onWritten(delivery: Delivery, record: Uint8Array, answer: WriteAnswer, done: (ok: boolean) => void): void {

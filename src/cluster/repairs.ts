@@ -3,8 +3,8 @@
  * replicas, on demand, on a schedule, and where something was missed. Owned by the peer worker; pure.
  *
  * 1. The horizon of a vnode is the start of its last repair in which this node compared itself with every other replica, under
- *    one ring, both ways, less limits.hintAgeMsMax and limits.repairHorizonMarginMs: what is older and was not exchanged
- *    then can come by no hint and no message any more. Only older tombstones may go (LocalReplica.setPurgeBefore). It is kept
+ *    one ring, both ways, less twice limits.hintAgeMsMax (hint-handover.ts) and limits.repairHorizonMarginMs: what is older and was
+ *    not exchanged then can come by no hint and no message any more. Only older tombstones may go (LocalReplica.setPurgeBefore). It is kept
  *    in a document, behind what the replica is told: after a crash it is an earlier repair's, and never a later one's.
  * 2. While the ring changes, nothing may be purged at all.
  * 3. A node that gains a vnode which it had before may still hold what was deleted since, its tombstone long gone. What it
@@ -343,7 +343,7 @@ export class Repairs {
   }
   /** Of a repair that began then. */
   #horizonOf(startMs: number): number {
-    return Math.max(0, startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+    return Math.max(0, startMs - 2 * limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
   }
 
   #raise(vnode: number, horizon: number): void {

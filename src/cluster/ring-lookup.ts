@@ -169,6 +169,25 @@ export function readReplicas(ring: RingMap, vnode: number): NodeList {
   return ring.change?.phase === 'switching' ? comingReplicasOf(ring, vnode) : replicasOf(ring, vnode);
 }
 
+/** Whether a node is a member when the change under way, if there is one, has ended. */
+export function stays(ring: RingMap, node: NodeNumber): boolean {
+  return (ring.change?.members ?? ring.members).some(({ number }) => number === node);
+}
+
+/** Members that are none any more when the change under way has ended. */
+export function leavers(ring: RingMap): NodeNumber[] {
+  if (ring.change === null) return [];
+  return ring.members.filter(({ number }) => !stays(ring, number)).map(({ number }) => number);
+}
+
+/**
+ * Whether a node may keep hints that count as copies: one that leaves only while the change is `copying`, since before the end of
+ * `switching` it says that it has none any more.
+ */
+export function mayStandIn(ring: RingMap, node: NodeNumber): boolean {
+  return stays(ring, node) || (ring.change?.phase === 'copying' && leavers(ring).includes(node));
+}
+
 /**
  * Whom writes go to, and where they need a quorum: the replicas, or, during a change, the present ones and those to come.
  * One group where both are the same nodes.
@@ -185,15 +204,26 @@ export function writeGroups(ring: RingMap, vnode: number): readonly NodeList[] {
   return made;
 }
 
-/** Who keeps hints for a vnode, in order of preference: the next nodes clockwise that are in none of its write groups. */
+/**
+ * Who keeps hints for a vnode, in order of preference: the next nodes clockwise that are in none of its write groups. Those that
+ * leave come last, or not at all (mayStandIn).
+ */
 export function standIns(ring: RingMap, vnode: number): NodeList {
   const all = tablesOf(ring);
   const known = all.standIns[vnode];
   if (known !== undefined) return known;
   const homes = writeGroups(ring, vnode).flat();
   const found = all.present.others(vnode, homes, limits.standInsMax);
-  all.standIns[vnode] = found;
-  return found;
+  const leaving = leavers(ring);
+  const kept =
+    leaving.length === 0
+      ? found
+      : [
+          ...found.filter((node) => !leaving.includes(node)),
+          ...found.filter((node) => leaving.includes(node) && mayStandIn(ring, node)),
+        ];
+  all.standIns[vnode] = kept;
+  return kept;
 }
 
 /** The vnodes that `node` holds in the map to come and not in the present one; none where there is no change. */

@@ -8,4 +8,8 @@ export const TopologyFact = {
   GAINED_VNODES: 'pull.gained',
   PULLED_VNODES: 'pull.done',
   PULLED_BYTES: 'pull.bytes',
+  /** Of a node that leaves by the present change: bytes of hints that it keeps for others. */
+  LEAVE_HINTS: 'leave.hints',
+  /** Number of the newest `switching` ring under which a node that leaves kept no hints any more. */
+  HANDED_ON: 'leave.done',
 } as const;

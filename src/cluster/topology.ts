@@ -7,7 +7,8 @@
  *    and Paxos takes one.
  * 2. The step after ring k is proposed when, for each vnode, a quorum of the replicas to come, and as many of the present ones as
  *    every quorum meets, hold ring k durably; `switching` also needs all that gain to have pulled. Undo needs the present replicas alone: under ring k and
- *    under the ring after it reads and writes meet in them, so those to come may be dead.
+ *    under the ring after it reads and writes meet in them, so those to come may be dead. The last step also waits, for a while, for the
+ *    hints of a node that leaves (topology-leaving.ts).
  * 3. A node that was a member and is in no newer ring is removed, for ever: it serves nothing, and asks for nothing.
  */
 import { BadRequestError, type RingKvError, UnavailableError } from '../base/errors.ts';
@@ -22,6 +23,7 @@ import type { RingMap, RingMember } from './ring-map.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { TopologyFact } from './topology-facts.ts';
 import { TopologyJoining } from './topology-joining.ts';
+import { type LeavingPorts, TopologyLeaving } from './topology-leaving.ts';
 import { planChange } from './topology-operations.ts';
 import { type Pull, TopologyPulls } from './topology-pulls.ts';
 import type { GainerStatus, TopologyStatus } from './topology-status.ts';
@@ -29,14 +31,9 @@ import type { GainerStatus, TopologyStatus } from './topology-status.ts';
 export type TopologyWorld = Pick<ClusterWorld, 'self' | 'clock' | 'random' | 'timers' | 'documents' | 'log'>;
 
 /** What the topology needs of the node's other parts. */
-export interface TopologyPorts {
+export interface TopologyPorts extends LeavingPorts {
   send(to: NodeNumber, message: RingMessage): void;
   sendTo(address: string, message: RingMessage): void;
-  /** As gossip sees it; true for this node. */
-  isUp(node: NodeNumber): boolean;
-  /** A fact that a node tells of itself; undefined where it is not known. */
-  fact(node: NodeNumber, name: string): string | number | undefined;
-  setFact(name: string, value: string | number): void;
   readonly pull: Pull;
   /** A newer ring is held durably: this is the ring to work with from now on. */
   onRing(ring: RingMap, before: RingMap | null): void;
@@ -64,6 +61,7 @@ export class Topology {
   readonly #ports: TopologyPorts;
   readonly #agreement: RingAgreement;
   readonly #pulls: TopologyPulls;
+  readonly #leaving: TopologyLeaving;
   #joining: TopologyJoining | null = null;
   #standing: Standing = 'waiting';
   #wasMember: boolean;
@@ -87,6 +85,7 @@ export class Topology {
       (to, message) => ports.send(to, message),
       (ring, before) => this.#onRing(ring, before),
     );
+    this.#leaving = new TopologyLeaving(world, ports);
     this.#pulls = new TopologyPulls(
       world,
       ports.pull,
@@ -313,6 +312,7 @@ export class Topology {
     const { ring } = this.#agreement;
     if (ring === null) return;
     this.#pulls.pump();
+    this.#leaving.tell(ring);
     this.#tellProgress();
     this.#drive(ring);
   }
@@ -338,7 +338,7 @@ export class Topology {
 
   #isReady(ring: RingMap): boolean {
     if (!this.#isConfirmed(ring, false)) return false;
-    if (ring.change?.phase === 'switching') return true;
+    if (ring.change?.phase === 'switching') return this.#leaving.mayEnd(ring);
     return this.#gainersOf(ring).every((node) => this.#fact(node, TopologyFact.PULLED) === ring.number);
   }
 

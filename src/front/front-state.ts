@@ -96,7 +96,7 @@ export class FrontState implements ExchangeOwner {
   send(exchange: Exchange): void {
     const status = this.requests.send(exchange, 0);
     if (status !== Status.OK) {
-      this.finish(exchange, status, '', -1);
+      this.finish(exchange, status, this.requests.refusal, -1);
       return;
     }
     exchange.inFlight = true;

@@ -57,7 +57,7 @@ const outcomes: Readonly<Record<StatusCode, Outcome>> = {
   [Status.SHARD_DOWN]: row(
     503,
     'UNAVAILABLE',
-    'needs 1 replica, 0 are up: its shard is being restarted, or this node is about to join another cluster; nothing was done',
+    'needs 1 replica, 0 are up: its shard is being restarted; nothing was done',
     true,
   ),
 };

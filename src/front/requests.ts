@@ -39,6 +39,10 @@ export class Requests implements ReplyHandler {
   get inFlight(): number {
     return this.#inFlight;
   }
+  /** Of a `send` that was refused just now: why; '' where its status says all. */
+  get refusal(): string {
+    return this.client.refusal;
+  }
 
   /** The client's request with every option of the one before taken back. */
   blank(): ShardRequest {

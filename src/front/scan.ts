@@ -227,7 +227,7 @@ class ScanRun extends Run {
     request.deadlineMs = this.deadlineMs;
     this.#pages++;
     const status = this.send(shard);
-    if (status !== Status.OK) this.fail(status, '');
+    if (status !== Status.OK) this.fail(status, this.state.requests.refusal);
   }
 
   protected override take(reply: ShardReply, shard: number): void {

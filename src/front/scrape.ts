@@ -7,6 +7,7 @@ import { Status } from '../base/status.ts';
 import type { HintReplayMetrics } from '../cluster/hint-replay.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
+import { kept } from './keep-alive.ts';
 import { negotiate } from './media.ts';
 import { histogramSamples, type MetricType, type Sample } from './metric-samples.ts';
 import { METRIC_NAMES, Metric, STATUSES } from './metrics.ts';
@@ -34,6 +35,7 @@ const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: s
   ['hintsExpired', 'hints_expired', 'Hints that grew too old: their vnodes are repaired.'],
   ['hintsSettled', 'hints_settled', 'Hints that a promise barred, and SERIAL settled.'],
   ['hintsRedirected', 'hints_redirected', 'Hints that went to the present replicas of their vnode.'],
+  ['hintsHandedOver', 'hints_handed_over', 'Hints that another node keeps now, because this one leaves.'],
   [
     'hintsRefused',
     'hints_refused',
@@ -104,7 +106,7 @@ class ScrapeRun extends Run {
   #finish(): void {
     const text = new Exposition(this.#open).text(this.state, this.#stats, this.#hints);
     this.answer((res) => {
-      res.writeHeader('Content-Type', contentTypeOf(this.#open));
+      res.writeHeader('Content-Type', kept(contentTypeOf(this.#open)));
       this.state.answers.end(res, Buffer.from(text), this.head);
       return 200;
     });
@@ -146,8 +148,36 @@ class Exposition {
         "Reads of this node as a replica, for its own coordinator or another node's, by what held them.",
         readSamples(readsFrom, {}),
       );
+    this.#certificate(hints, state.clock.nowMs());
     if (this.#open) this.#lines.push('# EOF');
     return `${this.#lines.join('\n')}\n`;
+  }
+
+  /** TlsFigures (src/node/tls-files.ts), where there is a certificate. */
+  #certificate({ tls }: Readonly<Record<string, unknown>>, nowMs: number): void {
+    if (typeof tls !== 'object' || tls === null) return;
+    const figures = new Map(Object.entries(tls));
+    const one = (field: string, of: (value: number) => number = (value) => value): Sample[] => [
+      { labels: {}, value: of(Number(figures.get(field) ?? 0)) },
+    ];
+    this.#add(
+      'ringkv_peer_certificate_expires_seconds',
+      'gauge',
+      'Until the certificate that this node shows other nodes expires; below 0 it has.',
+      one('validUntilMs', (ms) => Math.floor((ms - nowMs) / 1000)),
+    );
+    this.#add(
+      'ringkv_peer_certificate_renewals_total',
+      'counter',
+      'Certificates for other nodes that were taken while the node ran.',
+      one('renewals'),
+    );
+    this.#add(
+      'ringkv_peer_certificate_refusals_total',
+      'counter',
+      'Files of certificates that were not taken, because they would not do: the log says why.',
+      one('refusals'),
+    );
   }
 
   #add(name: string, type: MetricType, help: string, samples: readonly Sample[]): void {

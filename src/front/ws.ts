@@ -193,7 +193,8 @@ export class WebSockets implements ReplySink {
     }
     try {
       const status = this.#start(connection, index, id, op, nowMs, startMs);
-      if (status !== Status.OK) this.#fail(connection, op, id, status, NO_VERSION, '', startMs);
+      if (status !== Status.OK)
+        this.#fail(connection, op, id, status, NO_VERSION, this.#state.requests.refusal, startMs);
     } catch (error) {
       const status = statusOfError(error);
       this.#fail(connection, op, id, status, NO_VERSION, (error as Error).message, startMs);

@@ -58,6 +58,8 @@ export interface RunningNode {
   readonly nodeId: string;
   /** Resolves where the node cannot go on (a shard that dies again and again); never otherwise. */
   readonly failed: Promise<Error>;
+  /** Looks at once whether its certificate for other nodes was renewed, which it does from time to time in any case. */
+  renewCertificates(): void;
   /** Stops accepting, answers what is in flight, syncs, closes. Idempotent. */
   close(): Promise<void>;
 }

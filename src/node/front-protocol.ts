@@ -2,6 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { DoorbellMemory } from '../ipc/doorbell.ts';
 import type { ShardClientEnds } from '../shard/shard-ends.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
 import type { PlainError } from './job-port.ts';
 
 export interface FrontThreadData {
@@ -27,13 +28,13 @@ export type FrontCommand =
   | { readonly kind: 'coordinator'; readonly ends: ShardClientEnds }
   /** The node is part of a cluster: requests go to the coordinator. */
   | { readonly kind: 'coordinate' }
-  /** Requests for data are refused until `release`; answered by `held` when none is under way any more. */
-  | { readonly kind: 'hold' }
+  /** Requests for data are refused, and the node is not ready, for this reason until `release`; answered by `held` when none is under way any more. */
+  | { readonly kind: 'hold'; readonly reason: string }
   | { readonly kind: 'release' }
   /** For /readyz; '' while the node serves. */
   | { readonly kind: 'not-ready'; readonly reason: string }
   /** Once, when every shard is attached. */
-  | { readonly kind: 'listen'; readonly port: number }
+  | { readonly kind: 'listen'; readonly port: number; readonly connections: ConnectionLimits }
   | { readonly kind: 'close'; readonly graceMs: number };
 
 /** Beside ClientEvent. */

@@ -1,6 +1,8 @@
 /** A node that serves HTTP: the shards, and front-end threads as their clients. Owned by the main thread. */
 import { ClosedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { openFiles } from '../vfs/open-files.ts';
+import { connectionLimitsOf } from './connection-limits.ts';
 import type { Log, NodeConfig, RunningNode } from './contract.ts';
 import { FrontThreads } from './front-threads.ts';
 import { NodeThreads } from './node-threads.ts';
@@ -48,7 +50,7 @@ export async function startNode(
       directory: threads.directory,
       log,
       coordinate: async () => fronts?.coordinate(),
-      hold: async () => fronts?.hold(),
+      hold: async (reason) => fronts?.hold(reason),
       release: () => fronts?.release(),
       onNotReady: (reason) => {
         clusterReason = reason;
@@ -64,7 +66,10 @@ export async function startNode(
     const ends = [endOf(interrupted), failure.promise.then((error) => Promise.reject(error))];
     // Not before shards and coordinator: who reaches the port reaches them.
     const listen = async (front: FrontThreads, coordinator: PeerThread): Promise<void> => {
-      await front.listen();
+      // What is open now is what the node needs itself.
+      const { each, warning } = connectionLimitsOf(openFiles(), effective.frontends);
+      if (warning !== '') log('warn', warning);
+      await front.listen(each);
       coordinator.setUrl(front.url);
     };
     const isWaiting = waits && (await Promise.race([opened, ...ends, pause(limits.openSoonMs)])) === WAITS;
@@ -79,7 +84,9 @@ export async function startNode(
     tellFronts();
     if (!isWaiting) await listen(fronts, peer);
     const { port, url } = fronts;
-    return { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise, close };
+    const renewCertificates = (): void => peer?.renewTls();
+    const running = { url, config: { ...effective, port, peerPort }, nodeId, failed: failure.promise };
+    return { ...running, renewCertificates, close };
   } catch (error) {
     await close();
     throw error;

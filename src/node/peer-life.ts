@@ -41,7 +41,7 @@ export interface PeerLifeOptions {
 
 /** Of front ends, whom requests of clients reach. */
 export interface FrontHold {
-  readonly hold: () => Promise<void>;
+  readonly hold: (reason: string) => Promise<void>;
   readonly release: () => void;
 }
 
@@ -58,12 +58,14 @@ export class PeerLife {
   #answers: ClusterAnswers | null = null;
   #watch: SeedWatch | null = null;
   #member: RingMember | null = null;
+  #tls: PeerTls | null;
   #ended = false;
 
   /** Throws CorruptionError, FormatVersionError and IoError. */
   constructor(options: PeerLifeOptions) {
     this.#options = options;
     const { config, nodeId, fs, parent, random, timers, tls } = options;
+    this.#tls = tls;
     const self = Number.parseInt(nodeId.slice(0, 8), 16);
     const documents = new FileDocuments(fs, parent);
     const told = resumeJoin(documents);
@@ -108,6 +110,12 @@ export class PeerLife {
   }
   setUrl(url: string): void {
     this.#node?.setUrl(url);
+  }
+
+  /** For connections from now on. */
+  renewTls(tls: PeerTls): void {
+    this.#tls = tls;
+    this.#transport.renewTls(tls);
   }
 
   /** Gives the port. Throws ListenError. */
@@ -167,12 +175,12 @@ export class PeerLife {
 
   /** Of a node that is opened: what joining another cluster needs. */
   joinOptions({ hold, release }: FrontHold): LoneJoinOptions {
-    const { config, nodeId, local, hints, tls, random, timers, log } = this.#options;
+    const { config, nodeId, local, hints, random, timers, log } = this.#options;
     const { clusterName, vnodes } = config;
     const { node } = this;
     const asking = {
       ...{ clusterName, node: this.#world.self, nodeId, generation: this.#generation },
-      ...{ tls, clock: systemClock, random, log },
+      ...{ tls: this.#tls, clock: systemClock, random, log },
     };
     return {
       self: this.#member as RingMember,
@@ -187,7 +195,7 @@ export class PeerLife {
       isChanging: () => node.topology.isChanging,
       hold: async (reason) => {
         node.held = reason;
-        await hold();
+        await hold(reason);
       },
       release: () => {
         node.held = '';

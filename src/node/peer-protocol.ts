@@ -29,6 +29,8 @@ export type PeerCommand =
   | { readonly kind: 'coordinating' }
   /** No front end has a request for data under way, and none takes any. */
   | { readonly kind: 'held' }
+  /** Its files of TLS may have changed: it looks now. */
+  | { readonly kind: 'renew-tls' }
   /** Where clients reach this node. */
   | { readonly kind: 'url'; readonly url: string }
   | { readonly kind: 'close' };
@@ -43,8 +45,8 @@ export type PeerEvent =
   | { readonly kind: 'failed'; readonly error: PlainError }
   /** The node is, or is about to become, one of several: front ends must ask the coordinator; answered by `coordinating`. */
   | { readonly kind: 'coordinate' }
-  /** Front ends must take no request for data until `release`; answered by `held`. */
-  | { readonly kind: 'hold' }
+  /** Front ends must take no request for data until `release`, and say why; answered by `held`. */
+  | { readonly kind: 'hold'; readonly reason: string }
   | { readonly kind: 'release' }
   /** Why the node does not serve, for /readyz; '' where it does. */
   | { readonly kind: 'not-ready'; readonly reason: string }

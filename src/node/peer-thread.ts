@@ -3,7 +3,7 @@
  * ask. A client of every shard. It does what the main thread says (peer-protocol.ts).
  */
 import { systemClock } from '../base/clock.ts';
-import { BadRequestError, ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
+import { BadRequestError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Random, systemSeed } from '../base/random.ts';
 import { Status } from '../base/status.ts';
@@ -11,7 +11,7 @@ import type { ClusterChange, ClusterQuestion } from '../cluster/administration.t
 import type { ClusterWorld, Timers } from '../cluster/contract.ts';
 import { beginLoneJoin } from '../cluster/lone-join.ts';
 import { CoordinatorServer } from '../peer/coordinator-server.ts';
-import { checkTls, type PeerTls } from '../peer/tls.ts';
+import { checkRenewal, checkTls, type PeerTls } from '../peer/tls.ts';
 import { HintLog } from '../replica/hint-log.ts';
 import { statusOfError } from '../shard/error-status.ts';
 import { RingReplica } from '../shard/ring-replica.ts';
@@ -24,6 +24,7 @@ import type { NodeConfig } from './contract.ts';
 import { plainError } from './job-port.ts';
 import { PeerLife } from './peer-life.ts';
 import type { PeerCommand, PeerEvent, PeerThreadData } from './peer-protocol.ts';
+import { TlsFiles, type TlsFilesOptions } from './tls-files.ts';
 
 const MEMORY_DIRECTORY = '/';
 
@@ -71,7 +72,8 @@ class PeerNode {
   readonly #local: RingReplica;
   readonly #fs: FileSystem;
   readonly #random = new Random(systemSeed());
-  readonly #tls: PeerTls | null;
+  /** null: plain TCP between nodes. */
+  readonly #tlsFiles: TlsFiles | null;
   /** One after another; the last two while one takes the place of the other. */
   readonly #lives: PeerLife[];
   readonly #onCoordinating: (() => void)[] = [];
@@ -90,8 +92,18 @@ class PeerNode {
     this.#client = new RingShardClient({ shards, vnodes, doorbell: data.doorbell, clock: systemClock });
     this.#hints = new HintLog(this.#fs, this.#parent, systemClock, this.#log);
     this.#local = new RingReplica(this.#client, this.#hints, systemClock, systemTimers);
-    this.#tls = tlsOf(config, nodeId);
+    this.#tlsFiles =
+      config.peerTlsCert === ''
+        ? null
+        : new TlsFiles({
+            ...tlsOptionsOf(config, nodeId),
+            fs: realFileSystem,
+            timers: systemTimers,
+            onRenewed: (tls) => this.#renewTls(tls),
+            log: this.#log,
+          });
     this.#lives = [this.#newLife()];
+    this.#tlsFiles?.start();
     this.#server = new CoordinatorServer(data.frontDoorbell, {
       write: (request, done) => this.#life.node.write(request, done),
       read: (request, done) => this.#life.node.read(request, done),
@@ -126,6 +138,9 @@ class PeerNode {
       case 'held':
         this.#onHeld();
         return;
+      case 'renew-tls':
+        this.#tlsFiles?.renew();
+        return;
       case 'url':
         this.#url = command.url;
         this.#life.setUrl(command.url);
@@ -134,6 +149,7 @@ class PeerNode {
 
   async close(): Promise<void> {
     this.#closed = true;
+    this.#tlsFiles?.stop();
     this.#server.close();
     for (const life of this.#lives) await life.end();
     this.#local.close();
@@ -161,13 +177,17 @@ class PeerNode {
       timers: systemTimers,
       local: this.#local,
       hints: this.#hints,
-      tls: this.#tls,
+      tls: this.#tlsFiles?.tls ?? null,
       log: this.#log,
       onCoordinate: (done) => this.#coordinate(done),
       onNotReady: (reason) => this.#tell({ kind: 'not-ready', reason }),
       onOpened: () => this.#tell({ kind: 'opened' }),
       join: (seeds) => this.#join(seeds),
     });
+  }
+
+  #renewTls(tls: PeerTls): void {
+    for (const life of this.#lives) life.renewTls(tls);
   }
 
   #coordinate(done: () => void): void {
@@ -193,10 +213,10 @@ class PeerNode {
     try {
       await beginLoneJoin(
         life.joinOptions({
-          hold: () =>
+          hold: (reason) =>
             new Promise((resolve) => {
               this.#onHeld = resolve;
-              this.#tell({ kind: 'hold' });
+              this.#tell({ kind: 'hold', reason });
             }),
           release: () => this.#tell({ kind: 'release' }),
         }),
@@ -236,13 +256,15 @@ class PeerNode {
 
   #administer(request: Uint8Array, deadlineMs: number, done: (status: number, answer: string) => void): void {
     const question = JSON.parse(Buffer.from(request).toString()) as ClusterQuestion | ClusterChange;
+    const isMetrics = 'ask' in question && question.ask === 'metrics';
+    const tls = this.#tlsFiles?.figures;
     const { answers } = this.#life;
     if (answers === null) {
       done(Status.UNAVAILABLE, 'this node is starting');
       return;
     }
     answers.answer(question, deadlineMs).then(
-      (answer) => done(Status.OK, JSON.stringify(answer)),
+      (answer) => done(Status.OK, JSON.stringify(isMetrics ? { ...(answer as object), tls } : answer)),
       (error: unknown) => {
         if (!(error instanceof RingKvError)) throw error;
         done(statusOfError(error), error.message);
@@ -251,37 +273,14 @@ class PeerNode {
   }
 }
 
-function tlsOf(config: NodeConfig, nodeId: string): PeerTls | null {
-  const { peerTlsCert, peerTlsKey, peerTlsCa, clusterName } = config;
-  if (peerTlsCert === '') return null;
-  const read = (setting: string, path: string): string => {
-    try {
-      return readText(realFileSystem, path);
-    } catch (error) {
-      throw new ConfigurationError(`${setting} ${path}: cannot be read: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
+function tlsOptionsOf(
+  config: NodeConfig,
+  nodeId: string,
+): Pick<TlsFilesOptions, 'check' | 'checkRenewal' | 'paths'> {
+  const { peerTlsCert: cert, peerTlsKey: key, peerTlsCa: ca, clusterName } = config;
+  return {
+    paths: { cert, key, ca },
+    check: (tls) => checkTls(tls, clusterName, nodeId),
+    checkRenewal: (tls) => checkRenewal(tls, clusterName, nodeId, systemClock.nowMs()),
   };
-  const tls = {
-    cert: read('peer-tls-cert', peerTlsCert),
-    key: read('peer-tls-key', peerTlsKey),
-    ca: read('peer-tls-ca', peerTlsCa),
-  };
-  checkTls(tls, clusterName, nodeId);
-  return tls;
-}
-
-function readText(fs: FileSystem, path: string): string {
-  const file = fs.open(path, 'read');
-  try {
-    const size = file.size();
-    if (size > limits.pemFileBytesMax)
-      throw new ConfigurationError(`a file of ${size} bytes; the limit is ${limits.pemFileBytesMax}`);
-    const bytes = new Uint8Array(size);
-    file.readSync(bytes, 0, size, 0);
-    return new TextDecoder().decode(bytes);
-  } finally {
-    file.close();
-  }
 }

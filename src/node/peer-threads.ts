@@ -16,8 +16,8 @@ export interface PeerThreadOptions {
   readonly log: Log;
   /** Front ends must ask the coordinator; resolves when they do, and none has a request at a shard. */
   readonly coordinate: () => Promise<void>;
-  /** Front ends must take no request for data; resolves when none is under way. */
-  readonly hold: () => Promise<void>;
+  /** Front ends must take no request for data, and say why; resolves when none is under way. */
+  readonly hold: (reason: string) => Promise<void>;
   readonly release: () => void;
   readonly onNotReady: (reason: string) => void;
   readonly onDeath: (error: Error) => void;
@@ -80,6 +80,9 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
   setUrl(url: string): void {
     this.tell({ kind: 'url', url });
   }
+  renewTls(): void {
+    this.tell({ kind: 'renew-tls' });
+  }
   close(): Promise<void> {
     return this.end({ kind: 'close' });
   }
@@ -105,7 +108,7 @@ export class PeerThread extends ClientThread<PeerCommand, PeerEvent> {
         );
         return;
       case 'hold':
-        hold().then(
+        hold(event.reason).then(
           () => this.tell({ kind: 'held' }),
           (error: Error) => log('error', `front ends cannot be held: ${error.message}`),
         );

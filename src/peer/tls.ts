@@ -12,6 +12,7 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { ConfigurationError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 
 /** Contents of PEM files. */
 export interface PeerTls {
@@ -77,6 +78,48 @@ export function checkTls({ ca, cert, key }: PeerTls, clusterName: string, nodeId
   if (fault !== '')
     throw new ConfigurationError(`peer-tls-cert: other nodes would refuse this node: ${fault}`);
 }
+
+const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
+/** The certificates of a file in PEM. Throws where one is none. */
+function certificatesOf(pem: string): X509Certificate[] {
+  return (pem.match(PEM) ?? []).slice(0, limits.pemCertificatesMax).map((one) => new X509Certificate(one));
+}
+
+/** Until when the certificate of a node is good: milliseconds since 1970. Throws where it is none. */
+export const validUntilMs = ({ cert }: PeerTls): number => Date.parse(new X509Certificate(cert).validTo);
+
+/**
+ * What a running node asks of files that are to take the place of those in use, beside checkTls: that the certificate is within its
+ * time, and signed by a CA of the file of CAs, perhaps by way of others in the file of the certificate. Throws ConfigurationError.
+ */
+export function checkRenewal(tls: PeerTls, clusterName: string, nodeId: string, nowMs: number): void {
+  checkTls(tls, clusterName, nodeId);
+  const [own, ...between] = certificatesOf(tls.cert);
+  const trusted = parsed('peer-tls-ca', 'no certificate in PEM', () => certificatesOf(tls.ca)).filter((one) =>
+    isInTime(one, nowMs),
+  );
+  if (own === undefined) throw new ConfigurationError('peer-tls-cert: the file holds no certificate in PEM');
+  const { validFrom, validTo } = own;
+  if (!isInTime(own, nowMs))
+    throw new ConfigurationError(
+      `peer-tls-cert: the certificate ${Date.parse(validTo) <= nowMs ? 'has expired' : 'is not valid yet'}: it is valid from ${validFrom} to ${validTo}`,
+    );
+  let last = own;
+  for (let steps = 0; steps <= between.length; steps++) {
+    if (trusted.some((one) => isSignedBy(last, one))) return;
+    const next = between.find((one) => one !== last && isSignedBy(last, one));
+    if (next === undefined) break;
+    last = next;
+  }
+  throw new ConfigurationError(
+    `peer-tls-cert: the certificate is not signed by a CA in peer-tls-ca that is valid now (issuer ${own.issuer.slice(0, 200)})`,
+  );
+}
+
+const isInTime = ({ validFrom, validTo }: X509Certificate, nowMs: number): boolean =>
+  Date.parse(validFrom) <= nowMs && nowMs < Date.parse(validTo);
+const isSignedBy = (one: X509Certificate, by: X509Certificate): boolean =>
+  one.checkIssued(by) && one.verify(by.publicKey);
 
 function parsed<T>(setting: string, what: string, parse: () => T): T {
   try {

@@ -70,7 +70,8 @@ export class HintLog implements HintStore {
 
   targets(): ReadonlyMap<NodeNumber, number> {
     const found = new Map<NodeNumber, number>();
-    for (const { node, files, bytes } of this.#targets.values()) if (files.length > 0) found.set(node, bytes);
+    for (const { node, files, bytes, queuedBytes } of this.#targets.values())
+      if (files.length > 0 || queuedBytes > 0) found.set(node, bytes + queuedBytes);
     return found;
   }
   /** Bytes that count against the bound for all targets. */

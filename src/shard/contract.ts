@@ -131,9 +131,11 @@ export interface ShardClient {
   readonly localReads: Readonly<LocalReads>;
   /**
    * Sends `request`: a slot of 0 or above, whose reply comes once by `onReply`, or minus a status
-   * (OVERLOADED, SHARD_DOWN) with nothing done. A request whose deadline passes without a reply gets TIMEOUT.
+   * (OVERLOADED, SHARD_DOWN, UNAVAILABLE) with nothing done. A request whose deadline passes without a reply gets TIMEOUT.
    */
   submit(): number;
+  /** Of a `submit` that was refused just now: why, for people; '' where its status says all. */
+  readonly refusal: string;
   /** Sends what was submitted since the last flush; called once per turn, scheduled by the client itself. */
   flush(): void;
   setHandler(handler: ReplyHandler): void;

@@ -7,7 +7,8 @@
  * 2. There is no way back. Requests that are at the shards when the way changes end there; `coordinate` says when the
  *    last one has.
  * 3. From `hold` to `release` no request for data leaves, whichever the way; `hold` says when the last one before has ended,
- *    at the shards and at the coordinator. Questions about the cluster pass: one of them has asked for it.
+ *    at the shards and at the coordinator. Who asks meanwhile is told why. Questions about the cluster pass: one of them has asked
+ *    for it.
  */
 import { assert } from '../base/assert.ts';
 import { Status } from '../base/status.ts';
@@ -32,7 +33,7 @@ export class SwitchingClient implements ShardClient {
   /** To the coordinator, which answers questions about the cluster at all times. */
   readonly coordinator: RingShardClient;
   #coordinated = false;
-  #held = false;
+  #held = '';
   #onDrained: (() => void) | null = null;
   #onHeld: (() => void) | null = null;
   /** By slot of the coordinator: a question about the cluster has it. */
@@ -64,6 +65,13 @@ export class SwitchingClient implements ShardClient {
   get localReads(): Readonly<LocalReads> {
     return this.direct.localReads;
   }
+  /** Why requests for data are refused; '' where they are not. */
+  get held(): string {
+    return this.#held;
+  }
+  get refusal(): string {
+    return this.#held === '' || !isForData(this.request.op) ? '' : `${this.#held}; nothing was done`;
+  }
 
   /** Requests go to the coordinator from now on. `onDrained` is called when none is at the shards any more. */
   coordinate(onDrained: () => void): void {
@@ -72,25 +80,26 @@ export class SwitchingClient implements ShardClient {
     this.#lookDrained();
   }
 
-  /** Refuses requests for data with SHARD_DOWN from now on. `onHeld` is called when none is under way any more. */
-  hold(onHeld: () => void): void {
-    this.#held = true;
+  /** Refuses requests for data with UNAVAILABLE from now on, for this reason. `onHeld` is called when none is under way any more. */
+  hold(reason: string, onHeld: () => void): void {
+    assert(reason !== '', 'switching client: held without a reason');
+    this.#held = reason;
     this.#onHeld = onHeld;
     this.#lookDrained();
   }
   release(): void {
-    this.#held = false;
+    this.#held = '';
     this.#onHeld = null;
   }
 
   getLocal(tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome {
-    return this.#coordinated || this.#held
+    return this.#coordinated || this.#held !== ''
       ? MEMTABLE_MISS
       : this.direct.getLocal(tokenHi, tokenLo, key, nowMs);
   }
   submit(): number {
     const { op } = this.request;
-    if (this.#held && isForData(op)) return -Status.SHARD_DOWN;
+    if (this.#held !== '' && isForData(op)) return -Status.UNAVAILABLE;
     if (!this.#isForCoordinator(op)) return this.direct.submit();
     const slot = this.coordinator.submit();
     if (slot < 0) return slot;

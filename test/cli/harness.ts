@@ -98,6 +98,7 @@ export class World {
       fileSystem: realFileSystem,
       tables: () => Promise.resolve(noTables),
       interrupted: new AbortController().signal,
+      onHangup: () => undefined,
       connect,
       openStore: (config) => Promise.resolve(this.#open(config)),
       startNode: () => Promise.reject(new Error('no node in this test')),

@@ -30,12 +30,16 @@ class FakeNode implements RunningNode {
   readonly failed: Promise<Error>;
   fail: (error: Error) => void = () => undefined;
   closes = 0;
+  renewals = 0;
   onClose: () => Promise<void> = () => Promise.resolve();
   constructor(config: NodeConfig) {
     this.config = config;
     this.failed = new Promise((fail) => {
       this.fail = fail;
     });
+  }
+  renewCertificates(): void {
+    this.renewals += 1;
   }
   close(): Promise<void> {
     this.closes += 1;
@@ -47,7 +51,7 @@ class FakeNode implements RunningNode {
 async function serve(
   flags: readonly string[],
   then: (node: FakeNode, stop: () => void, log: Log) => void | Promise<void>,
-  options: { stdout?: Writable; stderr?: Collected } = {},
+  options: { stdout?: Writable; stderr?: Collected; onHangup?: (run: () => void) => void } = {},
 ) {
   const interrupt = new AbortController();
   let node: FakeNode | null = null;
@@ -67,6 +71,30 @@ async function serve(
 }
 
 describe('serve', () => {
+  it('looks at its certificates at SIGHUP, and leaves that signal alone where it has none', async () => {
+    const tls = ['cert', 'key', 'ca'].flatMap((what) => [`--peer-tls-${what}`, `${what}.pem`]);
+    for (const [flags, renewals] of [
+      [tls, [0, 1]],
+      [[], []],
+    ] as const) {
+      const hangups: (() => void)[] = [];
+      const seen: number[] = [];
+      await serve(
+        flags,
+        (node, stop) => {
+          for (const hangup of hangups) {
+            seen.push(node.renewals);
+            hangup();
+            seen.push(node.renewals);
+          }
+          stop();
+        },
+        { onHangup: (run) => void hangups.push(run) },
+      );
+      expect(seen).toEqual(renewals);
+    }
+  });
+
   it('says `ready URL` on standard output and nothing else, and ends with 0 when it is asked to', async () => {
     const { code, out, err, node } = await serve([], (_, stop) => stop());
     expect({ code, out, closes: node.closes }).toEqual({

@@ -159,8 +159,8 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     expect(await cluster.until(() => !repairs.running, 60_000)).toBe(true);
     expect(everyVnode.filter((vnode) => !areSame(cluster, vnode))).toEqual([]);
     for (const vnode of everyVnode) {
-      const latest = (cluster.nowMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
-      const earliest = (startMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+      const latest = (cluster.nowMs - 2 * limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+      const earliest = (startMs - 2 * limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
       expect(cluster.horizon(1, vnode)).toBeGreaterThanOrEqual(earliest);
       expect(cluster.horizon(1, vnode)).toBeLessThanOrEqual(latest);
     }
@@ -229,7 +229,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     cluster.nowMs -= 365 * DAY_MS;
     cluster.purgeBefore.get(1)?.clear();
     cluster.start(1);
-    const latest = (cluster.nowMs - limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
+    const latest = (cluster.nowMs - 2 * limits.hintAgeMsMax - limits.repairHorizonMarginMs) * 1000;
     expect(cluster.horizon(1, 3)).toBe(latest);
   });
 

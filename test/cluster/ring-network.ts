@@ -62,6 +62,8 @@ export class RingNode {
   topology: Topology | null = null;
   facts: Facts = { generation: 0, version: 0, values: new Map() };
   readonly logged: string[] = [];
+  /** Of hints that it keeps. */
+  hintBytes = 0;
   constructor(network: RingNetwork, member: RingMember, seeds: readonly string[], replaces: number) {
     this.member = member;
     this.seeds = seeds;
@@ -252,6 +254,7 @@ export class RingNetwork {
         node.facts.values.set(name, value);
       },
       pull: (vnode, sources) => this.#pull(node, vnode, sources),
+      hintBytes: () => node.hintBytes,
       onRing: () => undefined,
     };
   }

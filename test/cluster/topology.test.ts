@@ -93,6 +93,42 @@ describe('the topology', () => {
     expect(network.violations).toEqual([]);
   });
 
+  it('lets a member go when it keeps no hints for others any more', async () => {
+    const network = await clusterOf(4);
+    network.node(3).hintBytes = 500;
+    await request(network, 1, { op: 'leave', node: 3 });
+    await network.run(60_000);
+    expect(topologyOf(network, 1).ring?.change?.phase).toBe('switching');
+    network.crash(1);
+    await network.run(60_000);
+    expect(topologyOf(network, 2).ring?.change?.phase).toBe('switching');
+    network.restart(1);
+    network.node(3).hintBytes = 0;
+    expect(await network.run(20_000, () => settled(network, 3))).toBe(true);
+    expect(network.violations).toEqual([]);
+  });
+
+  it('waits neither for a member that is down nor for ever until one that leaves keeps no hints', async () => {
+    for (const isDown of [true, false]) {
+      const network = await clusterOf(4);
+      network.node(3).hintBytes = 500;
+      await request(network, 1, { op: 'leave', node: 3 });
+      expect(
+        await network.run(60_000, () => topologyOf(network, 1).ring?.change?.phase === 'switching'),
+      ).toBe(true);
+      const begunMs = network.nowMs;
+      if (isDown) network.crash(3);
+      expect(await network.run(2 * limits.leaveHintsMsMax, () => settled(network, 3))).toBe(true);
+      const tookMs = network.nowMs - begunMs;
+      expect(network.violations).toEqual([]);
+      if (isDown) expect(tookMs).toBeLessThan(60_000);
+      else {
+        expect(tookMs).toBeGreaterThan(limits.leaveHintsMsMax / 2);
+        expect(network.node(1).logged.join('\n')).toContain('node 00000003 leaves with hints for others');
+      }
+    }
+  });
+
   it('replaces a dead node, and refuses to replace one that is up', async () => {
     const network = await clusterOf(3);
     await expect(request(network, 1, { op: 'replace', node: 2, member: memberOf(9) })).rejects.toThrow(

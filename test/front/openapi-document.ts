@@ -104,6 +104,7 @@ export const schemas = {
         gains: z.int(),
         gained: z.int(),
         gainedBytes: z.int(),
+        leaveHintBytes: z.int(),
         hintBytes: z.int(),
       }),
     ),

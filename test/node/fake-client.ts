@@ -70,6 +70,8 @@ export class FakeClient implements ShardClient {
   /** Requests get this status where it is not OK. */
   failure: { readonly op: number; readonly shard: number; readonly status: number } | null = null;
   readonly sent: ShardRequest[] = [];
+  /** Requests for data are not taken where it is not ''. */
+  refusal = '';
   /** Replies wait here for `release` where it is not null, but for those of a scrape, which must see what is held. */
   held: (() => void)[] | null = null;
   /** Called before a request is carried out: another writer gets in between. */
@@ -98,6 +100,7 @@ export class FakeClient implements ShardClient {
     return MEMTABLE_HIT;
   }
   submit(): number {
+    if (this.refusal !== '') return -Status.UNAVAILABLE;
     let slot = 0;
     while (this.#busy.has(slot)) slot++;
     if (slot >= this.slotsMax) return -Status.OVERLOADED;

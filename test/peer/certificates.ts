@@ -48,20 +48,29 @@ export class Authority {
     this.#keys = keys;
     this.pem = pem;
   }
-  static async make(name = 'CN=Test CA'): Promise<Authority> {
+  /** Signed by `by`, or by itself. */
+  static async make(name = 'CN=Test CA', by: Authority | null = null): Promise<Authority> {
     const keys = await newKeys();
-    const certificate = await X509CertificateGenerator.createSelfSigned({
+    const common = {
       serialNumber: `${serial++}`.padStart(2, '0'),
-      name,
       notBefore: fromNow(-2),
       notAfter: fromNow(2),
-      keys: keys as never,
       signingAlgorithm: ALGORITHM,
       extensions: [
         new BasicConstraintsExtension(true, undefined, true),
         new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true),
       ],
-    });
+    };
+    const certificate =
+      by === null
+        ? await X509CertificateGenerator.createSelfSigned({ ...common, name, keys: keys as never })
+        : await X509CertificateGenerator.create({
+            ...common,
+            subject: name,
+            issuer: by.#name,
+            publicKey: keys.publicKey as never,
+            signingKey: by.#keys.privateKey as never,
+          });
     return new Authority(name, keys, certificate.toString('pem'));
   }
 

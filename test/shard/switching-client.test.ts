@@ -200,9 +200,12 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
       world.send(Op.PUT, 'b');
       await until(() => behind.appends === 2);
       let held = 0;
-      world.client.hold(() => held++);
-      for (const op of [Op.PUT, Op.GET, Op.DELETE, Op.SCAN] as const)
-        expect(-world.send(op, 'c'), `operation ${op}`).toBe(Status.SHARD_DOWN);
+      world.client.hold('about to move', () => held++);
+      expect(world.client.held).toBe('about to move');
+      for (const op of [Op.PUT, Op.GET, Op.DELETE, Op.SCAN] as const) {
+        expect(-world.send(op, 'c'), `operation ${op}`).toBe(Status.UNAVAILABLE);
+        expect(world.client.refusal).toBe('about to move; nothing was done');
+      }
       behind.sync(1);
       await until(() => world.answered === 1);
       for (let i = 0; i < 10; i++) await new Promise((done) => setImmediate(done));
@@ -213,6 +216,7 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
       world.client.release();
       behind.automatic = true;
       expect(world.send(Op.PUT, 'd')).toBeGreaterThanOrEqual(0);
+      expect([world.client.held, world.client.refusal]).toEqual(['', '']);
       await until(() => world.answered === 3);
       expect(held).toBe(1);
     }
@@ -223,9 +227,10 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
     const answers: number[] = [];
     expect(world.send(Op.CLUSTER, 'a', (status) => answers.push(status))).toBeGreaterThanOrEqual(0);
     let held = 0;
-    world.client.hold(() => held++);
+    world.client.hold('about to move', () => held++);
     expect(held).toBe(1);
     expect(world.send(Op.CLUSTER, 'b', (status) => answers.push(status))).toBeGreaterThanOrEqual(0);
+    expect(world.client.refusal).toBe('');
     await until(() => answers.length === 2);
     // Slots of questions that have ended are counted no more.
     world.client.release();
@@ -233,7 +238,7 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
     world.coordinator.automatic = false;
     world.send(Op.PUT, 'c');
     await until(() => world.coordinator.appends === 1);
-    world.client.hold(() => held++);
+    world.client.hold('about to move', () => held++);
     for (let i = 0; i < 10; i++) await new Promise((done) => setImmediate(done));
     expect(held).toBe(1);
     world.coordinator.sync();
@@ -245,7 +250,7 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
     world.client.direct.getLocal = () => {
       throw new Error('a read of what may be another cluster by now');
     };
-    world.client.hold(() => undefined);
+    world.client.hold('about to move', () => undefined);
     expect(world.client.getLocal(0, 0, Buffer.from('a'), START_MS)).toBe(MEMTABLE_MISS);
   });
 

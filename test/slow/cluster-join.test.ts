@@ -1,4 +1,5 @@
 /** `ringkv join` at running nodes, as real processes: what it does, what it refuses, and kills on the way. */
+import { createServer, type Server } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../load/target/free-port.ts';
 import { Random } from '../../src/base/random.ts';
@@ -53,6 +54,41 @@ const put = (url: string, key: string, value: string): Promise<Response> =>
     body: value,
     headers: { 'content-type': 'application/octet-stream' },
   });
+interface Probed {
+  readonly status: number;
+  readonly text: string;
+}
+/** Over a connection of its own. */
+async function probe(url: string, path: string, init: RequestInit = {}): Promise<Probed> {
+  const answer = await fetch(`${url}${path}`, { ...init, headers: { ...init.headers, connection: 'close' } });
+  return { status: answer.status, text: await answer.text() };
+}
+const WHY = 'this node is about to join another cluster';
+/** What a node answers from when no front end of it is ready; null where one was before the last answer had come. */
+async function answersWhileHeld(url: string): Promise<readonly Probed[] | null> {
+  // Of two front ends each answers some of these connections.
+  await eventually('no front end is ready', async () => {
+    const probes = Array.from({ length: 8 }, () => probe(url, '/readyz'));
+    return (await Promise.all(probes)).every(({ status, text }) => status === 503 && text.includes(WHY));
+  });
+  const json = { method: 'POST', headers: { 'content-type': 'application/json' } };
+  const body = JSON.stringify({ ops: [{ op: 'get', key: 'key' }] });
+  const answers = await Promise.all([
+    probe(url, '/healthz'),
+    probe(url, '/v1/cluster'),
+    probe(url, '/v1/batch', { ...json, body }),
+    probe(url, '/v1/kv/key'),
+    probe(url, '/v1/kv/key', {
+      method: 'PUT',
+      body: 'v',
+      headers: { 'content-type': 'application/octet-stream' },
+    }),
+    probe(url, '/v1/kv/key', { method: 'DELETE' }),
+    probe(url, '/v1/scan'),
+  ]);
+  return (await probe(url, '/readyz')).status === 503 ? answers : null;
+}
+const addressOf = (server: Server): string => `127.0.0.1:${(server.address() as { port: number }).port}`;
 const membersAt = async (url: string): Promise<number> =>
   (await statusOf(url)).nodes.filter(({ member }) => member).length;
 
@@ -135,6 +171,35 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
       const inMemory = await place.serve('--in-memory', '--peer-port', '0', '--vnodes', '64');
       const forgetful = await join(first.peer, '--url', inMemory.url);
       expect([forgetful.code, forgetful.err]).toEqual([2, expect.stringMatching(/in-memory/)]);
+    },
+    TIMEOUT_MS,
+  );
+
+  it(
+    'says why it serves nobody while it asks its seeds, to clients and to probes, and serves again when they were silent',
+    async () => {
+      const silent = createServer();
+      await new Promise<void>((done) => silent.listen(0, '127.0.0.1', done));
+      const lone = await startAlone('n1', '--frontends', '2');
+      let seen: readonly Probed[] | null = null;
+      try {
+        // It asks for 3 s. What was seen says nothing where they had passed before all had answered.
+        for (let round = 0; round < 10 && seen === null; round++) {
+          const asked = place.run('join', addressOf(silent), '--url', lone.url);
+          seen = await answersWhileHeld(lone.url);
+          expect((await asked).code).toBe(3);
+          expect((await probe(lone.url, '/readyz')).status).toBe(200);
+        }
+      } finally {
+        silent.close();
+      }
+      const [health, status, batch, ...data] = seen ?? [];
+      expect([health?.status, status?.status]).toEqual([200, 200]);
+      const error = { code: 'UNAVAILABLE', message: `${WHY}; nothing was done` };
+      expect(JSON.parse(batch?.text ?? '')).toEqual({ results: [{ status: 503, error }] });
+      for (const answer of data) expect([answer.status, JSON.parse(answer.text)]).toEqual([503, { error }]);
+      expect(data.length).toBe(4);
+      expect((await put(lone.url, 'key', 'value')).status).toBe(204);
     },
     TIMEOUT_MS,
   );

@@ -1,10 +1,13 @@
 /** Nodes with TLS between them, as real processes. */
+import { X509Certificate } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:tls';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { parseAddress } from '../../src/base/address.ts';
 import type { PeerTls } from '../../src/peer/tls.ts';
-import { Authority } from '../peer/certificates.ts';
+import { Authority, fromNow } from '../peer/certificates.ts';
 import { until, Workplace } from './cli-process.ts';
-import { eventually, missing, ProcessCluster, Writer } from './cluster-processes.ts';
+import { type ClusterMember, eventually, missing, ProcessCluster, Writer } from './cluster-processes.ts';
 
 const TIMEOUT_MS = 240_000;
 const WAIT_MS_MAX = 60_000;
@@ -69,6 +72,88 @@ describe('a cluster with TLS between its nodes', () => {
       expect(first.process.err).toContain('not signed by a CA');
       expect(first.process.err).toContain('does not speak TLS');
       await cluster.settled(3);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+/** What a node shows to who connects. */
+function shownBy(peer: string): Promise<string> {
+  const { host, port } = parseAddress(peer);
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host, port, rejectUnauthorized: false, minVersion: 'TLSv1.3' }, () => {
+      resolve(socket.getPeerCertificate().fingerprint256);
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+}
+const fingerprintOf = ({ cert }: PeerTls): string => new X509Certificate(cert).fingerprint256;
+async function metric(url: string, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  return Number(new RegExp(`^${name} (-?[0-9.]+)$`, 'm').exec(text)?.[1]);
+}
+
+describe('a cluster whose certificates are renewed', () => {
+  it(
+    'goes over to another CA while it is written to, without a restart, by looking itself and by SIGHUP',
+    async () => {
+      const cluster = new ProcessCluster(place);
+      const names = ['n1', 'n2', 'n3'];
+      const old = await ca.issue({ uris: [CLUSTER], notAfter: fromNow(0.5) });
+      for (const name of names) await cluster.start(name, ...flagsOf(name, old));
+      await cluster.settled(3);
+      const another = await Authority.make('CN=Next CA');
+      const next = await another.issue({ uris: [CLUSTER], notAfter: fromNow(1.5) });
+      const renewals = async (count: number): Promise<void> =>
+        eventually(`${count} renewals at each node`, async () => {
+          const all = await Promise.all(
+            cluster.members.map(({ url }) => metric(url, 'ringkv_peer_certificate_renewals_total')),
+          );
+          return all.every((one) => one === count);
+        });
+      const writer = new Writer(() => cluster.members.map(({ url }) => url), 2);
+      try {
+        await writer.more(50);
+        const both = `${ca.pem}\n${another.pem}`;
+        // First all trust both, by looking themselves.
+        for (const name of names) flagsOf(name, { ...old, ca: both });
+        await renewals(1);
+        // Then each shows the new one, and trusts that alone, told so.
+        for (const [count, tls] of [
+          [2, { ...next, ca: both }],
+          [3, next],
+        ] as const) {
+          for (const name of names) flagsOf(name, tls);
+          for (const { process } of cluster.members) process.kill('SIGHUP');
+          await renewals(count);
+        }
+        await writer.more(50);
+      } finally {
+        await writer.stop();
+      }
+      expect(writer.failures).toEqual([]);
+      for (const { peer, url, process } of cluster.members) {
+        expect(await shownBy(peer)).toBe(fingerprintOf(next));
+        const leftSeconds = await metric(url, 'ringkv_peer_certificate_expires_seconds');
+        expect(leftSeconds).toBeGreaterThan(86_400);
+        expect(leftSeconds).toBeLessThan(1.5 * 86_400);
+        expect(process.running).toBe(true);
+      }
+      // Connections that are made from now on know the new CA alone.
+      const third = cluster.members[2] as ClusterMember;
+      await cluster.kill(third);
+      await cluster.restart(third, ...flagsOf('n3', next));
+      await cluster.settled(3);
+
+      // What will not do changes nothing.
+      const [first] = cluster.members as [ClusterMember];
+      flagsOf('n1', { ...next, key: old.key });
+      first.process.kill('SIGHUP');
+      await until(() => /not renewed.*peer-tls-key is not the key of/.test(first.process.err), WAIT_MS_MAX);
+      expect(await shownBy(first.peer)).toBe(fingerprintOf(next));
+      expect(await metric(first.url, 'ringkv_peer_certificate_refusals_total')).toBe(1);
+      expect(await missing(first.url, writer.acknowledged)).toEqual([]);
     },
     TIMEOUT_MS,
   );

@@ -3,6 +3,7 @@ import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { Op } from '../../src/shard/contract.ts';
 import { type Answer, type Json, type Served, serve } from '../front/harness.ts';
+import { GET, PUT, WsClient } from '../front/ws-client.ts';
 
 let served: Served;
 beforeAll(async () => {
@@ -148,6 +149,41 @@ describe('the error table', () => {
         expect(answer.headers['retry-after']).toBe(retryAfter ? '1' : undefined);
       }
     served.client.failure = null;
+  });
+  it('503 UNAVAILABLE with the reason for whatever the client of the shards refuses before it is sent', async () => {
+    const small = await serve({}, 2);
+    const refusal = 'this node is about to do something else; nothing was done';
+    small.client.refusal = refusal;
+    const error = { code: 'UNAVAILABLE', message: refusal };
+    for (const answer of [
+      await small.call('GET', '/v1/kv/a'),
+      await small.call('PUT', '/v1/kv/a', RAW, 'x'),
+      await small.call('DELETE', '/v1/kv/a'),
+      await small.call('GET', '/v1/scan'),
+    ])
+      expect([answer.status, answer.json, answer.headers['retry-after']]).toEqual([503, { error }, '1']);
+    const ops = [
+      { op: 'get', key: 'a' },
+      { op: 'put', key: 'a', value: 'eA==' },
+    ];
+    const batch = await small.call(
+      'POST',
+      '/v1/batch',
+      { 'content-type': 'application/json' },
+      JSON.stringify({ ops }),
+    );
+    expect(batch.json).toEqual({ results: ops.map(() => ({ status: 503, error })) });
+    const socket = await WsClient.connect(small.front.port);
+    const keys = [Buffer.from('a'), Buffer.from('b')];
+    for (const { status, message } of await socket.request({
+      ops: [GET, PUT],
+      keys,
+      values: [null, Buffer.from('x')],
+    }))
+      expect([status, message]).toEqual([Status.UNAVAILABLE, refusal]);
+    await socket.close();
+    expect(small.client.sent).toEqual([]);
+    await small.close();
   });
   it('503 OVERLOADED when every slot is in flight, and nothing is done', async () => {
     const small = await serve({}, 2);
