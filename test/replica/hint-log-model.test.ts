@@ -12,6 +12,7 @@ describe(`a hint log beside what it owes (seed ${seed})`, () => {
   ])('%s', async (_, hasDamage) => {
     const done = await runHintModel(seed, ROUNDS, hasDamage);
     for (const what of ['delivered', 'expired', 'restarts', 'cuts', 'unreadable'])
-      expect(done[what], what).toBeGreaterThan(ROUNDS / 8);
+      // The rarest comes some 60 times in 120 rounds.
+      expect(done[what], what).toBeGreaterThan(ROUNDS / 20);
   });
 });
