@@ -309,9 +309,7 @@ export class Membership {
     const changed = this.#table.take(news, this.#world.clock.monotonicMs());
     if (!changed.claim && !changed.facts && !changed.accuser) return false;
     const member = this.#table.get(news.number) as Member;
-    if (isPassedOn) {
-      this.#sender.passOn(news.number, base);
-    }
+    if (isPassedOn) this.#sender.passOn(news.number, base);
     if (changed.isNew && news.number !== this.#world.self && member.address !== '') {
       this.#world.network.setAddress(news.number, member.address);
       this.#contacts.note(news.number, member.address);
