@@ -8,6 +8,8 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const shared = {
   pool: 'forks' as const,
   environment: 'node' as const,
+  // Where a condition is waited for. The default of a second is not enough of a busy machine.
+  expect: { poll: { timeout: 60_000, interval: 20 } },
   // By default one core is left for the main process, which has little to do: of two cores one would idle.
   maxWorkers: availableParallelism(),
 };
@@ -62,7 +64,8 @@ export default defineConfig({
           include: ['test/slow/**/*.test.ts'],
           testTimeout: 240_000,
           hookTimeout: 60_000,
-          maxWorkers: 2,
+          // Its files wait for processes and clocks: two at a time leave a quarter of two cores idle.
+          maxWorkers: 3,
           sequence: { groupOrder: 1 },
         },
       },

@@ -32,19 +32,16 @@ export const clampUs = (us: number): number =>
 
 /** What a generator thread sends when a phase has ended. */
 export interface EncodedLatencies {
-  readonly response: string;
   readonly service: string;
   readonly byOperation: Readonly<Partial<Record<OperationName, string>>>;
 }
 
 export class Latencies {
-  readonly response: Histogram;
   readonly service: Histogram;
   readonly byOperation: (Histogram | null)[];
 
   constructor(encoded: EncodedLatencies | null = null) {
     const decode = decodeFromCompressedBase64;
-    this.response = encoded === null ? emptyHistogram() : asFloat64(decode(encoded.response));
     this.service = encoded === null ? emptyHistogram() : asFloat64(decode(encoded.service));
     this.byOperation = OPERATIONS.map((name) => {
       const text = encoded?.byOperation[name];
@@ -52,27 +49,25 @@ export class Latencies {
     });
   }
 
+  /** Of all operations; put together each time, which costs less than a second histogram for each request. */
+  get response(): Histogram {
+    const all = emptyHistogram();
+    for (const own of this.byOperation) if (own !== null) all.add(own);
+    return all;
+  }
+
   record(operation: number, responseUs: number, serviceUs: number): void {
-    const us = clampUs(responseUs);
-    this.response.recordValue(us);
-    let own = this.byOperation[operation] ?? null;
-    if (own === null) {
-      own = emptyHistogram();
-      this.byOperation[operation] = own;
-    }
-    own.recordValue(us);
+    this.recordGivenUp(operation, responseUs);
     this.service.recordValue(clampUs(serviceUs));
   }
   /** A request that was never sent: it waited at least so long, and has no service time. */
   recordGivenUp(operation: number, waitedUs: number): void {
-    const us = clampUs(waitedUs);
-    this.response.recordValue(us);
     let own = this.byOperation[operation] ?? null;
     if (own === null) {
       own = emptyHistogram();
       this.byOperation[operation] = own;
     }
-    own.recordValue(us);
+    own.recordValue(clampUs(waitedUs));
   }
 
   encode(): EncodedLatencies {
@@ -82,7 +77,7 @@ export class Latencies {
       const own = this.byOperation[at] ?? null;
       if (own !== null) byOperation[name] = encode(own);
     });
-    return { response: encode(this.response), service: encode(this.service), byOperation };
+    return { service: encode(this.service), byOperation };
   }
 }
 
@@ -90,7 +85,6 @@ export class Latencies {
 export function mergeLatencies(parts: readonly Latencies[]): Latencies {
   const merged = new Latencies();
   for (const part of parts) {
-    merged.response.add(part.response);
     merged.service.add(part.service);
     part.byOperation.forEach((own, at) => {
       if (own === null) return;

@@ -332,6 +332,7 @@ export class Membership {
       if (!isOwn && this.#world.random.below(Math.max(others, 1)) < limits.confirmersMax)
         this.#probes.probe(number);
     } else this.#suspicions.end(number);
+    if (claim === Claim.UP && number !== this.#world.self) this.#probes.welcome(number);
     if (claim === Claim.LEFT && number !== this.#world.self) this.#world.network.forget(number);
     this.#listener.onLiveness(number, member.liveness);
   }

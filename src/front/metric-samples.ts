@@ -24,12 +24,14 @@ export function histogramSamples(
   sumMs: number,
 ): Sample[] {
   let count = 0;
+  for (let index = 0; index <= BUCKETS_MS.length; index++) count += countIn(index);
+  if (count === 0) return [];
+  count = 0;
   const buckets = [...BUCKETS_MS, Number.POSITIVE_INFINITY].map((bound, index) => {
     count += countIn(index);
     const le = Number.isFinite(bound) ? String(bound / 1000) : '+Inf';
     return { labels: { ...labels, le }, value: count, metricName: `${name}_bucket` };
   });
-  if (count === 0) return [];
   const sum = { labels, value: sumMs / 1000, metricName: `${name}_sum` };
   return [...buckets, sum, { labels, value: count, metricName: `${name}_count` }];
 }

@@ -56,7 +56,10 @@ export class DoorbellRinger {
   }
 }
 
-/** The consumer's end. The owner drains its rings whenever a port brings a message, then calls `sleep`. */
+/**
+ * The consumer's end. The owner drains its rings whenever a port brings a message, and calls `sleep` once a turn of its loop has found
+ * them empty: a message costs 5 us of processor time on both sides together, a turn more costs one.
+ */
 export class DoorbellSleeper {
   readonly #words: Int32Array;
   #sleeps = 0;

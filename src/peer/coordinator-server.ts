@@ -4,7 +4,8 @@
  *
  * 1. Every request gets one reply. Where the reply ring of a client is full, its replies wait in order, and no
  *    further request of it is taken: it holds no more than it had in flight, which its own slots bound.
- * 2. A turn takes at most limits.shardBatchMax requests, limits.shardClientBatchMax of a client before the next.
+ * 2. A turn takes at most limits.shardBatchMax requests, limits.shardClientBatchMax of a client before the next. Only behind a turn
+ *    that took none the thread sleeps: what comes while it is busy with sockets finds it awake.
  */
 import { assert } from '../base/assert.ts';
 import { copyBytes } from '../base/bytes.ts';
@@ -109,7 +110,9 @@ export class CoordinatorServer {
       this.#first = (this.#first + 1) % this.#served.length;
     }
     for (const { link } of this.#served) link.release();
-    if (!this.#turnDue && !this.#sleeper.sleep(this.#pending)) this.#schedule();
+    if (this.#turnDue) return;
+    const tookSome = left < limits.shardBatchMax;
+    if (tookSome || !this.#sleeper.sleep(this.#pending)) this.#schedule();
   }
 
   #takeFrom(served: Served, max: number): number {

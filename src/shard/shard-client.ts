@@ -284,20 +284,14 @@ export class RingShardClient implements ShardClient {
     link.reader.close();
   }
 
+  /** Hands out replies until a turn of the loop brings none; only then the thread sleeps, and shards ring its doorbell. */
   #drain(): void {
     if (this.#closed) return;
     this.#sleeper.wake();
-    do {
-      let left: number = limits.clientBatchMax;
-      for (let shard = 0; shard < this.shards; shard++) {
-        const link = this.#links[shard] ?? null;
-        if (link !== null) left -= this.#handOut(link, Math.ceil(limits.clientBatchMax / this.shards));
-      }
-      if (left < limits.clientBatchMax && this.#pending()) {
-        this.#drainSoon();
-        return;
-      }
-    } while (!this.#closed && !this.#sleeper.sleep(this.#pending));
+    let count = 0;
+    for (const link of this.#links)
+      if (link !== null) count += this.#handOut(link, Math.ceil(limits.clientBatchMax / this.shards));
+    if (!this.#closed && (count > 0 || !this.#sleeper.sleep(this.#pending))) this.#drainSoon();
   }
   #drainSoon(): void {
     if (this.#drainDue) return;

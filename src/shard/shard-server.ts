@@ -7,7 +7,8 @@
  *    reads, jobs) runs between turns.
  * 2. A write is answered with OK only after `onDurable` of its seq. One that will never be durable is answered with
  *    DISK_FULL where nothing was written, and otherwise with UNAVAILABLE, outcome unknown.
- * 3. The thread sleeps in its event loop, and says so through the doorbell, exactly when no request can be taken.
+ * 3. The thread sleeps in its event loop, and says so through the doorbell, only when no request can be taken, and none could in
+ *    the turn before: what comes while it syncs and answers finds it awake.
  * 4. The engine's errors go to the request that met them. Any other error ends the thread.
  */
 import { assert } from '../base/assert.ts';
@@ -207,7 +208,7 @@ export class ShardServer implements EngineListener {
     for (let slot = this.#held.shift(this.#runnable); slot !== NIL; slot = this.#held.shift(this.#runnable))
       this.#runAgain(running, slot);
     for (const link of this.#links) if (link.blocked) this.#retry(running, link);
-    if (!this.#stopping) this.#take(running);
+    const taken = this.#stopping ? 0 : this.#take(running);
     if (this.#turnState.appended && !this.#stopping) {
       this.#turnState.appended = false;
       running.engine.commit();
@@ -216,11 +217,12 @@ export class ShardServer implements EngineListener {
       link.flush();
       link.release();
     }
-    if (!this.#stopping && !this.#turnDue && !this.#sleeper.sleep(this.#pending)) this.#schedule();
+    if (this.#stopping || this.#turnDue) return;
+    if (taken > 0 || !this.#sleeper.sleep(this.#pending)) this.#schedule();
   }
 
-  /** Executes requests of all clients, at most limits.shardBatchMax. */
-  #take(running: Running): void {
+  /** Executes requests of all clients, at most limits.shardBatchMax: how many there were. */
+  #take(running: Running): number {
     const links = this.#links;
     let left: number = limits.shardBatchMax;
     for (let idle = 0; left > 0 && idle < links.length; ) {
@@ -230,6 +232,7 @@ export class ShardServer implements EngineListener {
       idle = taken === 0 ? idle + 1 : 0;
       this.#first = (this.#first + 1) % links.length;
     }
+    return limits.shardBatchMax - left;
   }
 
   #takeFrom(running: Running, link: ClientLink, max: number): number {

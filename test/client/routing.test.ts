@@ -1,5 +1,7 @@
 /** Which node is asked: by the ring map, by who is up, by hedging; and the bounds of repeats and second requests. */
 import { afterEach, describe, expect, it } from 'vitest';
+import { ManualClock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
 import { type Client, type ConnectOptions, connect } from '../../src/client/index.ts';
@@ -171,15 +173,22 @@ describe('the client of several nodes', () => {
 
   it('asks a second node for a read that takes long, and takes the first answer', async () => {
     const servers = await cluster(2);
-    const client = await clientOf(servers, { routing: 'any', hedge: { afterMs: 20, share: 0.5 } });
-    await client.get('first');
+    const clock = new ManualClock(0);
+    const client = await clientOf(servers, { routing: 'any', hedge: { afterMs: 20, share: 0.5 }, clock });
+    // A write: a read that connects slowly would ask a second node, and which node is next would be another one.
+    await client.put('first', 'v');
     for (const server of servers) server.items.set('key', { value: Buffer.from('v'), version: 7 });
     servers[0]?.tricks.push(() => undefined);
     expect(await client.getEntry('key')).toMatchObject({ version: 7 });
     expect(servers.map((server) => keysAt(server).length)).toEqual([1, 1]);
     // Never a write.
     servers[0]?.tricks.push(() => undefined);
-    await expect(client.put('key', 'w', { timeoutMs: 100 })).rejects.toMatchObject({ code: 'TIMEOUT' });
+    const write = expect(client.put('key', 'w', { timeoutMs: 100 })).rejects.toMatchObject({
+      code: 'TIMEOUT',
+    });
+    await expect.poll(() => keysAt(servers[0]).length).toBe(2);
+    clock.advanceMs(100 + limits.clientGraceMs);
+    await write;
     expect(servers.map((server) => keysAt(server).length)).toEqual([2, 1]);
   });
 

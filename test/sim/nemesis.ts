@@ -3,6 +3,7 @@
  * its own: a simulation in which everything fails all the time shows less than many in which some things do.
  */
 import type { Random } from '../../src/base/random.ts';
+import { quorumOf } from '../../src/cluster/ring-lookup.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import type { Cluster } from './cluster.ts';
 import type { Machine } from './machine.ts';
@@ -209,7 +210,9 @@ export class Nemesis {
     const ring = machine.program?.ring;
     const isMember = machine.program?.standing === 'member';
     if (this.#hasWiped || !isMember || ring === null || ring === undefined || ring.change !== null) return;
-    if (ring.members.length < this.#options.replicas) return;
+    // A majority of the members must be left: without one no ring can replace it (docs/decisions/0011-lost-majority.md).
+    const { length: members } = ring.members;
+    if (members < this.#options.replicas || members - 1 < quorumOf(members)) return;
     this.#hasWiped = true;
     const { number } = machine;
     this.#note(`${machine.name} loses its disk`);

@@ -3,9 +3,10 @@
  * others. Links are cut in one direction or both, slowed, and made to lose more, one ordered pair of machines at a time.
  *
  * It looks as connections do: a message is lost with the connection that it was sent over, and both ends hear of that, but
- * not at once. Until then messages over a cut link vanish, and only after a while are refused.
+ * not at once. Until then messages over a cut link vanish, and only after a while are refused. One that takes longer than a connection
+ * may be silent breaks it; it comes all the same, as what lay in the buffers of an end that was held up.
  */
-
+import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
 import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
 import type { ProcessLife } from './process-life.ts';
@@ -33,6 +34,8 @@ export const CALM: NetworkProfile = {
 
 /** After a loss the ends take so long at most to find that a connection is dead. */
 const DEAD_CONNECTION_US = 2_000_000;
+/** A connection over which nothing comes for so long is closed by its ends (src/peer/connection.ts). */
+const SILENT_CONNECTION_US = limits.peerIdleMs * 1000;
 /** Within one machine. */
 const LOCAL_DELAY_US = 20;
 
@@ -164,7 +167,10 @@ export class SimNetwork {
       return true;
     }
     const slowness = link?.slowness ?? 1;
-    this.#deliver(sender, listener, message, this.#delayUs(from === to, slowness));
+    const delayUs = this.#delayUs(from === to, slowness);
+    this.#deliver(sender, listener, message, delayUs);
+    if (delayUs > SILENT_CONNECTION_US)
+      this.#scheduler.after(SILENT_CONNECTION_US, () => this.#break(sender, listener));
     if (random.chance(profile.duplicateChance)) {
       stats.duplicated++;
       this.#deliver(sender, listener, message.slice(), this.#delayUs(from === to, slowness));

@@ -44,7 +44,7 @@ describe('a file that is discarded', () => {
     const watch = fs.openSync(path, 'r');
     unlinks.unlink(path);
     expect(fs.readdirSync(root)).toEqual([]);
-    await vi.waitFor(() => expect(unlinks.pending).toBe(0));
+    await expect.poll(() => unlinks.pending).toBe(0);
     expect(system.cuts).toEqual([2 * STEP + 5, STEP + 5, 5, 0]);
     expect(fs.fstatSync(watch).size).toBe(0);
     fs.closeSync(watch);
@@ -62,12 +62,12 @@ describe('a file that is discarded', () => {
   it('is cut alone, however many were discarded, also where they come between two steps', async () => {
     const unlinks = new GradualUnlink();
     for (const name of ['a', 'b', 'c']) unlinks.unlink(make(name, 2 * STEP));
-    await vi.waitFor(() => expect(unlinks.pending).toBe(2), { interval: 1 });
+    await expect.poll(() => unlinks.pending, { interval: 1 }).toBe(2);
     unlinks.unlink(make('d', 2 * STEP));
-    await vi.waitFor(() => expect(unlinks.pending).toBe(0), { interval: 1 });
+    await expect.poll(() => unlinks.pending, { interval: 1 }).toBe(0);
     // The pause after the last cut has not ended.
     unlinks.unlink(make('e', 2 * STEP));
-    await vi.waitFor(() => expect(unlinks.pending).toBe(0));
+    await expect.poll(() => unlinks.pending).toBe(0);
     expect(system.inFlightMax).toBe(1);
     expect(system.cuts).toEqual([STEP, 0, STEP, 0, STEP, 0, STEP, 0, STEP, 0]);
   });
@@ -84,7 +84,7 @@ describe('a file that is discarded', () => {
     }
     expect(unlinks.pending).toBe(unlinksWaitingMax);
     expect(fs.readdirSync(root)).toEqual([]);
-    await vi.waitFor(() => expect(unlinks.pending).toBe(0), 5000);
+    await expect.poll(() => unlinks.pending).toBe(0);
     expect(system.cuts).toHaveLength(unlinksWaitingMax);
   });
 
