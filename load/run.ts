@@ -67,11 +67,21 @@ export async function runScenario(
     signal,
   );
   try {
-    const run = new Run(options, target, watcher, signal);
+    const idle = new IdleConnections(target.nodes);
     try {
-      return await run.execute();
+      // Before all else: what a node that has done nothing yet grows by is theirs, and the busy ones are not left idle meanwhile.
+      if (scenario.idle > 0) {
+        watcher.phase(`opening ${scenario.idle.toLocaleString('en-US')} idle connections`, 0);
+        await idle.open(target.urls, scenario.idle, signal);
+      }
+      const run = new Run(options, target, idle, watcher, signal);
+      try {
+        return await run.execute();
+      } finally {
+        await run.close();
+      }
     } finally {
-      await run.close();
+      idle.close();
     }
   } finally {
     await target.close();
@@ -90,14 +100,20 @@ class Run {
   readonly #intervalMs: number;
   readonly #interrupted: Promise<never>;
 
-  constructor(options: RunOptions, target: Target, watcher: Watcher, signal: AbortSignal) {
+  constructor(
+    options: RunOptions,
+    target: Target,
+    idle: IdleConnections,
+    watcher: Watcher,
+    signal: AbortSignal,
+  ) {
     this.#options = options;
     this.#target = target;
     this.#watcher = watcher;
     this.#signal = signal;
     const { seconds } = options.scenario;
     this.#usage = new UsageWatch(target.nodes);
-    this.#idle = new IdleConnections(target.nodes);
+    this.#idle = idle;
     this.#intervalMs = intervalMsOf(seconds);
     this.#threads = new GeneratorThreads(threadsOf(options, target, this.#intervalMs));
     this.#marks = new MarkRecorder(this.#sources(), Math.max(MS_PER_S, (seconds * MS_PER_S) / MEMORY_POINTS));
@@ -112,10 +128,6 @@ class Run {
     await this.#race(this.#threads.open());
     let preloadSeconds = 0;
     if (!filled) preloadSeconds = (await this.#preload()).seconds;
-    if (scenario.idle > 0) {
-      this.#watcher.phase(`opening ${scenario.idle.toLocaleString('en-US')} idle connections`, 0);
-      await this.#race(this.#idle.open(this.#target.urls, scenario.idle, this.#signal));
-    }
     let calibration: MergedResult | null = null;
     let rate = 0;
     if ('perSecond' in scenario.rate) rate = scenario.rate.perSecond;
@@ -174,7 +186,6 @@ class Run {
     };
   }
   async close(): Promise<void> {
-    this.#idle.close();
     this.#usage.stop();
     await this.#marks.stop();
     await this.#threads.close();
@@ -327,6 +338,7 @@ function threadsOf(options: RunOptions, target: Target, intervalMs: number): Thr
     transport,
     urls: target.urls,
     query: scenario.query,
+    apart: scenario.apart,
     directory: target.directory,
     settings: scenario.settings,
   }));

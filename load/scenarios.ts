@@ -40,6 +40,8 @@ export interface Scenario {
   readonly idle: number;
   /** Requests on their way at a time; null: the transport's default. */
   readonly inFlight: number | null;
+  /** Each of them has a connection of its own over WebSocket too, as always over HTTP. */
+  readonly apart: boolean;
   /** Of the nodes that are started, by name. */
   readonly settings: Readonly<Record<string, string>>;
   readonly query: string;
@@ -78,6 +80,7 @@ const base: Omit<Scenario, 'name' | 'title' | 'mix'> = {
   nodes: 1,
   idle: 0,
   inFlight: null,
+  apart: false,
   settings: {},
   query: '',
   rate: PACED,
@@ -161,6 +164,7 @@ export const scenarios: readonly Scenario[] = [
     mix: { read: 0.5, update: 0.5 },
     idle: 10_000,
     inFlight: 1000,
+    apart: true,
     // Longer than the node's own ends of idle connections: 8 to 12 s over HTTP, 32 s and 60 s over WebSocket.
     seconds: 90,
     rate: { share: 0.5 },

@@ -123,7 +123,7 @@ export class CostMeter {
           ...{ workload, seed, writer: 0, writers: 1, slots: inFlight, intervalMs: INTERVAL_MS },
           ...{ keysMax: records, filledBefore: true },
         },
-        ...{ transport, urls: [this.server.url], query: '', directory: '', settings: {} },
+        ...{ transport, urls: [this.server.url], query: '', apart: false, directory: '', settings: {} },
       },
     ]);
     const ending = new AbortController();

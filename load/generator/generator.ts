@@ -16,6 +16,7 @@ import {
 } from '../transports/transport.ts';
 import { Values } from '../values.ts';
 import { Operation, type Phase, type Workload } from '../workload.ts';
+import { IdleSlots } from './idle-slots.ts';
 import { type PhaseRun, phaseRunOf } from './phases.ts';
 import { countFailure, noCounts, type PhaseCounts, type PhaseResult } from './tally.ts';
 
@@ -41,7 +42,7 @@ export class Generator implements AnswerSink {
   readonly options: GeneratorOptions;
   readonly values: Values;
   readonly states: KeyStates;
-  readonly #idleSlots: Slot[] = [];
+  readonly #idleSlots: IdleSlots;
   readonly #transport: Transport;
   readonly #random: Random;
   #phase: PhaseRun | null = null;
@@ -61,6 +62,7 @@ export class Generator implements AnswerSink {
   ) {
     const { workload, seed, writer, keysMax, filledBefore } = options;
     this.options = options;
+    this.#idleSlots = new IdleSlots(options.slots);
     const { min, max } = workload.valueBytes;
     this.values = new Values({ seed, min, max });
     this.states = new KeyStates(keysMax, filledBefore ? ANY : ABSENT, workload.ttlSeconds.max > 0);
@@ -103,10 +105,8 @@ export class Generator implements AnswerSink {
   /** A slot that can take a request; undefined where all are busy or without a connection. */
   takeIdle(): Slot | undefined {
     for (;;) {
-      const slot = this.#idleSlots.pop();
-      if (slot === undefined) return undefined;
-      slot.stacked = false;
-      if (slot.ready && !slot.busy) return slot;
+      const slot = this.#idleSlots.take();
+      if (slot === undefined || (slot.ready && !slot.busy)) return slot;
     }
   }
   isMine(key: number): boolean {
@@ -178,10 +178,7 @@ export class Generator implements AnswerSink {
   idle(slot: Slot): void {
     slot.ready = true;
     if (slot.busy) return;
-    if (!slot.stacked) {
-      slot.stacked = true;
-      this.#idleSlots.push(slot);
-    }
+    this.#idleSlots.add(slot);
     this.#phase?.pump();
   }
   gone(slot: Slot): void {

@@ -11,6 +11,8 @@ export interface ThreadData {
   readonly urls: readonly string[];
   /** Consistency and the like of each request. */
   readonly query: string;
+  /** Over WebSocket too, each request on its way has a connection of its own. */
+  readonly apart: boolean;
   /** embedded: where the store is, and its settings. */
   readonly directory: string;
   readonly settings: Readonly<Record<string, string>>;

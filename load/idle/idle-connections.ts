@@ -59,6 +59,7 @@ export function sourceOf({ host }: HttpNode, index: number): string | undefined 
 
 export class IdleConnections {
   readonly #sockets: IdleSocket[] = [];
+  readonly #http: IdleHttp[] = [];
   readonly #nodes: readonly StoreProcess[];
   readonly #reasons: Record<string, number> = {};
   #dropped = 0;
@@ -74,6 +75,7 @@ export class IdleConnections {
   /** Resolves when all are open. Throws where one is refused, or does not open in time: then nothing was measured. */
   async open(urls: readonly string[], count: number, signal: AbortSignal): Promise<void> {
     const targets = nodesOf(urls);
+    this.#keepAlive();
     const begun = performance.now();
     const before = this.#residentBytes();
     for (let first = 0; first < count; first += OPENED_AT_A_TIME) {
@@ -88,12 +90,12 @@ export class IdleConnections {
           : new IdleWebSocket(node, from, onEnd);
       });
       this.#sockets.push(...some);
+      this.#http.push(...some.filter((one) => one instanceof IdleHttp));
       await Promise.all(some.map((one) => one.opened));
     }
     const after = this.#residentBytes();
     this.#bytesEach = before === null || after === null ? null : Math.max(0, after - before) / count;
     this.#openSeconds = (performance.now() - begun) / 1000;
-    this.#keepAlive();
   }
 
   /** Asks each for an answer. */
@@ -106,7 +108,7 @@ export class IdleConnections {
     }
     return {
       webSockets: this.#sockets.filter((one) => one instanceof IdleWebSocket).length,
-      http: this.#sockets.filter((one) => one instanceof IdleHttp).length,
+      http: this.#http.length,
       openSeconds: this.#openSeconds,
       dropped: this.#dropped,
       reasons: this.#reasons,
@@ -121,13 +123,13 @@ export class IdleConnections {
     for (const one of this.#sockets) one.close();
   }
 
-  /** A part of the HTTP connections each time, so that requests are spread. */
+  /** A part of the HTTP connections each time, so that requests are spread; also while others are opened. */
   #keepAlive(): void {
-    const http = this.#sockets.filter((one) => one instanceof IdleHttp);
-    const each = Math.ceil((http.length * TICK_MS) / HTTP_EVERY_MS);
     let at = 0;
     this.#timer = setInterval(() => {
-      for (let i = 0; i < each && http.length > 0; i++) http[at++ % http.length]?.ask();
+      const http = this.#http;
+      const each = Math.ceil((http.length * TICK_MS) / HTTP_EVERY_MS);
+      for (let i = 0; i < each; i++) http[at++ % http.length]?.ask();
     }, TICK_MS);
   }
 

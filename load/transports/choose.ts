@@ -10,7 +10,7 @@ import type { Transport } from './transport.ts';
 import { WsTransport } from './ws.ts';
 
 export function transportOf(data: ThreadData, values: Values): Transport {
-  const { transport, urls, query, options } = data;
+  const { transport, urls, query, options, apart } = data;
   const { writer } = options;
   switch (transport) {
     case 'http-raw':
@@ -22,7 +22,7 @@ export function transportOf(data: ThreadData, values: Values): Transport {
         query,
       );
     case 'ws':
-      return new WsTransport(urls, { values, writer, query }, options.workload.valueBytes.max);
+      return new WsTransport(urls, { values, writer, query }, options.workload.valueBytes.max, apart);
     case 'redis':
       return new RedisTransport(urls, values, writer);
     case 'etcd':

@@ -1,6 +1,7 @@
 /**
  * HTTP/1.1 written by hand over sockets, because the generator shares the processors with the server: one connection for each
- * slot, one request at a time on each, no pipelining. A connection that ends is made anew, to the next node of the list.
+ * slot, one request at a time on each, no pipelining. A connection that ends is made anew, to the next node of the list; one that was idle for
+ * as long as the node keeps idle ones, as its `Keep-Alive` said, is made anew before it is used, as HTTP clients do (RFC 9112, section 9.3).
  */
 import type { Socket } from 'node:net';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -23,6 +24,7 @@ export class HttpTransport implements Transport {
   readonly #nodes: readonly HttpNode[];
   readonly #dialect: HttpDialect;
   readonly #query: string;
+  readonly #keepAlive = new KeepAlive();
   #lanes: HttpLane[] = [];
   #watch: NodeJS.Timeout | null = null;
 
@@ -33,7 +35,9 @@ export class HttpTransport implements Transport {
   }
 
   open(slots: readonly Slot[], sink: AnswerSink): Promise<void> {
-    this.#lanes = slots.map((slot) => new HttpLane(slot, sink, this.#nodes, this.#dialect, this.#query));
+    this.#lanes = slots.map(
+      (slot) => new HttpLane(slot, sink, this.#nodes, this.#dialect, this.#query, this.#keepAlive),
+    );
     for (const lane of this.#lanes) lane.connect();
     this.#watch = setInterval(() => {
       const now = performance.now();
@@ -70,26 +74,49 @@ const READ = 1;
 const WRITE = 2;
 const SCAN = 3;
 
+/** How long a connection may be idle and still be used: what the first answer that says so says, for all lanes. */
+class KeepAlive {
+  idleMsMax = Number.POSITIVE_INFINITY;
+  take(head: string): void {
+    if (this.idleMsMax !== Number.POSITIVE_INFINITY) return;
+    const seconds = /\r\nkeep-alive: *timeout=(\d+)/i.exec(head)?.[1];
+    if (seconds !== undefined) this.idleMsMax = Math.max(0, Number(seconds) * 1000 - ON_THE_WAY_MS);
+  }
+}
+/** The node counts from when it sent its answer, and until it reads the next request. */
+const ON_THE_WAY_MS = 1000;
+
 class HttpLane {
   readonly #slot: Slot;
   readonly #sink: AnswerSink;
   readonly #line: ReconnectingSocket;
   readonly #dialect: HttpDialect;
   readonly #query: string;
+  readonly #keepAlive: KeepAlive;
   /** What is on its way; 0 where nothing is. */
   #kind = 0;
   #sentMs = 0;
+  /** Connected, or answered. */
+  #usedMs = 0;
   #buffer = Buffer.alloc(0);
   /** Of a scan: records that are still to come, and the token of the last one. */
   #left = 0;
   #lastHi = 0;
   #lastLo = 0;
 
-  constructor(slot: Slot, sink: AnswerSink, nodes: readonly HttpNode[], dialect: HttpDialect, query: string) {
+  constructor(
+    slot: Slot,
+    sink: AnswerSink,
+    nodes: readonly HttpNode[],
+    dialect: HttpDialect,
+    query: string,
+    keepAlive: KeepAlive,
+  ) {
     this.#slot = slot;
     this.#sink = sink;
     this.#dialect = dialect;
     this.#query = query;
+    this.#keepAlive = keepAlive;
     this.#line = new ReconnectingSocket(
       nodes,
       slot.index % nodes.length,
@@ -110,10 +137,18 @@ class HttpLane {
   }
   #made(socket: Socket, where: string): void {
     const answers = new HttpAnswers(
-      (status, body) => this.#answered(status, body),
+      (status, body, head) => {
+        this.#keepAlive.take(head);
+        this.#usedMs = performance.now();
+        this.#answered(status, body);
+      },
       (why) => this.#sink.broken(new Error(`${where}: ${why}`)),
     );
-    socket.on('connect', () => this.#sink.idle(this.#slot));
+    socket.on('connect', () => {
+      this.#usedMs = performance.now();
+      // Otherwise it was made anew for a request, which goes now.
+      if (this.#kind === 0) this.#sink.idle(this.#slot);
+    });
     socket.on('data', (chunk: Buffer) => answers.push(chunk));
   }
 
@@ -162,6 +197,7 @@ class HttpLane {
   }
   #send(bytes: Buffer): void {
     this.#sentMs = performance.now();
+    if (this.#sentMs - this.#usedMs >= this.#keepAlive.idleMsMax) this.#line.renew();
     this.#line.socket?.write(bytes);
   }
 

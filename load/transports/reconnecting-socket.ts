@@ -37,6 +37,11 @@ export class ReconnectingSocket {
     this.#made(socket, `${host}:${port}`);
     // What was wrong follows as 'close'.
     socket.on('error', () => undefined);
+    // The node says that it is done with it: a request that was sent now would not be read.
+    socket.on('end', () => {
+      socket.destroy();
+      this.#ended(socket, 'connection lost');
+    });
     socket.on('close', () => this.#ended(socket, 'connection lost'));
   }
   /** Ends it at once, for `why`. */
@@ -45,6 +50,14 @@ export class ReconnectingSocket {
     if (socket === null) return;
     socket.destroy();
     this.#ended(socket, why);
+  }
+  /** A fresh one to the same node at once, which takes bytes before it is connected. Nobody hears of it. */
+  renew(): void {
+    const socket = this.#socket;
+    if (socket === null) return;
+    this.#socket = null;
+    socket.destroy();
+    this.connect();
   }
   /** For good. */
   close(): void {

@@ -8,8 +8,8 @@ export interface Slot extends WriteTicket {
   busy: boolean;
   /** Has a connection; of the generator, by what the transport tells. */
   ready: boolean;
-  /** Stands among the idle slots; of the generator. */
-  stacked: boolean;
+  /** Waits among the idle slots; of the generator. */
+  queued: boolean;
   operation: number;
   /** READ_MODIFY_WRITE: whether the write is on its way. */
   writing: boolean;
@@ -70,7 +70,7 @@ export const freshSlot = (index: number): Slot => ({
   index,
   busy: false,
   ready: false,
-  stacked: false,
+  queued: false,
   operation: 0,
   writing: false,
   key: 0,

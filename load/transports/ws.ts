@@ -51,10 +51,12 @@ export class WsTransport implements Transport {
   #connections: WsConnection[] = [];
   #watch: NodeJS.Timeout | null = null;
 
-  constructor(urls: readonly string[], options: WsOptions, valueBytesMax: number) {
+  /** `apart`: each slot has a connection of its own. */
+  constructor(urls: readonly string[], options: WsOptions, valueBytesMax: number, apart = false) {
     this.#nodes = nodesOf(urls);
     this.#options = options;
-    this.#slotsEach = Math.max(1, Math.min(SLOTS_MAX, Math.floor(ANSWER_BYTES_ABOUT / valueBytesMax)));
+    const together = Math.max(1, Math.min(SLOTS_MAX, Math.floor(ANSWER_BYTES_ABOUT / valueBytesMax)));
+    this.#slotsEach = apart ? 1 : together;
   }
 
   open(slots: readonly Slot[], sink: AnswerSink): Promise<void> {
@@ -63,10 +65,11 @@ export class WsTransport implements Transport {
       slots.length,
       Math.max(this.#nodes.length, Math.ceil(slots.length / this.#slotsEach)),
     );
-    this.#connections = Array.from({ length: count }, (_, at) => {
-      const own = slots.filter(({ index }) => index % count === at);
-      return new WsConnection(own, sink, this.#nodes, at % this.#nodes.length, this.#options);
-    });
+    const own = Array.from({ length: count }, (): Slot[] => []);
+    for (const slot of slots) own[slot.index % count]?.push(slot);
+    this.#connections = own.map(
+      (some, at) => new WsConnection(some, sink, this.#nodes, at % this.#nodes.length, this.#options),
+    );
     for (const connection of this.#connections) connection.connect();
     this.#watch = setInterval(() => {
       const now = performance.now();

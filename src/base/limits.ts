@@ -262,6 +262,13 @@ export const limits = {
   /** Connections of one front end; so many further ones are answered 503, and those beyond them closed as they come. */
   connectionsMax: 16_384,
   connectionsRefusedMax: 256,
+  /**
+   * Descriptors that connections leave to tables, logs and other nodes, or as many again as are open when a node begins to serve, where that is
+   * more; where the process may have too few, half of what is left.
+   */
+  descriptorsReserved: 1024,
+  /** What answers say of how long an idle connection is kept: below the 8 to 12 s of uWebSockets.js by what a request may be under way. */
+  httpKeepAliveSeconds: 7,
   /** Bytes of a request's head besides its key, which takes three characters a byte at worst. */
   httpHeadBytesBase: 8 * KiB,
   /** Bytes of a JSON or CBOR body besides the value or the batch's share: field names, numbers, white space. */

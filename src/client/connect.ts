@@ -40,7 +40,8 @@ export function connectOn(platform: Platform, options: ConnectOptions): Client {
     const url = checkedUrl(text);
     const base = url.href.replace(/\/+$/, '');
     const http = new HttpLink(base, platform.httpNode(url, connections, tls), clock, random, platform.soon);
-    const kv = transport === 'http' ? http : new WsLink(webSocketUrl(url), { platform, clock, random, tls });
+    const kv =
+      transport === 'http' ? http : new WsLink(webSocketUrl(url), { platform, clock, random, tls, http });
     return new ClientNode(base, kv, http, isNamed);
   };
   const pool = new NodePool(urls, make);

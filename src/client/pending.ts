@@ -6,6 +6,9 @@ export class Pending {
   readonly request: KvRequest;
   readonly deadlineMs: number;
   readonly bytes: number;
+  readonly signal: AbortSignal | undefined;
+  /** Others are sent in the same turn. */
+  isOneOfMany = false;
   id = 0;
   /** Requests in flight, with this one, when it was sent. */
   rank = 0;
@@ -16,7 +19,6 @@ export class Pending {
   onAborted: (() => void) | null = null;
   #resolve: (answer: KvAnswer) => void;
   #reject: (reason: unknown) => void;
-  #signal: AbortSignal | undefined;
   #onAbort: (() => void) | null = null;
 
   constructor(
@@ -31,7 +33,7 @@ export class Pending {
     this.bytes = bytesOfRequest(request);
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#signal = signal;
+    this.signal = signal;
     if (signal !== undefined) {
       this.#onAbort = () => {
         this.reject(signal.reason);
@@ -54,7 +56,7 @@ export class Pending {
   #settle(): boolean {
     if (this.settled) return false;
     this.settled = true;
-    if (this.#onAbort !== null) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#onAbort !== null) this.signal?.removeEventListener('abort', this.#onAbort);
     this.#onAbort = null;
     return true;
   }

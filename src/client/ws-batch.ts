@@ -7,7 +7,7 @@
  *    Jain, 1989), so that a server that is busy is not asked for more than it takes.
  */
 import type { Clock } from '../base/clock.ts';
-import { OverloadedError, TimeoutError, ValueTooLargeError } from '../base/errors.ts';
+import { OverloadedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { KvOp } from './kv.ts';
 import type { Pending } from './pending.ts';
@@ -25,6 +25,8 @@ export interface ServerLimits {
 
 export class WsBatch {
   readonly #clock: Clock;
+  /** Takes a put whose value is longer than the connection takes. */
+  readonly #onTooLong: (pending: Pending) => void;
   #limits: ServerLimits;
   #waiting: Pending[] = [];
   /** Requests before it have gone; they are cut off now and then. */
@@ -40,8 +42,9 @@ export class WsBatch {
   #halvedAtId = 0;
   #nextId = 1;
 
-  constructor(clock: Clock, told: ServerLimits) {
+  constructor(clock: Clock, told: ServerLimits, onTooLong: (pending: Pending) => void) {
     this.#clock = clock;
+    this.#onTooLong = onTooLong;
     this.#limits = told;
     this.#window = told.inFlightMax - 1;
   }
@@ -92,12 +95,10 @@ export class WsBatch {
       const pending = this.#waiting[this.#head] as Pending;
       pending.expireUnsent(nowMs);
       const { value } = pending.request;
-      if (!pending.settled && value !== null && value.length > told.valueBytesMax)
-        pending.reject(
-          new ValueTooLargeError(`a value of ${value.length} bytes; the limit is ${told.valueBytesMax}`),
-        );
-      if (pending.settled) {
+      const isTooLong = value !== null && value.length > told.valueBytesMax;
+      if (pending.settled || isTooLong) {
         this.#shift(pending);
+        if (!pending.settled) this.#onTooLong(pending);
         continue;
       }
       const size = pending.bytes + REQUEST_OVERHEAD_BYTES;

@@ -2,10 +2,11 @@
  * Reads and writes of one node over one WebSocket. What is asked for in one turn of the loop goes in one message
  * (ws-batch.ts says how much). A connection that is lost is made anew after a random wait that grows with each failure;
  * what was in flight on it rejects as unknown, what still waited as not sent. A connection that gives no sign of life,
- * leaves a request unanswered long after its deadline, or sends what ringkv.v1 does not allow, counts as lost.
+ * leaves a request unanswered long after its deadline, or sends what ringkv.v1 does not allow, counts as lost. A put whose value is longer
+ * than the connection takes goes over HTTP to the same node, which may take it there: docs/websocket.md, "Limits are a connection's own".
  */
 import type { Clock } from '../base/clock.ts';
-import { BadRequestError, ClosedError, type RingKvError } from '../base/errors.ts';
+import { BadRequestError, ClosedError, type RingKvError, ValueTooLargeError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { Status } from '../base/status.ts';
@@ -23,6 +24,8 @@ export interface WsLinkOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly tls: TlsOptions | undefined;
+  /** The same node over HTTP. */
+  readonly http: KvLink;
   /** For tests. */
   readonly heartbeatMs?: number;
 }
@@ -58,17 +61,28 @@ export class WsLink implements KvLink {
   constructor(url: string, options: WsLinkOptions) {
     this.#url = url;
     this.#options = options;
-    this.#batch = new WsBatch(options.clock, defaults);
+    this.#batch = new WsBatch(options.clock, defaults, (pending) => this.#sendByHttp(pending));
   }
   get usable(): boolean {
     return this.#isOpen || this.#failures === 0;
   }
 
-  send(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer> {
+  send(
+    request: KvRequest,
+    deadlineMs: number,
+    signal: AbortSignal | undefined,
+    isOneOfMany: boolean,
+  ): Promise<KvAnswer> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) throw new ClosedError('the client is closed');
       signal?.throwIfAborted();
+      const bytes = request.value?.length ?? 0;
+      if (bytes > limits.valueBytesCeiling)
+        throw new ValueTooLargeError(
+          `a value of ${bytes} bytes; no server takes more than ${limits.valueBytesCeiling}`,
+        );
       const pending = new Pending(request, deadlineMs, signal, resolve, reject);
+      pending.isOneOfMany = isOneOfMany;
       try {
         this.#batch.add(pending);
       } catch (error) {
@@ -79,6 +93,14 @@ export class WsLink implements KvLink {
       if (this.#isOpen) this.#flushSoon();
       else if (this.#socket === null && this.#connectTimer === null) this.#connect();
     });
+  }
+
+  #sendByHttp(pending: Pending): void {
+    const { request, deadlineMs, signal, isOneOfMany } = pending;
+    this.#options.http.send(request, deadlineMs, signal, isOneOfMany).then(
+      (answer) => pending.resolve(answer),
+      (error: unknown) => pending.reject(error),
+    );
   }
 
   close(): Promise<void> {

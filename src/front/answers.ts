@@ -8,10 +8,13 @@
 import type { HttpResponse } from 'uWebSockets.js';
 import type { RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { kept } from './keep-alive.ts';
+import { JSON_TYPE } from './media.ts';
 import { HttpError, httpOfError, outcomeOf, statusLine } from './outcome.ts';
 
 export type Body = string | Uint8Array;
 const RETRY_AFTER_SECONDS = '1';
+const JSON_KEPT = kept(JSON_TYPE);
 
 export class Answers {
   #heldBytes = 0;
@@ -49,7 +52,7 @@ export class Answers {
   /** A JSON answer of a status other than 200. */
   endJson(res: HttpResponse, http: number, body: Body, head: boolean, close = false): void {
     res.writeStatus(statusLine(http));
-    res.writeHeader('Content-Type', 'application/json');
+    res.writeHeader('Content-Type', close ? JSON_TYPE : JSON_KEPT);
     this.end(res, body, head, close);
   }
 
@@ -58,7 +61,7 @@ export class Answers {
     const outcome = outcomeOf(status);
     res.writeStatus(statusLine(outcome.http));
     if (outcome.retryAfter) res.writeHeader('Retry-After', RETRY_AFTER_SECONDS);
-    res.writeHeader('Content-Type', 'application/json');
+    res.writeHeader('Content-Type', JSON_KEPT);
     const text = message === '' ? outcome.message : message;
     this.end(
       res,
@@ -78,7 +81,7 @@ export class Answers {
       res.writeHeader('Upgrade', 'websocket');
       res.writeHeader('Sec-WebSocket-Version', '13');
     }
-    res.writeHeader('Content-Type', 'application/json');
+    res.writeHeader('Content-Type', close ? JSON_TYPE : JSON_KEPT);
     this.end(res, errorBody(error.code, error.message, -1), head, close);
     return http;
   }

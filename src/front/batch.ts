@@ -14,6 +14,7 @@ import { type BatchOp, type BatchResult, encodeResults, parseBatch, parseOp } fr
 import { bodyTooLarge } from './bodies.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
+import { kept } from './keep-alive.ts';
 import { Kind } from './kv.ts';
 import { CBOR_TYPE, checkEncoding, JSON_TYPE, mediaTypeOf, negotiate } from './media.ts';
 import { Metric } from './metrics.ts';
@@ -198,7 +199,7 @@ class BatchRun extends Run {
     const results = this.#results.filter((result) => result !== null);
     const body = encodeResults(results, this.#answerType);
     this.answer((res) => {
-      res.writeHeader('Content-Type', this.#answerType);
+      res.writeHeader('Content-Type', kept(this.#answerType));
       this.state.answers.end(res, body, false);
       return 200;
     });

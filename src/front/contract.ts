@@ -18,6 +18,8 @@ export interface FrontOptions {
   readonly frontend?: number;
   /** limits.connectionsMax where absent. */
   readonly connectionsMax?: number;
+  /** Connections beyond it that are answered 503: limits.connectionsRefusedMax where absent. */
+  readonly connectionsRefusedMax?: number;
   /** limits.wsConnectionsMax where absent. */
   readonly wsConnectionsMax?: number;
   /** limits.wsUnfinishedBytesMax where absent. */

@@ -16,6 +16,7 @@ import { ETAG, TagLine } from './entity-tag.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
 import { decodeBase64, parseJsonObject } from './json.ts';
+import { KEEP_ALIVE, KEEP_ALIVE_VALUE } from './keep-alive.ts';
 import { BYTES_TYPE, checkEncoding, JSON_TYPE, mediaTypeOf, negotiate } from './media.ts';
 import { Metric } from './metrics.ts';
 import { answerRecord } from './record-answer.ts';
@@ -47,7 +48,7 @@ const CONTENT_LENGTH = nameOf('content-length');
 const TRANSFER_ENCODING = nameOf('transfer-encoding');
 const VALUE_FIELD = ['value'];
 const NO_CONTENT = nameOf('204 No Content');
-const putTag = new TagLine('');
+const putTag = new TagLine(KEEP_ALIVE);
 
 export const Kind = { GET: 1, PUT: 2, DELETE: 3, BATCH: 4, CLUSTER: 5 } as const;
 
@@ -312,6 +313,7 @@ export class KeyValue {
     if (reply.status === Status.OK) {
       res.writeStatus(NO_CONTENT);
       if (exchange.kind === Kind.PUT) res.writeHeader(ETAG, putTag.of(reply.version));
+      else res.writeHeader('Keep-Alive', KEEP_ALIVE_VALUE);
       if (reply.sloppy) res.writeHeader('X-RingKV-Sloppy', 'true');
       answers.endEmpty(res);
       exchange.http = 204;

@@ -8,6 +8,7 @@ import { Batches } from './batch.ts';
 import { CLUSTER_CHANGES, ClusterRoutes } from './cluster-routes.ts';
 import type { Exchange } from './exchange.ts';
 import type { FrontState } from './front-state.ts';
+import { kept } from './keep-alive.ts';
 import { KeyValue, Kind } from './kv.ts';
 import { Metric } from './metrics.ts';
 import { HttpError, notFoundPath } from './outcome.ts';
@@ -134,7 +135,7 @@ function notAllowed(state: FrontState, allow: string): Handler {
     const method = req.getCaseSensitiveMethod();
     if (method === 'OPTIONS') {
       res.writeStatus('204 No Content');
-      res.writeHeader('Allow', allow);
+      res.writeHeader('Allow', kept(allow));
       state.answers.endEmpty(res);
       state.metrics.count(Metric.OTHER, 204, startMs);
       return;
@@ -151,12 +152,13 @@ function notAllowed(state: FrontState, allow: string): Handler {
  */
 function boundConnections(app: TemplatedApp, state: FrontState): void {
   const { metrics, options } = state;
-  const { connectionsMax = limits.connectionsMax } = options;
+  const { connectionsMax = limits.connectionsMax, connectionsRefusedMax = limits.connectionsRefusedMax } =
+    options;
   const limit = (res: HttpResponse, change: number): void => {
     metrics.connections += change;
     if (change < 0 || metrics.connections <= connectionsMax) return;
     metrics.connectionsRefused++;
-    if (metrics.connections > connectionsMax + limits.connectionsRefusedMax) {
+    if (metrics.connections > connectionsMax + connectionsRefusedMax) {
       res.close();
       return;
     }

@@ -7,6 +7,7 @@ import { Status } from '../base/status.ts';
 import type { HintReplayMetrics } from '../cluster/hint-replay.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
+import { kept } from './keep-alive.ts';
 import { negotiate } from './media.ts';
 import { histogramSamples, type MetricType, type Sample } from './metric-samples.ts';
 import { METRIC_NAMES, Metric, STATUSES } from './metrics.ts';
@@ -105,7 +106,7 @@ class ScrapeRun extends Run {
   #finish(): void {
     const text = new Exposition(this.#open).text(this.state, this.#stats, this.#hints);
     this.answer((res) => {
-      res.writeHeader('Content-Type', contentTypeOf(this.#open));
+      res.writeHeader('Content-Type', kept(contentTypeOf(this.#open)));
       this.state.answers.end(res, Buffer.from(text), this.head);
       return 200;
     });

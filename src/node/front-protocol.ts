@@ -2,6 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { DoorbellMemory } from '../ipc/doorbell.ts';
 import type { ShardClientEnds } from '../shard/shard-ends.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
 import type { PlainError } from './job-port.ts';
 
 export interface FrontThreadData {
@@ -33,7 +34,7 @@ export type FrontCommand =
   /** For /readyz; '' while the node serves. */
   | { readonly kind: 'not-ready'; readonly reason: string }
   /** Once, when every shard is attached. */
-  | { readonly kind: 'listen'; readonly port: number }
+  | { readonly kind: 'listen'; readonly port: number; readonly connections: ConnectionLimits }
   | { readonly kind: 'close'; readonly graceMs: number };
 
 /** Beside ClientEvent. */

@@ -10,6 +10,7 @@ import { startFront } from '../front/front.ts';
 import { newShardRequest, RingShardClient } from '../shard/shard-client.ts';
 import { SwitchingClient } from '../shard/switching-client.ts';
 import type { ClientCommand, ClientEvent } from './client-thread.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { plainError } from './job-port.ts';
 
@@ -31,7 +32,7 @@ export function runFrontThread(data: FrontThreadData): void {
     tell({ kind: 'closed' });
     port.close();
   };
-  const listen = async (listenPort: number): Promise<void> => {
+  const listen = async (listenPort: number, connections: ConnectionLimits): Promise<void> => {
     try {
       const front = await startFront({
         client,
@@ -43,6 +44,7 @@ export function runFrontThread(data: FrontThreadData): void {
         maxValueBytes,
         notReady: () => client.held || reason,
         frontend: index,
+        ...connections,
       });
       closeFront = (graceMs) => front.close(graceMs);
       tell({ kind: 'listening', port: front.port });
@@ -76,7 +78,7 @@ export function runFrontThread(data: FrontThreadData): void {
         reason = command.reason;
         return;
       case 'listen':
-        void listen(command.port);
+        void listen(command.port, command.connections);
         return;
       case 'close':
         void end(command.graceMs);

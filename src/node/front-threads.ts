@@ -14,6 +14,7 @@ import { setHeadLimit } from '../front/http-head-limit.ts';
 import { createDoorbell, type DoorbellMemory } from '../ipc/doorbell.ts';
 import { portsOfEnds, type ShardClientEnds } from '../shard/shard-ends.ts';
 import { ClientThread } from './client-thread.ts';
+import type { ConnectionLimits } from './connection-limits.ts';
 import type { NodeConfig } from './contract.ts';
 import type { FrontCommand, FrontEvent, FrontThreadData } from './front-protocol.ts';
 import { errorOfPlain } from './job-port.ts';
@@ -47,9 +48,9 @@ export class FrontThreads {
     return new FrontThreads(config, port, threads);
   }
 
-  /** Opens the port to clients: every shard is attached. Rejects with a ListenError; `close` must follow then. */
-  async listen(): Promise<void> {
-    const outcomes = await Promise.allSettled(this.peers.map((peer) => peer.listen(this.#port)));
+  /** Opens the port to clients, so many for each front end: every shard is attached. Rejects with a ListenError; `close` must follow then. */
+  async listen(connections: ConnectionLimits): Promise<void> {
+    const outcomes = await Promise.allSettled(this.peers.map((peer) => peer.listen(this.#port, connections)));
     for (const outcome of outcomes)
       if (outcome.status === 'rejected') throw outcome.reason;
       else this.#port = outcome.value;
@@ -141,8 +142,8 @@ export class FrontThread extends ClientThread<FrontCommand, FrontEvent> {
     this.tell({ kind: 'release' });
   }
   /** Resolves with the port that it listens on; rejects where it cannot. */
-  listen(port: number): Promise<number> {
-    this.tell({ kind: 'listen', port });
+  listen(port: number, connections: ConnectionLimits): Promise<number> {
+    this.tell({ kind: 'listen', port, connections });
     return this.#listening.promise;
   }
   close(graceMs: number): Promise<void> {

@@ -1,6 +1,8 @@
 /** A node that serves HTTP: the shards, and front-end threads as their clients. Owned by the main thread. */
 import { ClosedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { openFiles } from '../vfs/open-files.ts';
+import { connectionLimitsOf } from './connection-limits.ts';
 import type { Log, NodeConfig, RunningNode } from './contract.ts';
 import { FrontThreads } from './front-threads.ts';
 import { NodeThreads } from './node-threads.ts';
@@ -64,7 +66,10 @@ export async function startNode(
     const ends = [endOf(interrupted), failure.promise.then((error) => Promise.reject(error))];
     // Not before shards and coordinator: who reaches the port reaches them.
     const listen = async (front: FrontThreads, coordinator: PeerThread): Promise<void> => {
-      await front.listen();
+      // What is open now is what the node needs itself.
+      const { each, warning } = connectionLimitsOf(openFiles(), effective.frontends);
+      if (warning !== '') log('warn', warning);
+      await front.listen(each);
       coordinator.setUrl(front.url);
     };
     const isWaiting = waits && (await Promise.race([opened, ...ends, pause(limits.openSoonMs)])) === WAITS;

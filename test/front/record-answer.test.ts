@@ -76,7 +76,7 @@ describe('the answer to a read', () => {
   it('has its headers and the bytes of the value', () => {
     const { lines, body } = answer(Buffer.from('k'), Buffer.from([0, 255, 13, 10]), 102, 5500, true);
     expect(lines).toBe(
-      'ETag: "102"\r\nVary: Accept\r\nContent-Type: application/octet-stream\r\nX-RingKV-TTL: 5\r\n',
+      'ETag: "102"\r\nVary: Accept\r\nContent-Type: application/octet-stream\r\nKeep-Alive: timeout=7\r\nX-RingKV-TTL: 5\r\n',
     );
     expect([...body]).toEqual([0, 255, 13, 10]);
   });
@@ -107,7 +107,9 @@ describe('the answer to a read', () => {
           expect(body.toString() === wanted, `${body.subarray(0, 200)} and ${wanted.slice(0, 200)}`).toBe(
             true,
           );
-          expect(lines).toBe(`ETag: "${version}"\r\nVary: Accept\r\nContent-Type: application/json\r\n`);
+          expect(lines).toBe(
+            `ETag: "${version}"\r\nVary: Accept\r\nContent-Type: application/json\r\nKeep-Alive: timeout=7\r\n`,
+          );
         }
   });
 });

@@ -63,6 +63,18 @@ describe('a generator', () => {
     expect(serviceOf(result).count).toBe(result.ok);
   });
 
+  it('every slot has its turn, so that no connection is idle at a rate that few could carry', async () => {
+    const { store, run } = await bench({}, { slots: 50 });
+    await run({ kind: 'preload' });
+    store.begun.length = 0;
+    await run(open(100, 5));
+    const used = Array.from(
+      { length: 50 },
+      (_, index) => store.begun.filter(({ slot }) => slot.index === index).length,
+    );
+    expect(used).toEqual(Array(50).fill(10));
+  });
+
   it('what is due in the warm-up is sent and not counted', async () => {
     const { store, run, intervals } = await bench();
     await run({ kind: 'preload' });

@@ -1,9 +1,10 @@
+import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { HttpTransport } from '../../load/transports/http.ts';
 import { HttpAnswers } from '../../load/transports/http-answers.ts';
 import { JsonDialect, RawDialect } from '../../load/transports/http-dialects.ts';
-import { Answer, freshSlot, keyText } from '../../load/transports/transport.ts';
-import { opened, serverOf, values } from './transport-harness.ts';
+import { Answer, freshSlot, keyText, type Slot } from '../../load/transports/transport.ts';
+import { type Listener, opened, serverOf, values } from './transport-harness.ts';
 
 describe('answers of HTTP', () => {
   it('are read however their bytes are cut', () => {
@@ -121,5 +122,55 @@ describe('HTTP', () => {
     transport.read(slot);
     await listener.until('idle 0', listener.events.length);
     expect(listener.heard.at(-1)?.value).toBe('second');
+  });
+
+  /** Counts its connections; each answers, and says how long it may be idle where `told` says so. */
+  async function counting(told: string): Promise<{ url: string; sockets: Socket[] }> {
+    const sockets: Socket[] = [];
+    const url = await serverOf((socket) => {
+      sockets.push(socket);
+      socket.on('data', () => socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 1\r\n${told}\r\nx`));
+    });
+    return { url, sockets };
+  }
+  async function readOnce(transport: HttpTransport, listener: Listener, slot: Slot): Promise<void> {
+    const from = listener.events.length;
+    transport.read(slot);
+    await listener.until(`idle ${slot.index}`, from);
+  }
+
+  it('a connection that was idle for as long as the node keeps one is made anew before it is used, and no other', async () => {
+    // A second of what is told is for the way: nothing is left of this one.
+    for (const [told, connections] of [
+      ['Keep-Alive: timeout=1\r\n', 3],
+      ['Keep-Alive: timeout=60\r\n', 1],
+      ['', 1],
+    ] as const) {
+      const { url, sockets } = await counting(told);
+      const slot = freshSlot(0);
+      const transport = transportTo(url);
+      const listener = await opened(transport, [slot]);
+      for (let i = 0; i < 3; i++) await readOnce(transport, listener, slot);
+      expect(sockets.length, told).toBe(connections);
+      expect(listener.events.filter((event) => !/^(idle|answered) 0/.test(event))).toEqual([]);
+      expect(listener.heard.map(({ answer, value }) => [answer, value])).toEqual(
+        Array(3).fill([Answer.OK, 'x']),
+      );
+    }
+  });
+
+  it('a connection that the node half-closes takes nothing more', async () => {
+    const { url, sockets } = await counting('');
+    const slot = freshSlot(0);
+    const transport = transportTo(url);
+    const listener = await opened(transport, [slot]);
+    await readOnce(transport, listener, slot);
+    const from = listener.events.length;
+    sockets[0]?.end();
+    await listener.until('gone 0', from);
+    await listener.until('idle 0', from);
+    expect(listener.events.slice(from)).toEqual(['gone 0', 'idle 0']);
+    await readOnce(transport, listener, slot);
+    expect(sockets.length).toBe(2);
   });
 });

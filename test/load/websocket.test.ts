@@ -179,6 +179,23 @@ describe('WebSocket', () => {
     ]);
   });
 
+  it('slots that are to be apart have a connection each', async () => {
+    const askedOn: Socket[] = [];
+    const url = await wsServer((message, socket) => {
+      askedOn.push(socket);
+      const ids = message.ids as number[];
+      socket.write(serverFrame(encode({ ids, statuses: ids.map(() => 1) })));
+    });
+    const slots = [0, 1, 2, 3].map((index) => freshSlot(index));
+    const transport = new WsTransport([url], { values, writer: 0, query: '' }, 64, true);
+    const listener = await opened(transport, slots);
+    const from = listener.events.length;
+    for (const slot of slots) transport.read(slot);
+    transport.flush();
+    for (const { index } of slots) await listener.until(`idle ${index}`, from);
+    expect(new Set(askedOn).size).toBe(4);
+  });
+
   it('a connection that ends takes all its slots with it, and brings them back at the next node', async () => {
     const first = await wsServer((_, socket) => socket.destroy());
     const second = await wsServer((message, socket) => {
