@@ -325,9 +325,8 @@ export class Membership {
     this.#peers.changed();
     if (claim === Claim.SUSPECT) {
       this.#watch(member);
-      const others = this.#peers.others.length;
       const isOwn = member.accusers.includes(this.#world.self);
-      if (!isOwn && this.#world.random.below(Math.max(others, 1)) < limits.confirmersMax)
+      if (!isOwn && this.#world.random.below(Math.max(this.#peers.others.length, 1)) < limits.confirmersMax)
         this.#probes.probe(number);
     } else this.#suspicions.end(number);
     if (claim === Claim.UP && number !== this.#world.self) this.#probes.welcome(number);
