@@ -487,6 +487,8 @@ export const limits = {
    */
   settleLaterMs: 1000,
   settlesWaitingMax: 1024,
+  /** Keys about which the pages of replicas differ that one page of a cluster scan reads one by one before it ends. */
+  scanDoubtsMax: 256,
   /** Pages of replicas that one page of a cluster scan may take before it answers with a cursor. */
   coordinatorScanPagesMax: 64,
   /** What one node hands back to all others together. */

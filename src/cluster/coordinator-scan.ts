@@ -4,13 +4,24 @@
  *
  * 1. What the replicas' pages cover together ends where the first of them ends: records beyond are left for the next
  *    round, since another replica may hold something before them.
- * 2. Dead records are asked for too: they hide what a stale replica still holds.
+ * 2. Dead records are asked for too: they hide what a stale replica still holds. Where the pages differ about a key that lives in one of
+ *    them, it is read as a client's read at the same level would (coordinator-read.ts), repair included: the newest may be a write that
+ *    is under way, or the leftover of a conditional one that is refused in the end. At ONE the newest is given as it is.
  * 3. A cursor is a place in token order. It knows nothing of nodes or rings, so it stays valid through all changes.
  * 4. Runs of vnodes with the same replicas are asked for at once: in a cluster of as many nodes as replicas that is the
  *    whole ring.
  */
 import { limits } from '../base/limits.ts';
-import { isDeadAt, KEYSPACE_USER, keyAt, recordBytesAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
+import {
+  copyHead,
+  headBytesAt,
+  isDeadAt,
+  KEYSPACE_USER,
+  keyAt,
+  recordBytesAt,
+  tokenHiAt,
+  tokenLoAt,
+} from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import { vnodeOf } from '../base/token.ts';
 import {
@@ -24,7 +35,8 @@ import {
 import { type CoordinatorCore, Operation } from './coordinator-core.ts';
 import { replicasMessage } from './coordinator-errors.ts';
 import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
-import { NO_BYTES } from './coordinator-records.ts';
+import { PlainRead } from './coordinator-read.ts';
+import { NO_BYTES, viewOf } from './coordinator-records.ts';
 import { readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 import { ScanMerge } from './scan-merge.ts';
@@ -42,6 +54,16 @@ class Leg {
     this.round = round;
   }
   readonly onPage = (answer: PageAnswer): void => this.#scan.onPage(this, answer);
+}
+
+/** A key that the pages of a round have, in order. */
+interface Found {
+  readonly place: PagePlace;
+  /** null: dead, or not known yet. */
+  record: Uint8Array | null;
+  readonly isDoubtful: boolean;
+  /** Why it could not be read; OK where it was, or needed no reading. */
+  status: number;
 }
 
 export class ClusterScan extends Operation {
@@ -62,6 +84,8 @@ export class ClusterScan extends Operation {
   #slowAtMs = Number.POSITIVE_INFINITY;
   #restartAtMs = Number.POSITIVE_INFINITY;
   #reason = '';
+  /** Keys of this round that are being read. */
+  #reading = 0;
 
   constructor(core: CoordinatorCore, request: ClientScan, done: (answer: ClientScanAnswer) => void) {
     super(core, request.deadlineMs);
@@ -195,6 +219,7 @@ export class ClusterScan extends Operation {
 
   onTick(nowMs: number): void {
     if (nowMs >= this.endMs) this.#fail(Status.TIMEOUT, 'the deadline passed');
+    else if (this.#reading > 0) this.wakeMs = this.endMs;
     else if (nowMs >= this.#restartAtMs) {
       if (!this.#ask()) this.#fail(Status.UNAVAILABLE, 'too few replicas are up');
     } else if (!this.#askEnough(nowMs >= this.#slowAtMs ? 1 : 0))
@@ -203,27 +228,89 @@ export class ClusterScan extends Operation {
 
   /** All that is needed of this round is there. */
   #take(): void {
-    const { recordsMax, bytesMax } = this.#request;
+    const { recordsMax, bytesMax, consistency } = this.#request;
     const nowMs = this.core.world.clock.nowMs();
     const answered = this.#legs.filter(({ state }) => state === 'answered');
-    const merge = new ScanMerge(answered.map(({ records, next }) => ({ records, next })));
-    while (merge.next()) {
-      const { view, bytes, offset } = merge;
-      const size = recordBytesAt(view, offset);
-      if (isDeadAt(view, offset, nowMs)) {
-        this.#after = placeOf(view, bytes, offset);
+    const merge = new ScanMerge(
+      answered.map(({ records, next }) => ({ records, next })),
+      nowMs,
+    );
+    const found: Found[] = [];
+    let records = this.#records;
+    let bytes = this.#bytes;
+    let doubts = 0;
+    let isCut = false;
+    while (!isCut && merge.next()) {
+      const { view, offset } = merge;
+      const place = placeOf(view, merge.bytes, offset);
+      const isDoubtful = !merge.agreed && merge.someLive && consistency !== Consistency.ONE;
+      if (!isDoubtful && isDeadAt(view, offset, nowMs)) {
+        found.push({ place, record: null, isDoubtful, status: Status.OK });
         continue;
       }
-      if (this.#records >= recordsMax || (this.#records > 0 && this.#bytes + size > bytesMax)) {
-        this.#answer(this.#after);
-        return;
-      }
-      this.#after = placeOf(view, bytes, offset);
-      this.#chunks.push(bytes.subarray(offset, offset + size));
-      this.#records++;
-      this.#bytes += size;
+      const size = recordBytesAt(view, offset);
+      const isFull = records >= recordsMax || (records > 0 && bytes + size > bytesMax);
+      isCut = isFull || (isDoubtful && doubts >= limits.scanDoubtsMax);
+      if (isCut) continue;
+      const record = isDoubtful ? null : merge.bytes.subarray(offset, offset + size);
+      found.push({ place, record, isDoubtful, status: Status.OK });
+      records++;
+      bytes += size;
+      if (isDoubtful) doubts++;
     }
     const { end } = merge;
+    if (doubts === 0) this.#goOn(found, end, isCut);
+    else this.#read(found, () => this.#goOn(found, end, isCut));
+  }
+
+  /** Reads what the pages differ about. */
+  #read(found: readonly Found[], then: () => void): void {
+    const { consistency, headOnly } = this.#request;
+    const { deadlineMs } = this;
+    // Pages that are still out come too late.
+    this.#round++;
+    this.wakeMs = this.endMs;
+    for (const one of found) {
+      if (!one.isDoubtful) continue;
+      this.#reading++;
+      const { tokenHi, tokenLo, key } = one.place;
+      this.core.metrics.scanDoubts++;
+      new PlainRead(this.core, { tokenHi, tokenLo, key, consistency, deadlineMs }, (answer) => {
+        this.#reading--;
+        if (answer.status === Status.OK) one.record = headOnly ? headOf(answer.record) : answer.record;
+        else if (answer.status !== Status.NOT_FOUND) {
+          one.status = answer.status;
+          this.#reason = answer.message;
+        }
+        if (this.#reading === 0 && !this.answered) then();
+      }).start();
+    }
+  }
+
+  /** Takes what was found, up to `end` of the pages, and goes on behind it; with `isCut` the page ends there. */
+  #goOn(found: readonly Found[], end: PagePlace | null, isCut: boolean): void {
+    const { recordsMax, bytesMax } = this.#request;
+    for (const { place, record, status } of found) {
+      if (status !== Status.OK) {
+        this.#fail(status, 'a key about which its replicas differ could not be read');
+        return;
+      }
+      if (record !== null) {
+        // What was read may be longer than what the pages had.
+        if (this.#records > 0 && this.#bytes + record.length > bytesMax) {
+          this.#answer(this.#after);
+          return;
+        }
+        this.#chunks.push(record);
+        this.#records++;
+        this.#bytes += record.length;
+      }
+      this.#after = place;
+    }
+    if (isCut) {
+      this.#answer(this.#after);
+      return;
+    }
     if (end !== null) this.#after = end;
     else if (this.#lastVnode + 1 < this.#ring.vnodes) {
       this.#vnode = this.#lastVnode + 1;
@@ -266,6 +353,14 @@ export class ClusterScan extends Operation {
   }
 }
 
+/** The record without its value, as pages of heads have it. */
+function headOf(record: Uint8Array | null): Uint8Array | null {
+  if (record === null) return null;
+  const view = viewOf(record);
+  const head = new Uint8Array(headBytesAt(view, 0));
+  copyHead(view, record, 0, head, 0);
+  return head;
+}
 function placeOf(view: DataView, bytes: Uint8Array, offset: number): PagePlace {
   return {
     tokenHi: tokenHiAt(view, offset),

@@ -309,9 +309,7 @@ export class Membership {
     const changed = this.#table.take(news, this.#world.clock.monotonicMs());
     if (!changed.claim && !changed.facts && !changed.accuser) return false;
     const member = this.#table.get(news.number) as Member;
-    if (isPassedOn) {
-      this.#sender.passOn(news.number, base);
-    }
+    if (isPassedOn) this.#sender.passOn(news.number, base);
     if (changed.isNew && news.number !== this.#world.self && member.address !== '') {
       this.#world.network.setAddress(news.number, member.address);
       this.#contacts.note(news.number, member.address);
@@ -327,9 +325,8 @@ export class Membership {
     this.#peers.changed();
     if (claim === Claim.SUSPECT) {
       this.#watch(member);
-      const others = this.#peers.others.length;
       const isOwn = member.accusers.includes(this.#world.self);
-      if (!isOwn && this.#world.random.below(Math.max(others, 1)) < limits.confirmersMax)
+      if (!isOwn && this.#world.random.below(Math.max(this.#peers.others.length, 1)) < limits.confirmersMax)
         this.#probes.probe(number);
     } else this.#suspicions.end(number);
     if (claim === Claim.UP && number !== this.#world.self) this.#probes.welcome(number);

@@ -2,7 +2,7 @@
  * Merges pages of one range from several replicas: records in order of (token, key), of each key the newest, up to where
  * the first page ends. Owned by the thread of the coordinator.
  */
-import { comparePlace, compareRecordPlaces, recordBytesAt } from '../base/record.ts';
+import { comparePlace, compareRecordPlaces, isDeadAt, recordBytesAt } from '../base/record.ts';
 import type { PagePlace } from './contract.ts';
 import { compareHeads, NO_BYTES, viewOf } from './coordinator-records.ts';
 
@@ -23,11 +23,18 @@ export class ScanMerge {
   view: DataView = viewOf(NO_BYTES);
   bytes: Uint8Array = NO_BYTES;
   offset = 0;
+  /** Whether each page has this key, with this record. */
+  agreed = false;
+  /** Whether a page has a live record of the key. */
+  someLive = false;
   /** The place up to which the pages are complete; null for the whole range. */
   readonly end: PagePlace | null;
   readonly #sources: readonly Source[];
+  readonly #nowMs: number;
 
-  constructor(pages: readonly MergedPage[]) {
+  /** Records are dead or alive at `nowMs`. */
+  constructor(pages: readonly MergedPage[], nowMs: number) {
+    this.#nowMs = nowMs;
     let end: PagePlace | null = null;
     for (const { next } of pages)
       if (next !== null && (end === null || comparePlaces(next, end) < 0)) end = next;
@@ -52,14 +59,22 @@ export class ScanMerge {
       return false;
     let newest = best;
     let newestOffset = offset;
+    let holders = 0;
+    let differ = false;
+    this.someLive = false;
     for (const source of this.#sources) {
       if (source.offset >= source.bytes.length) continue;
       if (source !== best && order(source, best) !== 0) continue;
-      if (isNewer(source, source.offset, newest, newestOffset)) {
+      holders++;
+      if (!isDeadAt(source.view, source.offset, this.#nowMs)) this.someLive = true;
+      const age = compareAges(source, source.offset, newest, newestOffset);
+      if (age !== 0) differ = true;
+      if (age > 0) {
         newest = source;
         newestOffset = source.offset;
       }
     }
+    this.agreed = !differ && holders === this.#sources.length;
     // The winner's place is compared with by those that come after it: moved last.
     for (const source of this.#sources)
       if (source !== best && source.offset < source.bytes.length && order(source, best) === 0) step(source);
@@ -77,8 +92,8 @@ function order(a: Source, b: Source): number {
 function step(source: Source): void {
   source.offset += recordBytesAt(source.view, source.offset);
 }
-function isNewer(a: Source, aOffset: number, b: Source, bOffset: number): boolean {
-  return compareHeads(a.bytes.subarray(aOffset), b.bytes.subarray(bOffset)) > 0;
+function compareAges(a: Source, aOffset: number, b: Source, bOffset: number): number {
+  return compareHeads(a.bytes.subarray(aOffset), b.bytes.subarray(bOffset));
 }
 function comparePlaces(a: PagePlace, b: PagePlace): number {
   const token = a.tokenHi - b.tokenHi || a.tokenLo - b.tokenLo || a.keyspace - b.keyspace;

@@ -2,7 +2,8 @@
  * Writes answers. Front-end thread. What a client does not read is bounded:
  * 1. A body goes out by `tryEnd`, which takes only what the kernel takes. The rest is held here, and while it is
  *    held uWebSockets.js closes the connection if a further request arrives on it.
- * 2. All that is held stays below limits.httpAnswersBytesMax; beyond it a connection is closed instead.
+ * 2. All that is held stays below limits.httpAnswersBytesMax; beyond it the connections go that have taken nothing for longest, so that clients
+ *    that read do not pay for others.
  * 3. uWebSockets.js closes a connection that takes nothing for 8 to 12 s.
  */
 import type { HttpResponse } from 'uWebSockets.js';
@@ -18,6 +19,13 @@ const JSON_KEPT = kept(JSON_TYPE);
 
 export class Answers {
   #heldBytes = 0;
+  readonly #heldBytesMax: number;
+  /** Who has taken nothing for longest comes first. */
+  readonly #held = new Set<Held>();
+
+  constructor(heldBytesMax: number = limits.httpAnswersBytesMax) {
+    this.#heldBytesMax = heldBytesMax;
+  }
 
   /** Bytes of answers that wait for clients to read. */
   get heldBytes(): number {
@@ -91,21 +99,38 @@ export class Answers {
     const from = res.getWriteOffset();
     const bytes = typeof body === 'string' ? Buffer.from(body) : body;
     const rest = new Uint8Array(bytes.subarray(from));
-    if (this.#heldBytes + rest.length > limits.httpAnswersBytesMax) {
-      res.onAborted(() => undefined);
+    const held: Held = { res, bytes: rest.length };
+    res.onAborted(() => this.#letGo(held));
+    for (const one of this.#held) {
+      if (this.#heldBytes + rest.length <= this.#heldBytesMax) break;
+      this.#letGo(one);
+      one.res.close();
+    }
+    if (rest.length > this.#heldBytesMax) {
       res.close();
       return;
     }
-    this.#heldBytes += rest.length;
-    res.onAborted(() => {
-      this.#heldBytes -= rest.length;
-    });
+    this.#held.add(held);
+    this.#heldBytes += held.bytes;
     res.onWritable((offset) => {
       const [ok, done] = res.tryEnd(rest.subarray(offset - from), total);
-      if (done) this.#heldBytes -= rest.length;
+      // It has taken something.
+      if (done) this.#letGo(held);
+      else if (this.#held.delete(held)) this.#held.add(held);
       return ok;
     });
   }
+
+  /** Idempotent. */
+  #letGo(held: Held): void {
+    if (this.#held.delete(held)) this.#heldBytes -= held.bytes;
+  }
+}
+
+/** An answer of which the kernel has not taken all. */
+interface Held {
+  readonly res: HttpResponse;
+  readonly bytes: number;
 }
 
 const byteLengthOf = (body: Body): number =>

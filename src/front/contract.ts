@@ -24,6 +24,10 @@ export interface FrontOptions {
   readonly wsConnectionsMax?: number;
   /** limits.wsUnfinishedBytesMax where absent. */
   readonly wsUnfinishedBytesMax?: number;
+  /** limits.wsBufferedTotalBytesMax where absent. */
+  readonly wsAnswersBytesMax?: number;
+  /** limits.httpAnswersBytesMax where absent. */
+  readonly httpAnswersBytesMax?: number;
 }
 
 /** Made by `startFront(options): Promise<Front>` (front.ts), which rejects with a ListenError that names host and port. */

@@ -32,7 +32,7 @@ export class FrontState implements ExchangeOwner {
   readonly requests: Requests;
   readonly keys: KeyDecoder;
   readonly heads = new Heads();
-  readonly answers = new Answers();
+  readonly answers: Answers;
   readonly bodies = new Bodies();
   readonly metrics: FrontMetrics;
   readonly wsMetrics = new WsMetrics();
@@ -48,6 +48,7 @@ export class FrontState implements ExchangeOwner {
   constructor(options: FrontOptions) {
     this.options = options;
     this.clock = options.clock;
+    this.answers = new Answers(options.httpAnswersBytesMax);
     this.requests = new Requests(options.client);
     this.keys = new KeyDecoder(options.maxKeyBytes);
     this.metrics = new FrontMetrics(options.clock);

@@ -3,8 +3,8 @@
  * 1. What is answered to one connection within a turn of the loop goes out in one message at its end, or earlier where
  *    that is full.
  * 2. uWebSockets.js keeps what a client does not read. Beyond limits.wsPausedBytes the connection takes no requests, no value is
- *    added that would make it more than limits.wsValuesBytesMax, and more than limits.wsBufferedBytesMax, or too much of all
- *    connections together, closes it.
+ *    added that would make it more than limits.wsValuesBytesMax, and more than limits.wsBufferedBytesMax closes it.
+ * 3. Where all connections together hold too much, the one that holds most is closed, so that clients that read do not pay for others.
  */
 import { limits } from '../base/limits.ts';
 import { AnswerMessage } from './ws-answers.ts';
@@ -15,6 +15,8 @@ export class WsOutbox {
   readonly #metrics: WsMetrics;
   /** Closes a connection that holds too much. */
   readonly #onFull: (connection: WsConnection, what: string) => void;
+  readonly #totalBytesMax: number;
+  readonly #unread = new Set<WsConnection>();
   readonly #monotonicMs: () => number;
   #listed: WsConnection[] = [];
   #sending: WsConnection[] = [];
@@ -29,10 +31,17 @@ export class WsOutbox {
     metrics: WsMetrics,
     monotonicMs: () => number,
     onFull: (connection: WsConnection, what: string) => void,
+    totalBytesMax: number = limits.wsBufferedTotalBytesMax,
   ) {
     this.#metrics = metrics;
     this.#monotonicMs = monotonicMs;
     this.#onFull = onFull;
+    this.#totalBytesMax = totalBytesMax;
+  }
+
+  /** Connections whose clients have something to read. */
+  get unread(): number {
+    return this.#unread.size;
   }
 
   /** The message that takes the next answer of an open connection. */
@@ -93,9 +102,11 @@ export class WsOutbox {
       connection.bufferedBytes = bytes;
       metrics.bufferedBytes += bytes;
       connection.beginPeriod(this.#monotonicMs());
+      this.#unread.add(connection);
     } else {
       metrics.bufferedBytes += bytes - connection.bufferedBytes;
       connection.bufferedBytes = bytes;
+      if (bytes === 0) this.#unread.delete(connection);
     }
     if (connection.paused !== bytes > limits.wsPausedBytes) {
       connection.paused = !connection.paused;
@@ -103,11 +114,17 @@ export class WsOutbox {
     }
     if (bytes > limits.wsBufferedBytesMax)
       this.#onFull(connection, `${bytes} bytes of answers wait; the limit is ${limits.wsBufferedBytesMax}`);
-    else if (bytes > 0 && metrics.bufferedBytes > limits.wsBufferedTotalBytesMax)
+    else if (bytes > 0 && metrics.bufferedBytes > this.#totalBytesMax)
       this.#onFull(
-        connection,
-        `${metrics.bufferedBytes} bytes of answers wait in all; the limit is ${limits.wsBufferedTotalBytesMax}`,
+        this.#largest(connection),
+        `${metrics.bufferedBytes} bytes of answers wait in all; the limit is ${this.#totalBytesMax}`,
       );
+  }
+
+  #largest(connection: WsConnection): WsConnection {
+    let largest = connection;
+    for (const one of this.#unread) if (one.bufferedBytes > largest.bufferedBytes) largest = one;
+    return largest;
   }
 
   /** The connection is gone: what it had to send goes nowhere. */

@@ -61,13 +61,14 @@ export class WebSockets implements ReplySink {
 
   constructor(state: FrontState) {
     this.#state = state;
-    const { maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax } = state.options;
+    const { maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax, wsAnswersBytesMax } = state.options;
     this.#slots = new WsSlots(state.requests.client.slotsMax);
     this.#sizes = sizesOf(maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax);
     this.#outbox = new WsOutbox(
       state.wsMetrics,
       () => this.#monotonicMs(),
       (connection, what) => this.#shut(connection, 'unread', what),
+      wsAnswersBytesMax,
     );
   }
 

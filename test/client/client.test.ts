@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { type Client, type ConnectOptions, connect } from '../../src/client/index.ts';
 import { Budget, backoffMs } from '../../src/client/retry.ts';
@@ -16,7 +17,9 @@ async function serverOf(): Promise<FakeServer> {
   return server;
 }
 async function clientOf(nodes: readonly string[], options: Partial<ConnectOptions> = {}): Promise<Client> {
-  const client = await connect({ nodes, random: new Random(1), discover: false, ...options });
+  // A busy machine takes longer than the default.
+  const own = { random: new Random(1), discover: false, timeoutMs: limits.requestTimeoutMsMax };
+  const client = await connect({ nodes, ...own, ...options });
   cleanups.push(() => client.close());
   return client;
 }

@@ -23,7 +23,9 @@ async function clientOf(
   options: Partial<ConnectOptions> = {},
 ): Promise<Client> {
   const nodes = servers.map(({ url }) => url);
-  const client = await connect({ nodes, transport: 'ws', random: new Random(1), ...options });
+  // A busy machine takes longer than the default.
+  const own = { transport: 'ws', random: new Random(1), timeoutMs: limits.requestTimeoutMsMax } as const;
+  const client = await connect({ nodes, ...own, ...options });
   cleanups.push(() => client.close());
   return client;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { recordBytesAt, valueStartAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
@@ -122,6 +123,78 @@ describe('a scan of the cluster', () => {
     cluster.world.node(1).fault = (operation) => (operation === 'page' ? Status.OVERLOADED : Status.OK);
     cluster.world.cut.clear();
     expect(scanAll(cluster, 10).size).toBe(1);
+  });
+  it('gives a record that one replica alone held only once a quorum holds it', () => {
+    const cluster = new Cluster();
+    cluster.down(3);
+    cluster.put(1, 'k', 'under way', 20);
+    cluster.put(2, 'k', 'base', 10);
+    expect(scanAll(cluster, 10)).toEqual(new Map([['k', 'under way']]));
+    expect(cluster.held(2, 'k')).toBe('under way@20');
+    expect(cluster.world.node(1).coordinator.metrics.scanDoubts).toBe(1);
+    expect(scanAll(cluster, 10)).toEqual(new Map([['k', 'under way']]));
+    expect(cluster.world.node(1).coordinator.metrics.scanDoubts).toBe(1);
+  });
+  it('does not give what a conditional write has left that was overtaken and refused', () => {
+    const cluster = new Cluster();
+    cluster.down(3);
+    cluster.put(1, 'k', 'refused', 20);
+    cluster.put(2, 'k', 'base', 10);
+    // Between its page and its repair the second replica takes something newer.
+    cluster.world.node(2).fault = (operation) => {
+      if (operation === 'write' && cluster.held(2, 'k') === 'base@10') cluster.put(2, 'k', 'chosen', 30);
+      return Status.OK;
+    };
+    expect(scanAll(cluster, 10)).toEqual(new Map([['k', 'chosen']]));
+    expect(cluster.held(1, 'k')).toBe('chosen@30');
+  });
+  it('leaves out only once a quorum has the tombstone what one replica alone deletes', () => {
+    const cluster = new Cluster();
+    cluster.down(3);
+    cluster.put(1, 'k', null, 20);
+    cluster.put(2, 'k', 'base', 10);
+    expect(scanAll(cluster, 10).size).toBe(0);
+    expect(cluster.held(2, 'k')).toBe('-@20');
+  });
+  it('reads nothing one by one where a replica has forgotten a tombstone that another still has', () => {
+    const cluster = new Cluster();
+    cluster.down(3);
+    for (let i = 0; i < 50; i++) cluster.put(1, `k${i}`, null, 20);
+    expect(scanAll(cluster, 10).size).toBe(0);
+    expect(cluster.requests(1, 'read') + cluster.requests(2, 'read')).toBe(0);
+  });
+  it('reads a bounded number of keys one by one for a page, and finds all in the end', () => {
+    const cluster = new Cluster();
+    cluster.down(3);
+    const expected = new Map<string, string>();
+    for (let i = 0; i < limits.scanDoubtsMax + 40; i++) {
+      cluster.put(1 + (i % 2), `k${i}`, `v${i}`, 10);
+      expected.set(`k${i}`, `v${i}`);
+    }
+    const first = cluster.scan(null, 1000);
+    expect(split(first.records).length).toBe(limits.scanDoubtsMax);
+    expect(first.next).not.toBeNull();
+    expect(cluster.world.node(1).coordinator.metrics.scanDoubts).toBe(limits.scanDoubtsMax);
+    const rest = cluster.scan(first.next, 1000);
+    expect([...split(first.records), ...split(rest.records)].map((one) => keyOf(one)).sort()).toEqual(
+      [...expected.keys()].sort(),
+    );
+  });
+  it('ends before a key that cannot be read, and fails where that is the first', () => {
+    const cluster = new Cluster();
+    cluster.down(3);
+    const keys = inTokenOrder(Array.from({ length: 6 }, (_, i) => `k${i}`));
+    const [first = '', ...others] = keys;
+    for (const key of keys) for (const at of [1, 2]) cluster.put(at, key, 'same', 10);
+    cluster.put(1, others[2] as string, 'under way', 20);
+    cluster.world.node(2).fault = (operation) => (operation === 'write' ? Status.DISK_FULL : Status.OK);
+    const page = cluster.scan(null, 100);
+    expect(split(page.records).map((one) => keyOf(one))).toEqual([first, ...others.slice(0, 2)]);
+    const answer = cluster.scan(page.next, 100);
+    expect(answer.status).not.toBe(Status.OK);
+    expect(answer.message).toContain('differ');
+    cluster.world.node(2).fault = () => Status.OK;
+    expect(split(cluster.scan(page.next, 100).records).length).toBe(3);
   });
   it('fails where too few replicas are up, and says how many it needs', () => {
     const cluster = new Cluster();

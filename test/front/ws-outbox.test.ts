@@ -109,7 +109,7 @@ describe('answers of WebSocket connections', () => {
     expect(full).toEqual([]);
   });
 
-  it('close a connection with too many, and whoever makes those of all too many', () => {
+  it('close a connection with too many, and the one with most where those of all are too many', () => {
     const { outbox, full } = world();
     const { connection } = connect();
     outbox.setBuffered(connection, limits.wsBufferedBytesMax + 1);
@@ -123,12 +123,22 @@ describe('answers of WebSocket connections', () => {
     const all = world();
     const count = limits.wsBufferedTotalBytesMax / limits.wsBufferedBytesMax;
     const others = Array.from({ length: count }, () => connect().connection);
-    for (const other of others) all.outbox.setBuffered(other, limits.wsBufferedBytesMax);
+    for (const other of others) all.outbox.setBuffered(other, limits.wsBufferedBytesMax - 1);
+    all.outbox.setBuffered(others[7] as WsConnection, limits.wsBufferedBytesMax);
+    const reads = connect().connection;
+    all.outbox.setBuffered(reads, count - 1);
     expect(all.full).toEqual([]);
     const last = connect().connection;
     all.outbox.setBuffered(last, 1);
-    expect(all.full.map(([one]) => one === last)).toEqual([true]);
+    expect(all.full.map(([one]) => others.indexOf(one))).toEqual([7]);
     expect(all.full[0]?.[1]).toContain(`in all; the limit is ${limits.wsBufferedTotalBytesMax}`);
+    // What is gone is no longer kept.
+    const { unread } = all.outbox;
+    all.outbox.forget(others[7] as WsConnection);
+    expect(all.outbox.unread).toBe(unread - 1);
+    all.outbox.setBuffered(last, limits.wsBufferedBytesMax);
+    all.outbox.setBuffered(connect().connection, 1);
+    expect(all.full.map(([one]) => one).at(-1) === last).toBe(true);
   });
 });
 

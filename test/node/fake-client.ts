@@ -236,7 +236,8 @@ export class FakeClient implements ShardClient {
     // Looks at some records only: a page may be empty and yet not the last.
     const seen = all.slice(0, Math.min(3, request.limit));
     const found = seen.filter(({ key }) => nameOf(key).startsWith(nameOf(request.value)));
-    const bytes = new Uint8Array(found.length * recordBytes(1024, 1024));
+    const longest = Math.max(1024, ...found.map(({ value }) => value.length));
+    const bytes = new Uint8Array(found.length * recordBytes(1024, longest));
     let at = 0;
     for (const { hi, lo, key, value, version, expiresMs } of found) {
       const fields = { tokenHi: hi, tokenLo: lo, keyspace: 0, key, version, origin: 1, flags: 0, expiresMs };

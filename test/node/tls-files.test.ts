@@ -159,6 +159,16 @@ describe('the files of a certificate', () => {
       /not signed by a CA in peer-tls-ca/,
     ],
     [
+      'a certificate of another CA of the same name',
+      async () => ({ ...(await (await Authority.make()).issue()), ca: ca.pem }),
+      /not signed by a CA in peer-tls-ca/,
+    ],
+    [
+      'a certificate of a CA that has expired',
+      async () => (await Authority.make('CN=Old CA', null, fromNow(-0.5))).issue(),
+      /not signed by a CA in peer-tls-ca that is valid now/,
+    ],
+    [
       'a CA that has signed nothing of it',
       async () => ({ ca: other.pem }),
       /not signed by a CA in peer-tls-ca that is valid now \(issuer CN=Test CA\)/,
@@ -239,14 +249,15 @@ describe('the files of a certificate', () => {
     unlinkSync(pathOf('key'));
     at.looks(3);
     expect(at.logged).toEqual([expect.stringMatching(/peer-tls-key .*key\.pem: cannot be read: .*ENOENT/)]);
-    put({ key: 'x'.repeat(limits.pemFileBytesMax + 1) });
+    const long = { key: 'x'.repeat(limits.pemFileBytesMax + 1) };
+    put(long);
     at.looks(3);
     expect(at.logged[1]).toContain(`the limit is ${limits.pemFileBytesMax}`);
     put(first);
     at.looks(3);
     expect([at.renewed, at.logged.length]).toEqual([[], 2]);
     // The same fault again is said again: it had gone.
-    unlinkSync(pathOf('key'));
+    put(long);
     at.looks(3);
     expect(at.logged.length).toBe(3);
   });

@@ -55,12 +55,16 @@ export class Authority {
     this.pem = pem;
   }
   /** Signed by `by`, or by itself. */
-  static async make(name = 'CN=Test CA', by: Authority | null = null): Promise<Authority> {
+  static async make(
+    name = 'CN=Test CA',
+    by: Authority | null = null,
+    notAfter = fromNow(2),
+  ): Promise<Authority> {
     const keys = await newKeys(ALGORITHM);
     const common = {
       serialNumber: `${serial++}`.padStart(2, '0'),
       notBefore: fromNow(-2),
-      notAfter: fromNow(2),
+      notAfter,
       signingAlgorithm: ALGORITHM,
       extensions: [
         new BasicConstraintsExtension(true, undefined, true),

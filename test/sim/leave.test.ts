@@ -65,11 +65,7 @@ class Scenario {
 
   async run(trouble: Trouble): Promise<{ readonly left: Machine; readonly target: Machine }> {
     const { machines } = this.cluster;
-    this.#tick();
-    for (const machine of machines) machine.start();
-    await this.until('all are members', () =>
-      machines.every(({ program }) => isSettled(program?.ring, MACHINES)),
-    );
+    await this.founded();
     const target = this.random.pick(machines.slice(1));
     const others = machines.filter((machine) => machine !== target);
     target.crash();
@@ -109,6 +105,28 @@ class Scenario {
       staying.every(({ program }) => isSettled(program?.ring, MACHINES - 1) && hintsOf(program) === 0),
     );
     return { left, target };
+  }
+
+  /** One machine is drained, and another leaves then. */
+  async drainBeforeLeave(): Promise<readonly [drained: Machine, left: Machine]> {
+    const { machines } = this.cluster;
+    const [stays, drained, left] = machines as [Machine, Machine, Machine];
+    await this.founded();
+    expect(machines.map(({ program }) => program?.notReady)).toEqual(machines.map(() => ''));
+    drained.program?.drain();
+    await this.begun({ op: 'leave', node: left.number }, stays);
+    await this.until('it has left, and all know', () =>
+      machines.every(({ program }) => isSettled(program?.ring, MACHINES - 1)),
+    );
+    return [drained, left];
+  }
+  async founded(): Promise<void> {
+    const { machines } = this.cluster;
+    this.#tick();
+    for (const machine of machines) machine.start();
+    await this.until('all are members', () =>
+      machines.every(({ program }) => isSettled(program?.ring, MACHINES)),
+    );
   }
 
   /** Acknowledged keys that a machine holds a replica of, by the ring of now, and has not got. */
@@ -200,4 +218,13 @@ describe(`a node that leaves and is stopped at once (seeds from ${first})`, () =
         }
       }
     });
+});
+
+describe('a node that is not ready', () => {
+  it('stays so when the ring changes: one that is drained, and one that has left', async () => {
+    const scenario = new Scenario(first);
+    const [drained, left] = await scenario.drainBeforeLeave();
+    expect(drained.program?.notReady).toBe('this node is drained and takes no requests of clients');
+    expect(left.program?.notReady).toBe('this node was removed from the cluster');
+  });
 });

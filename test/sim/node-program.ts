@@ -58,6 +58,7 @@ export class NodeProgram implements Program {
   #isHeld = false;
   #isJoining = false;
   isOpen = false;
+  notReady = NOT_OPEN;
 
   constructor(host: ProgramHost) {
     this.#host = host;
@@ -107,7 +108,9 @@ export class NodeProgram implements Program {
       versionMax: 0,
       onCoordinate: (done) => void life.after(1, done),
       onClusterId: (clusterId) => this.#network.setClusterId(clusterId),
-      onNotReady: () => undefined,
+      onNotReady: (reason) => {
+        this.notReady = reason;
+      },
     };
     return defect === null ? new ClusterNode(options) : new DefectiveNode(options, this.#host);
   }
@@ -243,6 +246,9 @@ export class NodeProgram implements Program {
       done(answer);
       this.#ended(1);
     });
+  }
+  drain(): void {
+    void this.#node.drain(0);
   }
   change(operation: TopologyOperation): Promise<unknown> {
     return this.#node.change(operation);

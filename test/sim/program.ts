@@ -67,6 +67,8 @@ export interface Program {
   readonly standing: Standing;
   /** Knows a ring and answers clients. */
   readonly isOpen: boolean;
+  /** Why it is not ready, for probes; '' where it is. */
+  readonly notReady: string;
   /** Bytes of hints that it keeps, and vnodes that wait for repair. */
   readonly hintBytes: number;
   readonly repairsWaiting: number;
@@ -77,6 +79,8 @@ export interface Program {
   scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void;
   /** Begins a change of the ring; rejects where that makes no sense or cannot be agreed on. */
   change(operation: TopologyOperation): Promise<unknown>;
+  /** It takes no more requests of clients. */
+  drain(): void;
   /** A node that is alone joins the cluster of these; rejects with what speaks against it. */
   join(seeds: readonly string[]): Promise<void>;
   /** Repairs all that it holds. */

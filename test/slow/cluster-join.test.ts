@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../load/target/free-port.ts';
 import { Random } from '../../src/base/random.ts';
 import { testSeed } from '../seed.ts';
-import { type Process, urlOf, Workplace } from './cli-process.ts';
+import { type Ended, type Process, urlOf, Workplace } from './cli-process.ts';
 import {
   type ClusterMember,
   eventually,
@@ -46,6 +46,8 @@ async function startAlone(data: string, ...flags: string[]): Promise<Lone> {
   const { self, nodes } = await statusOf(url);
   return { process, url, peer: nodes[0]?.address ?? '', nodeId: self };
 }
+/** A busy machine takes longer than the default of 5 s. */
+const join = (...flags: readonly string[]): Promise<Ended> => place.run('join', '--timeout', '30s', ...flags);
 const put = (url: string, key: string, value: string): Promise<Response> =>
   fetch(`${url}/v1/kv/${key}`, {
     method: 'PUT',
@@ -100,7 +102,7 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
       const writer = new Writer(() => [first.url], 4);
       try {
         await writer.more(200);
-        const { code, out, err } = await place.run('join', first.peer, '--url', lone.url, '--wait');
+        const { code, out, err } = await join(first.peer, '--url', lone.url, '--wait');
         expect({ code, err }).toEqual({ code: 0, err: '' });
         expect(out).toBe('join is done\n');
         const { nodes, change, self, clusterId } = await statusOf(lone.url);
@@ -116,7 +118,7 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
       expect(await missing(lone.url, writer.acknowledged)).toEqual([]);
       await cluster.identical([...writer.acknowledged.keys()].slice(0, 50));
 
-      const again = await place.run('join', first.peer, '--url', lone.url);
+      const again = await join(first.peer, '--url', lone.url);
       expect([again.code, again.err]).toEqual([2, expect.stringMatching(/knows a cluster of 2 nodes/)]);
       // It needs no seeds any more, however often it is started.
       const member: ClusterMember = { ...lone, name: 'n2' };
@@ -149,7 +151,7 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
         [wider.peer, 2, /the cluster has 128 vnodes, and this data directory was made for 64/],
       ];
       for (const [address, code, says] of refusals) {
-        const ended = await place.run('join', address, '--url', lone.url);
+        const ended = await join(address, '--url', lone.url);
         expect([ended.code, ended.err], address).toEqual([code, expect.stringMatching(says)]);
         expect((await fetch(`${lone.url}/v1/kv/key`)).status, `after ${address}`).toBe(404);
       }
@@ -157,7 +159,7 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
       expect((await fetch(`${lone.url}/v1/kv/key`, { method: 'DELETE' })).status).toBe(204);
       for (const last of ['deleted', 'value']) {
         if (last === 'value') expect((await put(lone.url, 'key', last)).status).toBe(204);
-        const ended = await place.run('join', first.peer, '--url', lone.url, '--wait');
+        const ended = await join(first.peer, '--url', lone.url, '--wait');
         expect([ended.code, ended.err], last).toEqual([
           2,
           expect.stringMatching(/holds a record of the key "key"/),
@@ -167,7 +169,7 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
       expect(await got.text()).toBe('value');
       expect([await membersAt(lone.url), await membersAt(first.url)]).toEqual([1, 1]);
       const inMemory = await place.serve('--in-memory', '--peer-port', '0', '--vnodes', '64');
-      const forgetful = await place.run('join', first.peer, '--url', inMemory.url);
+      const forgetful = await join(first.peer, '--url', inMemory.url);
       expect([forgetful.code, forgetful.err]).toEqual([2, expect.stringMatching(/in-memory/)]);
     },
     TIMEOUT_MS,
@@ -230,7 +232,7 @@ describe(`ringkv join at a running node, seed ${seed},`, () => {
         if (acknowledged) expect(isAlone, outcomes).toBe(false);
         if (isAlone) {
           expect(await membersAt(url)).toBe(1);
-          const { code, err } = await place.run('join', first.peer, '--url', url);
+          const { code, err } = await join(first.peer, '--url', url);
           expect(code, err).toBe(0);
         }
         await eventually(`member ${round + 2}, ${outcomes}`, async () => {
