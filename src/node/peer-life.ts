@@ -18,6 +18,7 @@ import { Transport } from '../peer/transport.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
 import { FileDocuments } from './cluster-documents.ts';
 import type { NodeConfig } from './contract.ts';
+import { letHeapsGrow } from './heap-growth.ts';
 import { SeedWatch } from './seed-watch.ts';
 
 export interface PeerLifeOptions {
@@ -90,7 +91,10 @@ export class PeerLife {
       random,
       log,
       onMessage: (from, message) => this.#node?.onMessage(from, message),
-      onConnected: (node) => this.#node?.onConnected(node),
+      onConnected: (node) => {
+        letHeapsGrow();
+        this.#node?.onConnected(node);
+      },
       onDisconnected: (node, left) => {
         if (left === 0) this.#node?.onDisconnected(node);
       },
