@@ -298,7 +298,7 @@ export class ClusterScan extends Operation {
       if (record !== null) {
         // What was read may be longer than what the pages had.
         if (this.#records > 0 && this.#bytes + record.length > bytesMax) {
-          this.#answer(this.#after);
+          this.#answerHere();
           return;
         }
         this.#chunks.push(record);
@@ -308,7 +308,7 @@ export class ClusterScan extends Operation {
       this.#after = place;
     }
     if (isCut) {
-      this.#answer(this.#after);
+      this.#answerHere();
       return;
     }
     if (end !== null) this.#after = end;
@@ -320,11 +320,15 @@ export class ClusterScan extends Operation {
       return;
     }
     const full = this.#records >= recordsMax || this.#bytes >= bytesMax;
-    if (full || this.#pages >= limits.coordinatorScanPagesMax)
-      this.#answer(this.#after ?? startOfVnode(this.#vnode, this.#ring.vnodes));
+    if (full || this.#pages >= limits.coordinatorScanPagesMax) this.#answerHere();
     else if (!this.#ask()) this.#fail(Status.UNAVAILABLE, 'too few replicas are up');
   }
 
+  /** Ends the page where it stands, which may be before all of the vnode that comes next. */
+  #answerHere(): void {
+    this.#answer(this.#after ?? startOfVnode(this.#vnode, this.#ring.vnodes));
+  }
+  /** `next` null: nothing comes behind it. */
   #answer(next: PagePlace | null): void {
     this.answered = true;
     this.core.remove(this);
@@ -334,7 +338,7 @@ export class ClusterScan extends Operation {
   #fail(status: number, why: string): void {
     // What was found so far is a page, and where it ends a cursor.
     if (this.#records > 0) {
-      this.#answer(this.#after ?? startOfVnode(this.#vnode, this.#ring.vnodes));
+      this.#answerHere();
       return;
     }
     this.answered = true;

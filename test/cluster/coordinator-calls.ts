@@ -84,8 +84,8 @@ export class Cluster {
     const deadlineMs = node.clock.nowMs() + 1000;
     node.coordinator.read({ ...tokenOf(key), key: Buffer.from(key), consistency, deadlineMs }, done);
   }
-  scan(after: PagePlace | null, recordsMax: number, prefix = '', at: NodeNumber = 1): ClientScanAnswer {
-    const node = this.world.node(at);
+  scan(after: PagePlace | null, recordsMax: number, prefix = '', bytesMax = 1 << 20): ClientScanAnswer {
+    const node = this.world.node(1);
     const deadlineMs = node.clock.nowMs() + 1000;
     const consistency = Consistency.QUORUM;
     const request = {
@@ -93,7 +93,7 @@ export class Cluster {
       prefix: Buffer.from(prefix),
       headOnly: false,
       recordsMax,
-      bytesMax: 1 << 20,
+      bytesMax,
       consistency,
       deadlineMs,
     };

@@ -180,6 +180,30 @@ describe('a scan of the cluster', () => {
       [...expected.keys()].sort(),
     );
   });
+  it.each([false, true])(
+    'goes on where the bytes of a page are used up just as other replicas begin (doubts: %s)',
+    (doubts) => {
+      const cluster = new Cluster(FIVE, testRing(FIVE));
+      const expected = new Set<string>();
+      for (let i = 0; i < 80; i++) {
+        const key = `k${i}`;
+        for (const at of FIVE)
+          if (!doubts || at !== 1 + (i % 5)) cluster.put(at, key, 'v'.repeat(30 + i), 10);
+        expected.add(key);
+      }
+      for (const bytesMax of [1, 150, 200, 333, 1000]) {
+        const found: string[] = [];
+        let after: PagePlace | null = null;
+        do {
+          const page = cluster.scan(after, 1000, '', bytesMax);
+          expect(page.status, page.message).toBe(Status.OK);
+          found.push(...split(page.records).map((one) => keyOf(one)));
+          after = page.next;
+        } while (after !== null);
+        expect(found.sort(), `pages of ${bytesMax} bytes`).toEqual([...expected].sort());
+      }
+    },
+  );
   it('ends before a key that cannot be read, and fails where that is the first', () => {
     const cluster = new Cluster();
     cluster.down(3);
