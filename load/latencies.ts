@@ -57,17 +57,21 @@ export class Latencies {
   }
 
   record(operation: number, responseUs: number, serviceUs: number): void {
-    this.recordGivenUp(operation, responseUs);
+    this.ofOperation(operation).recordValue(clampUs(responseUs));
     this.service.recordValue(clampUs(serviceUs));
   }
   /** A request that was never sent: it waited at least so long, and has no service time. */
   recordGivenUp(operation: number, waitedUs: number): void {
+    this.ofOperation(operation).recordValue(clampUs(waitedUs));
+  }
+  /** Made where it is missing. */
+  ofOperation(operation: number): Histogram {
     let own = this.byOperation[operation] ?? null;
     if (own === null) {
       own = emptyHistogram();
       this.byOperation[operation] = own;
     }
-    own.recordValue(clampUs(waitedUs));
+    return own;
   }
 
   encode(): EncodedLatencies {
@@ -87,10 +91,7 @@ export function mergeLatencies(parts: readonly Latencies[]): Latencies {
   for (const part of parts) {
     merged.service.add(part.service);
     part.byOperation.forEach((own, at) => {
-      if (own === null) return;
-      const into = merged.byOperation[at] ?? emptyHistogram();
-      into.add(own);
-      merged.byOperation[at] = into;
+      if (own !== null) merged.ofOperation(at).add(own);
     });
   }
   return merged;

@@ -2,6 +2,7 @@
 
 /** Major types, in the upper three bits of an initial byte. */
 export const UNSIGNED = 0x00;
+export const NEGATIVE = 0x20;
 export const BYTES = 0x40;
 export const TEXT = 0x60;
 export const ARRAY = 0x80;
@@ -13,6 +14,14 @@ export const NULL = 0xf6;
 export const FLOAT_64 = 0xfb;
 
 const TWO_32 = 2 ** 32;
+
+/** Bytes of the head that writeHead writes. */
+export function headBytes(argument: number): number {
+  if (argument < 24) return 1;
+  if (argument < 256) return 2;
+  if (argument < 65_536) return 3;
+  return argument < TWO_32 ? 5 : 9;
+}
 
 /** Writes the head of an item, `argument` being a safe integer from 0; returns where it ends, at most 9 bytes on. */
 export function writeHead(bytes: Uint8Array, at: number, major: number, argument: number): number {

@@ -20,6 +20,8 @@
  * All integers are little-endian. A record starts at a multiple of 8. Order everywhere:
  * (token, keyspace, key bytes), unsigned. Accessors take a DataView and an offset and allocate nothing.
  */
+import { pooledBytes } from './bytes.ts';
+
 export const RECORD_HEADER_BYTES = 40;
 export const FLAG_TOMBSTONE = 1;
 export const FLAG_EXPIRING = 2;
@@ -153,6 +155,13 @@ export function copyHead(
   // valueLength.
   target.fill(0, to, to + 4);
   return size;
+}
+
+/** A copy of a record without its value. */
+export function headAt(view: DataView, bytes: Uint8Array, offset: number): Uint8Array {
+  const head = pooledBytes(headBytesAt(view, offset));
+  copyHead(view, bytes, offset, head, 0);
+  return head;
 }
 
 /** True for a tombstone and for a record whose expiry has passed: both read as absent. */

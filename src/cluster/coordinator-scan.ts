@@ -13,8 +13,7 @@
  */
 import { limits } from '../base/limits.ts';
 import {
-  copyHead,
-  headBytesAt,
+  headAt,
   isDeadAt,
   KEYSPACE_USER,
   keyAt,
@@ -231,10 +230,7 @@ export class ClusterScan extends Operation {
     const { recordsMax, bytesMax, consistency } = this.#request;
     const nowMs = this.core.world.clock.nowMs();
     const answered = this.#legs.filter(({ state }) => state === 'answered');
-    const merge = new ScanMerge(
-      answered.map(({ records, next }) => ({ records, next })),
-      nowMs,
-    );
+    const merge = new ScanMerge(answered, nowMs);
     const found: Found[] = [];
     let records = this.#records;
     let bytes = this.#bytes;
@@ -277,10 +273,11 @@ export class ClusterScan extends Operation {
       this.core.metrics.scanDoubts++;
       new PlainRead(this.core, { tokenHi, tokenLo, key, consistency, deadlineMs }, (answer) => {
         this.#reading--;
-        if (answer.status === Status.OK) one.record = headOnly ? headOf(answer.record) : answer.record;
-        else if (answer.status !== Status.NOT_FOUND) {
-          one.status = answer.status;
-          this.#reason = answer.message;
+        const { status, record, message } = answer;
+        if (record !== null) one.record = headOnly ? headAt(viewOf(record), record, 0) : record;
+        else if (status !== Status.NOT_FOUND) {
+          one.status = status;
+          this.#reason = message;
         }
         if (this.#reading === 0 && !this.answered) then();
       }).start();
@@ -357,14 +354,6 @@ export class ClusterScan extends Operation {
   }
 }
 
-/** The record without its value, as pages of heads have it. */
-function headOf(record: Uint8Array | null): Uint8Array | null {
-  if (record === null) return null;
-  const view = viewOf(record);
-  const head = new Uint8Array(headBytesAt(view, 0));
-  copyHead(view, record, 0, head, 0);
-  return head;
-}
 function placeOf(view: DataView, bytes: Uint8Array, offset: number): PagePlace {
   return {
     tokenHi: tokenHiAt(view, offset),

@@ -20,6 +20,7 @@ import { vnodeOf } from '../base/token.ts';
 import {
   Consistency,
   type HintBatch,
+  type HintPart,
   type HintStore,
   type NodeNumber,
   type ReplicaWrite,
@@ -178,12 +179,13 @@ export class HintReplay {
       for (const { tokens } of own) for (const tokenHi of tokens) this.#mark(tokenHi);
     }
     whenMarksKept(() => {
-      for (const loss of losses) {
-        this.#damaged.delete(loss.position);
-        this.#handedOver.delete(loss.position);
-        this.#store.discard(loss);
-      }
+      for (const loss of losses) this.#discard(loss);
     });
+  }
+  #discard(part: HintPart): void {
+    this.#damaged.delete(part.position);
+    this.#handedOver.delete(part.position);
+    this.#store.discard(part);
   }
 
   #mark(tokenHi: number): void {
@@ -281,9 +283,7 @@ export class HintReplay {
     }
     this.metrics.hintBytesReplayed += bytes;
     const discard = (): void => {
-      this.#damaged.delete(batch.position);
-      this.#handedOver.delete(batch.position);
-      this.#store.discard(batch);
+      this.#discard(batch);
       this.#ended(batch.target, bytes, false);
     };
     if (hasMarked) this.#options.whenMarksKept(discard);

@@ -13,6 +13,20 @@
  */
 import { Decoder } from 'cbor-x';
 import { assert } from '../base/assert.ts';
+import {
+  ARRAY,
+  BYTES,
+  FALSE,
+  FLOAT_64,
+  headBytes,
+  MAP,
+  NEGATIVE,
+  NULL,
+  TEXT,
+  TRUE,
+  UNSIGNED,
+  writeHead,
+} from '../base/cbor-head.ts';
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 
@@ -40,28 +54,11 @@ interface Codec {
 }
 const codec = new Decoder({ useRecords: false }) as unknown as Codec;
 
-/** Major types, in the high three bits of an item's initial byte; the simple values and the head of a 64-bit float. */
-const UNSIGNED = 0;
-const NEGATIVE = 0x20;
-const BYTES = 0x40;
-const TEXT = 0x60;
-const ARRAY = 0x80;
-const MAP = 0xa0;
-const FALSE = 0xf4;
-const TRUE = 0xf5;
-const NULL = 0xf6;
-const FLOAT64 = 0xfb;
 const FLOAT64_BYTES = 9;
 
 const isUint32 = (value: number): boolean => value >>> 0 === value;
 /** Integers whose CBOR argument, -1 - value, has 32 bits. */
 const isNegative32 = (value: number): boolean => value < 0 && isUint32(-1 - value);
-
-function headBytes(argument: number): number {
-  if (argument < 24) return 1;
-  if (argument < 0x100) return 2;
-  return argument < 0x1_0000 ? 3 : 5;
-}
 
 /** The encoded size of a value. Throws TypeError where it is not plain: that is a mistake of this program. */
 function encodedBytes(value: unknown): number {
@@ -101,18 +98,7 @@ let out = Buffer.alloc(0);
 let at = 0;
 
 function putHead(major: number, argument: number): void {
-  if (argument < 24) {
-    out[at++] = major | argument;
-  } else if (argument < 0x100) {
-    out[at++] = major | 24;
-    out[at++] = argument;
-  } else if (argument < 0x1_0000) {
-    out[at++] = major | 25;
-    at = out.writeUInt16BE(argument, at);
-  } else {
-    out[at++] = major | 26;
-    at = out.writeUInt32BE(argument, at);
-  }
+  at = writeHead(out, at, major, argument);
 }
 
 /** Puts a value that encodedBytes has measured. */
@@ -121,7 +107,7 @@ function put(value: unknown): void {
     if (isUint32(value)) putHead(UNSIGNED, value);
     else if (isNegative32(value)) putHead(NEGATIVE, -1 - value);
     else {
-      out[at] = FLOAT64;
+      out[at] = FLOAT_64;
       at = out.writeDoubleBE(value, at + 1);
     }
   } else if (typeof value === 'boolean') out[at++] = value ? TRUE : FALSE;

@@ -23,12 +23,12 @@ export function histogramSamples(
   countIn: (bucket: number) => number,
   sumMs: number,
 ): Sample[] {
+  const bounds = [...BUCKETS_MS, Number.POSITIVE_INFINITY];
+  const counts = bounds.map((_, index) => countIn(index));
+  if (counts.every((one) => one === 0)) return [];
   let count = 0;
-  for (let index = 0; index <= BUCKETS_MS.length; index++) count += countIn(index);
-  if (count === 0) return [];
-  count = 0;
-  const buckets = [...BUCKETS_MS, Number.POSITIVE_INFINITY].map((bound, index) => {
-    count += countIn(index);
+  const buckets = bounds.map((bound, index) => {
+    count += counts[index] as number;
     const le = Number.isFinite(bound) ? String(bound / 1000) : '+Inf';
     return { labels: { ...labels, le }, value: count, metricName: `${name}_bucket` };
   });

@@ -1,14 +1,6 @@
 /** Pages of a replica's records over one shard's engine (contract of ReplicaPage). Owned by the shard's thread; synchronous. */
 import { limits } from '../base/limits.ts';
-import {
-  copyHead,
-  headBytesAt,
-  KEYSPACE_USER,
-  keyLengthAt,
-  keyStartAt,
-  placeAt,
-  recordBytesAt,
-} from '../base/record.ts';
+import { headAt, KEYSPACE_USER, keyLengthAt, keyStartAt, placeAt, recordBytesAt } from '../base/record.ts';
 import { Status } from '../base/status.ts';
 import type { PageAnswer, PagePlace, ReplicaPage } from '../cluster/contract.ts';
 import type { ShardEngine } from '../engine/contract.ts';
@@ -41,9 +33,8 @@ export function readPage(engine: ShardEngine, page: ReplicaPage): PageAnswer {
         if (userOnly && last.keyspace !== KEYSPACE_USER) return true;
         if (!startsWith(bytes, keyAt, keyLength, prefix)) return true;
         const part = headOnly
-          ? new Uint8Array(headBytesAt(view, offset))
+          ? headAt(view, bytes, offset)
           : bytes.slice(offset, offset + recordBytesAt(view, offset));
-        if (headOnly) copyHead(view, bytes, offset, part, 0);
         parts.push(part);
         total += part.length;
         return parts.length < recordsMax && total < bytesMax;

@@ -4,10 +4,10 @@ import {
   expiresMsAt,
   FLAG_TOMBSTONE,
   flagsAt,
+  headAt,
   KEYSPACE_IDEMPOTENCY,
   KEYSPACE_OUTCOMES,
   keyAt,
-  keyLengthAt,
   keyspaceAt,
   originAt,
   type RecordFields,
@@ -18,7 +18,6 @@ import {
   tokenLoAt,
   valueAt,
   valueLengthAt,
-  valueStartAt,
   versionAt,
   writeRecord,
 } from '../base/record.ts';
@@ -26,8 +25,6 @@ import { hashToken, token } from '../base/token.ts';
 import type { Ballot, PrepareAnswer, WriteAnswer } from '../cluster/contract.ts';
 
 const EMPTY = new Uint8Array(0);
-/** Of a record's header, at its start. */
-const VALUE_LENGTH_BYTES = 4;
 
 /** What a replica holds of a key and keyspace: a copy, and the engine's seq that must be durable before it counts. */
 export interface Held {
@@ -133,12 +130,5 @@ export function shown({ bytes, view }: Held, headOnly: boolean): Uint8Array {
 
 /** A copy, for a request, of the record at the start of `bytes`, or of its head. */
 export function copyOf(view: DataView, bytes: Uint8Array, headOnly: boolean): Uint8Array {
-  if (!headOnly) return copyBytes(bytes.subarray(0, recordBytesAt(view, 0)));
-  const end = valueStartAt(view, 0);
-  const head = pooledBytes(recordBytes(keyLengthAt(view, 0), 0));
-  head.set(bytes.subarray(0, end));
-  // The length of the value, and the padding.
-  head.fill(0, 0, VALUE_LENGTH_BYTES);
-  head.fill(0, end);
-  return head;
+  return headOnly ? headAt(view, bytes, 0) : copyBytes(bytes.subarray(0, recordBytesAt(view, 0)));
 }

@@ -8,12 +8,12 @@ import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import { Consistency } from '../../src/cluster/contract.ts';
-import { Condition } from '../../src/shard/contract.ts';
 import { testSeed } from '../seed.ts';
 import { Cluster } from './cluster.ts';
 import { History } from './history.ts';
 import type { Machine } from './machine.ts';
 import { NodeProgram } from './node-program.ts';
+import { plainPut } from './plain-put.ts';
 import { Scheduler } from './scheduler.ts';
 import { CALM, SimNetwork } from './sim-network.ts';
 
@@ -24,7 +24,6 @@ const SECOND_US = 1_000_000;
 const SETTLED_US = 600 * SECOND_US;
 const TICK_US = 10_000;
 const PATIENCE_US = 60 * SECOND_US;
-const EMPTY = new Uint8Array(0);
 
 interface Acknowledged {
   readonly machine: Machine;
@@ -98,19 +97,10 @@ class Scenario {
     const { program } = machine;
     if (program === null) return;
     const key = `key-${this.#keys++}`;
-    hashToken(Buffer.from(key));
-    program.write(
-      {
-        ...{ tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), value: Buffer.from(key) },
-        ...{ expiresMs: 0, consistency: Consistency.QUORUM, sloppy: false, condition: Condition.NONE },
-        ...{ version: 0, idempotencyKey: EMPTY, fingerprintHi: 0, fingerprintLo: 0 },
-        deadlineMs: machine.clock.nowMs() + 2000,
-      },
-      ({ status }) => {
-        this.cluster.note(`${machine.name} answers ${status} to ${key}`);
-        if (status === Status.OK) this.acknowledged.push({ machine, key });
-      },
-    );
+    program.write(plainPut(key, false, machine.clock.nowMs() + 2000), ({ status }) => {
+      this.cluster.note(`${machine.name} answers ${status} to ${key}`);
+      if (status === Status.OK) this.acknowledged.push({ machine, key });
+    });
   }
 
   join(machine: Machine, seeds: readonly string[]): void {

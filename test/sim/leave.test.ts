@@ -6,15 +6,14 @@ import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
-import { Consistency } from '../../src/cluster/contract.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
-import { Condition } from '../../src/shard/contract.ts';
 import { testSeed } from '../seed.ts';
 import { Cluster } from './cluster.ts';
 import { History } from './history.ts';
 import type { Machine } from './machine.ts';
 import { NodeProgram } from './node-program.ts';
+import { plainPut } from './plain-put.ts';
 import { Scheduler } from './scheduler.ts';
 import { CALM, SimNetwork } from './sim-network.ts';
 
@@ -27,7 +26,6 @@ const TICK_US = 10_000;
 const MACHINES = 5;
 const VNODES = 16;
 const KEYS = 60;
-const EMPTY = new Uint8Array(0);
 
 /** When the node that hints are for is away again, or cannot be reached by the one that leaves. */
 type Trouble = 'unreachable' | 'dies when all has been copied' | 'none';
@@ -146,19 +144,10 @@ class Scenario {
   write(machine: Machine, key: string): void {
     const { program } = machine;
     if (program === null) throw new Error(`${machine.name} does not run`);
-    hashToken(Buffer.from(key));
-    program.write(
-      {
-        ...{ tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), value: Buffer.from(key) },
-        ...{ expiresMs: 0, consistency: Consistency.QUORUM, sloppy: true, condition: Condition.NONE },
-        ...{ version: 0, idempotencyKey: EMPTY, fingerprintHi: 0, fingerprintLo: 0 },
-        deadlineMs: machine.clock.nowMs() + 5000,
-      },
-      ({ status }) => {
-        this.#answered++;
-        if (status === Status.OK) this.acknowledged.push(key);
-      },
-    );
+    program.write(plainPut(key, true, machine.clock.nowMs() + 5000), ({ status }) => {
+      this.#answered++;
+      if (status === Status.OK) this.acknowledged.push(key);
+    });
   }
   async begun(operation: { readonly op: 'leave'; readonly node: number }, at: Machine): Promise<void> {
     let isBegun = false;
