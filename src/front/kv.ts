@@ -19,6 +19,7 @@ import { decodeBase64, parseJsonObject } from './json.ts';
 import { KEEP_ALIVE, KEEP_ALIVE_VALUE } from './keep-alive.ts';
 import { BYTES_TYPE, checkEncoding, JSON_TYPE, mediaTypeOf, negotiate } from './media.ts';
 import { Metric } from './metrics.ts';
+import { plainValue } from './plain-value.ts';
 import { answerRecord } from './record-answer.ts';
 import {
   DELETE_OPTIONS,
@@ -218,16 +219,19 @@ export class KeyValue {
   takeBody(exchange: Exchange): void {
     const { maxValueBytes } = this.#state.options;
     exchange.value = exchange.body;
-    if (exchange.mediaType === JSON_TYPE) {
-      const fields = parseJsonObject(exchange.body);
-      readFields(fields, PUT_OPTIONS, VALUE_FIELD, exchange.options);
-      const { value } = fields;
-      if (typeof value !== 'string')
-        throw new BadRequestError('field value is missing or no string; it is the value in base64');
-      exchange.value = decodeBase64(value, 'value');
-    }
+    if (exchange.mediaType === JSON_TYPE) exchange.value = plainValue(exchange.body) ?? this.#parse(exchange);
     checkValueLength(exchange.value.length, maxValueBytes);
     this.#write(exchange);
+  }
+
+  /** A body in JSON of any form: sets the options too. */
+  #parse(exchange: Exchange): Uint8Array {
+    const fields = parseJsonObject(exchange.body);
+    readFields(fields, PUT_OPTIONS, VALUE_FIELD, exchange.options);
+    const { value } = fields;
+    if (typeof value !== 'string')
+      throw new BadRequestError('field value is missing or no string; it is the value in base64');
+    return decodeBase64(value, 'value');
   }
 
   #write(exchange: Exchange): void {
