@@ -380,8 +380,17 @@ export const limits = {
   wsDrainPeriodBytesMin: 96 * KiB,
   /** A connection is closed with a reason only where no more than this waits before it: the socket holds that until it times out. */
   wsCloseBufferedBytesMax: 256 * KiB,
-  /** A connection on which no byte came for so long is closed; it is sent pings before. */
-  wsIdleSeconds: 32,
+  /**
+   * A connection on which no byte came for so long is closed. uWebSockets.js makes of it how long it keeps the socket of one that was closed with a
+   * frame and whose client keeps its own side: 8 s of less than 32, 16 s from there on.
+   */
+  wsIdleSeconds: 31,
+  /** A connection from which nothing whole came for so long is sent a ping, and again after as long. */
+  wsPingMs: 12_000,
+  /** So long a connection that was closed with a frame counts as one whose socket is there: the 8 s, and what timers are late. */
+  wsClosingMs: 10_000,
+  /** Of the connections that there may be, one in so many may be closing so beside them. */
+  wsClosingDivisor: 16,
   /** A connection from which bytes came, and no whole message, ping or pong, for so long is closed. */
   wsSilenceMs: 60_000,
   /** Of the reason in a close frame: RFC 6455, section 5.5. */

@@ -16,6 +16,7 @@ import { queryPairs } from './request-options.ts';
 import { Scans } from './scan.ts';
 import { scrape } from './scrape.ts';
 import type { WebSockets } from './ws.ts';
+import { placesTaken } from './ws-closing.ts';
 import { isUpgrade, upgradeRequired } from './ws-handshake.ts';
 import { WS_PATH } from './ws-wire.ts';
 
@@ -151,19 +152,25 @@ function notAllowed(state: FrontState, allow: string): Handler {
  * read that, or for 8 to 12 s. What comes beyond those is closed without a word.
  */
 function boundConnections(app: TemplatedApp, state: FrontState): void {
-  const { metrics, options } = state;
+  const { metrics, wsMetrics, options } = state;
   const { connectionsMax = limits.connectionsMax, connectionsRefusedMax = limits.connectionsRefusedMax } =
     options;
   const limit = (res: HttpResponse, change: number): void => {
     metrics.connections += change;
-    if (change < 0 || metrics.connections <= connectionsMax) return;
+    if (change < 0) return;
+    const taken = placesTaken(
+      { connections: metrics.connections, closing: wsMetrics.closing },
+      connectionsMax,
+    );
+    if (taken <= connectionsMax) return;
     metrics.connectionsRefused++;
-    if (metrics.connections > connectionsMax + connectionsRefusedMax) {
+    if (taken > connectionsMax + connectionsRefusedMax) {
       res.close();
       return;
     }
+    const closing = wsMetrics.closing === 0 ? '' : ` and ${wsMetrics.closing} are closing`;
     const error = new OverloadedError(
-      `${metrics.connections - 1} connections are open; the limit is ${connectionsMax}; nothing was done`,
+      `${metrics.connections - 1} connections are open${closing}; the limit is ${connectionsMax}; nothing was done`,
     );
     state.answers.refuse(res, error, false, true);
   };

@@ -34,9 +34,17 @@ export class WsConnection {
   periodReadBytes = 0;
   /** When a whole message, ping or pong came last. */
   heardMs = 0;
+  pingedMs = 0;
 
   constructor(size: WsSize) {
     this.size = size;
+  }
+
+  /** Whether it is to be asked for a sign of life; then it was. */
+  isPingDue(nowMs: number): boolean {
+    if (nowMs - Math.max(this.heardMs, this.pingedMs) < limits.wsPingMs) return false;
+    this.pingedMs = nowMs;
+    return true;
   }
 
   get readBytes(): number {

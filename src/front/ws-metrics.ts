@@ -23,6 +23,9 @@ export type CloseReason = (typeof CLOSE_REASONS)[number];
 
 export class WsMetrics {
   connections = 0;
+  /** Connections that were closed with a frame and whose sockets may still be there, and what those hold: ws-closing.ts. */
+  closing = 0;
+  closingBytes = 0;
   connectionsRefused = 0;
   /** Connections whose requests are refused because their client does not read. */
   paused = 0;

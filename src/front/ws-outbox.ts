@@ -114,10 +114,10 @@ export class WsOutbox {
     }
     if (bytes > limits.wsBufferedBytesMax)
       this.#onFull(connection, `${bytes} bytes of answers wait; the limit is ${limits.wsBufferedBytesMax}`);
-    else if (bytes > 0 && metrics.bufferedBytes > this.#totalBytesMax)
+    else if (bytes > 0 && metrics.bufferedBytes + metrics.closingBytes > this.#totalBytesMax)
       this.#onFull(
         this.#largest(connection),
-        `${metrics.bufferedBytes} bytes of answers wait in all; the limit is ${this.#totalBytesMax}`,
+        `${metrics.bufferedBytes + metrics.closingBytes} bytes of answers wait in all; the limit is ${this.#totalBytesMax}`,
       );
   }
 

@@ -46,6 +46,7 @@ export function wsFamilies(metrics: WsMetrics, frontend: number): Family[] {
     counter('requests_aborted_total', 'Requests whose client was gone before the answer.', metrics.aborted),
     gauge('requests_in_flight', 'Requests at the shards or the coordinator.', metrics.inFlight),
     gauge('connections', 'Open WebSocket connections.', metrics.connections),
+    gauge('connections_closing', 'Those that were closed with a frame just now.', metrics.closing),
     gauge('connections_paused', 'Those whose requests are refused until their client reads.', metrics.paused),
     counter('connections_refused_total', 'Upgrades refused beyond the limit.', metrics.connectionsRefused),
     family('connections_closed_total', 'counter', 'Connections that ended, by reason.', closed),

@@ -11,6 +11,7 @@
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
 import { encodeLimits } from './ws-answers.ts';
+import { placesTaken } from './ws-closing.ts';
 import { limitsTold } from './ws-limits.ts';
 import { messageBytesMax, WS_PATTERNS } from './ws-wire.ts';
 
@@ -22,6 +23,8 @@ export class WsSize {
   /** The first message of its connections. */
   readonly greeting: Uint8Array;
   connections = 0;
+  /** Closed with a frame just now: what has arrived of their messages may still be held. */
+  closing = 0;
 
   constructor(maxKeyBytes: number, maxValueBytes: number, messageBytes: number, shareBytes: number) {
     this.messageBytesMax = messageBytes;
@@ -33,7 +36,7 @@ export class WsSize {
   }
 
   get full(): boolean {
-    return this.connections >= this.connectionsMax;
+    return placesTaken(this, this.connectionsMax) >= this.connectionsMax;
   }
 }
 

@@ -21,6 +21,7 @@ import { Metric } from './metrics.ts';
 import { outcomeOf } from './outcome.ts';
 import { type FoundRecord, secondsLeft } from './record-answer.ts';
 import { messageOf } from './requests.ts';
+import { isGone, placesTaken, WsClosing } from './ws-closing.ts';
 import { WsConnection, WsSlots, type WsUserData } from './ws-connection.ts';
 import { checkUpgrade } from './ws-handshake.ts';
 import type { CloseReason } from './ws-metrics.ts';
@@ -52,6 +53,7 @@ export class WebSockets implements ReplySink {
   readonly #options = new WsOptions();
   readonly #outbox: WsOutbox;
   readonly #sizes: readonly WsSize[];
+  readonly #closing: WsClosing;
   #stopping = false;
   /** Of this turn of the loop, looked up once; 0 where it was not yet. */
   #turnMs = 0;
@@ -62,6 +64,7 @@ export class WebSockets implements ReplySink {
   constructor(state: FrontState) {
     this.#state = state;
     const { maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax, wsAnswersBytesMax } = state.options;
+    this.#closing = new WsClosing(state.wsMetrics);
     this.#slots = new WsSlots(state.requests.client.slotsMax);
     this.#sizes = sizesOf(maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax);
     this.#outbox = new WsOutbox(
@@ -82,7 +85,8 @@ export class WebSockets implements ReplySink {
     app.ws<WsUserData>(pattern, {
       maxPayloadLength: size.payloadBytesMax,
       idleTimeout: limits.wsIdleSeconds,
-      sendPingsAutomatically: true,
+      // Its own pings would leave a client half of the time to answer them in, and a closed socket twice the time.
+      sendPingsAutomatically: false,
       // What waits is bounded by the outbox: uWebSockets.js would drop answers.
       maxBackpressure: 0,
       upgrade: (res, req, context) => this.#upgrade(size, res, req, context),
@@ -91,7 +95,7 @@ export class WebSockets implements ReplySink {
       drain: (ws) => this.#outbox.setBuffered(ws.getUserData().connection, ws.getBufferedAmount()),
       ping: (ws) => this.#heard(ws),
       pong: (ws) => this.#heard(ws),
-      close: (ws, code) => this.#closed(ws.getUserData().connection, code),
+      close: (ws, code, message) => this.#closed(ws.getUserData().connection, isGone(code, message)),
     });
   }
 
@@ -105,12 +109,14 @@ export class WebSockets implements ReplySink {
     }
     try {
       checkUpgrade(req);
-      const { connections } = state.wsMetrics;
       const { wsConnectionsMax = limits.wsConnectionsMax } = state.options;
       const max = Math.min(wsConnectionsMax, roomOf(this.#sizes));
-      if (connections >= max) {
+      if (next === null || placesTaken(state.wsMetrics, max) >= max) {
         state.wsMetrics.connectionsRefused++;
-        throw new OverloadedError(`${connections} WebSocket connections are open; the limit is ${max}`);
+        const { connections, closing } = state.wsMetrics;
+        throw new OverloadedError(
+          `${connections} WebSocket connections are open and ${closing} were closed in the last ${limits.wsClosingMs} ms; the limit is ${max}`,
+        );
       }
       if (this.#stopping) throw new OverloadedError('the node is stopping');
     } catch (error) {
@@ -140,7 +146,7 @@ export class WebSockets implements ReplySink {
     ws.getUserData().connection.heardMs = this.#monotonicMs();
   }
 
-  #closed(connection: WsConnection, code: number): void {
+  #closed(connection: WsConnection, gone: boolean): void {
     const { metrics, wsMetrics } = this.#state;
     connection.ws = null;
     const last = this.#connections.pop() as WsConnection;
@@ -148,12 +154,13 @@ export class WebSockets implements ReplySink {
       this.#connections[connection.index] = last;
       last.index = connection.index;
     }
+    if (!gone) this.#closing.add(connection.size, connection.bufferedBytes, this.#monotonicMs());
     this.#outbox.forget(connection);
     wsMetrics.connections--;
     connection.size.connections--;
     // The filter of uWebSockets.js tells of connections that end, and not of those that were upgraded.
     metrics.connections--;
-    const reason = connection.reason === '' ? (code === ABNORMAL ? 'lost' : 'client') : connection.reason;
+    const reason = connection.reason === '' ? (gone ? 'lost' : 'client') : connection.reason;
     wsMetrics.closed[reason]++;
   }
 
@@ -337,12 +344,14 @@ export class WebSockets implements ReplySink {
     else ws.end(CODES[reason], reasonOf(text));
   }
 
-  /** Closes connections that do not read, or send nothing whole; called about once a second. */
+  /** Closes connections that do not read, or send nothing whole, and pings those that are silent; called about once a second. */
   sweep(): void {
     const nowMs = this.#state.clock.monotonicMs();
+    this.#closing.sweep(nowMs);
     for (const connection of [...this.#connections]) {
       const { ws, heardMs } = connection;
       if (ws === null) continue;
+      if (connection.isPingDue(nowMs)) ws.ping();
       if (connection.bufferedBytes > 0) this.#outbox.setBuffered(connection, ws.getBufferedAmount());
       const least = limits.wsDrainPeriodBytesMin;
       if (connection.isUnread(nowMs))
@@ -380,8 +389,6 @@ export class WebSockets implements ReplySink {
 }
 
 const STOPPING = 'the node is stopping; nothing was done';
-/** The close code that uWebSockets.js gives where no close frame came. */
-const ABNORMAL = 1006;
 
 /** A text in as many bytes of UTF-8 as a close frame takes. */
 function reasonOf(text: string): string {
