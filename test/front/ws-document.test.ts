@@ -132,6 +132,8 @@ describe('docs/websocket.md and the code agree on', () => {
       [limits.wsDrainPeriodBytesMin / 2 ** 10, 'less than # KiB in'],
       [limits.wsDrainPeriodMs / 1000, 'KiB in # s while'],
       [limits.wsSilenceMs / 1000, 'or pong in # s'],
+      [limits.wsPingMs / 1000, 'again every # s,'],
+      [limits.wsClosingMs / 1000, 'count for # s as if'],
       [limits.wsCloseBufferedBytesMax / 2 ** 10, 'more than # KiB wait for it'],
       [limits.wsReasonBytesMax, 'cut to the # bytes'],
       [limits.wsConnectionsMax.toLocaleString('en-US'), 'has # WebSocket connections'],

@@ -142,6 +142,20 @@ describe('answers of WebSocket connections', () => {
   });
 });
 
+describe('what was not read of connections that are closing', () => {
+  it('counts with that of all, and the open connection with most gives way', () => {
+    const { outbox, metrics, full } = world();
+    const [small, large] = [connect().connection, connect().connection];
+    outbox.setBuffered(large, 1000);
+    metrics.closingBytes = limits.wsBufferedTotalBytesMax - 1001;
+    outbox.setBuffered(small, 1);
+    expect(full).toEqual([]);
+    outbox.setBuffered(small, 2);
+    expect(full.map(([one]) => one === large)).toEqual([true]);
+    expect(full[0]?.[1]).toContain(`${limits.wsBufferedTotalBytesMax + 1} bytes of answers wait in all`);
+  });
+});
+
 describe('a client with answers to read', () => {
   it('must read so much in each period, however many small messages it gets', () => {
     const { outbox } = world();

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
+import { WsClosing } from '../../src/front/ws-closing.ts';
 import { nextSize, roomOf, sizesOf, type WsSize } from '../../src/front/ws-sizes.ts';
 import { decode } from './ws-client.ts';
 
@@ -50,5 +51,32 @@ describe('how long messages may be', () => {
     const second = sizes[1] as WsSize;
     second.connections--;
     expect(nextSize(sizes)).toBe(second);
+  });
+  it('has room again for a sixteenth that is closing, and for more when those are over', () => {
+    const [size] = sizesOf(keyBytesMax, valueBytesMax);
+    if (size === undefined) throw new Error('no size');
+    const counts = { closing: 0, closingBytes: 0 };
+    const closing = new WsClosing(counts);
+    size.connections = size.connectionsMax;
+    const beside = Math.ceil(size.connectionsMax / limits.wsClosingDivisor);
+    for (let i = 0; i < beside + 2; i++) {
+      expect(size.full).toBe(true);
+      size.connections--;
+      closing.add(size, 10, i);
+      expect(size.full).toBe(i >= beside);
+      if (i < beside) size.connections++;
+    }
+    // Two more than may be beside are closing, and two less open.
+    expect([size.full, size.closing, counts]).toEqual([
+      true,
+      beside + 2,
+      { closing: beside + 2, closingBytes: 10 * (beside + 2) },
+    ]);
+    closing.sweep(limits.wsClosingMs - 1);
+    expect([size.full, size.closing]).toEqual([true, beside + 2]);
+    closing.sweep(limits.wsClosingMs);
+    expect([size.full, size.closing]).toEqual([false, beside + 1]);
+    closing.sweep(Number.POSITIVE_INFINITY);
+    expect([size.closing, counts]).toEqual([0, { closing: 0, closingBytes: 0 }]);
   });
 });
