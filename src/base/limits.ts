@@ -287,7 +287,10 @@ export const limits = {
   conditionAttemptsMax: 8,
 
   // client
-  /** Requests of one node's WebSocket that wait in the client, and bytes of their keys and values: beyond it OVERLOADED. */
+  /**
+   * Requests of one node's WebSocket that wait in the client, and bytes of their keys and values: beyond it OVERLOADED. The same of its requests
+   * over HTTP that have no answer yet, and of their paths and bodies.
+   */
   clientQueueMax: 65_536,
   clientQueueBytesMax: 64 * MiB,
   /** The longest message of answers that a client takes: the longest value or wsAnswerBytes, with room. */

@@ -1,9 +1,9 @@
 /**
  * Reads and writes of one node over HTTP: one of many in batches (http-batch.ts), others alone. Values travel raw, not as
- * base64. Each request has its own timer.
+ * base64. Each request has its own timer. Those that have no answer yet, on a connection or waiting for one, are bounded in number and bytes.
  */
 import type { Clock } from '../base/clock.ts';
-import { ClosedError, TimeoutError } from '../base/errors.ts';
+import { ClosedError, OverloadedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import { bytesOf, escapeBytes, isDots, type RawAnswer, versionOfETag } from './encoding.ts';
@@ -27,6 +27,9 @@ export class HttpLink implements KvLink {
   #failures = 0;
   #downUntilMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
+  /** Requests without an answer, and the bytes of their paths and bodies. */
+  #waiting = 0;
+  #waitingBytes = 0;
 
   constructor(url: string, http: HttpNode, clock: Clock, random: Random, soon: (what: () => void) => void) {
     this.#url = url;
@@ -109,6 +112,8 @@ export class HttpLink implements KvLink {
   ): Promise<RawAnswer> {
     if (this.#isClosed) throw new ClosedError('the client is closed');
     signal?.throwIfAborted();
+    const bytes = request.path.length + (request.body?.length ?? 0);
+    this.#checkRoom(bytes);
     const leftMs = Math.max(1, Math.ceil(deadlineMs - this.#clock.monotonicMs()));
     const over = new AbortController();
     const expire = setTimeout(
@@ -117,6 +122,8 @@ export class HttpLink implements KvLink {
     );
     const cancel = (): void => over.abort(signal?.reason);
     signal?.addEventListener('abort', cancel, { once: true });
+    this.#waiting++;
+    this.#waitingBytes += bytes;
     try {
       const headers = { ...request.headers, 'x-ringkv-timeout': String(leftMs) };
       const answer = await this.#http.send({ ...request, headers }, over.signal);
@@ -129,9 +136,23 @@ export class HttpLink implements KvLink {
         this.#downUntilMs = this.#clock.monotonicMs() + reconnectMs(this.#failures++, this.#random);
       throw error;
     } finally {
+      this.#waiting--;
+      this.#waitingBytes -= bytes;
       clearTimeout(expire);
       signal?.removeEventListener('abort', cancel);
     }
+  }
+
+  /** One is always taken, however long. */
+  #checkRoom(bytes: number): void {
+    if (this.#waiting >= limits.clientQueueMax)
+      throw new OverloadedError(
+        `${this.#waiting} requests to ${this.#url} have no answer yet; the limit is ${limits.clientQueueMax}; nothing was sent`,
+      );
+    if (this.#waiting > 0 && this.#waitingBytes + bytes > limits.clientQueueBytesMax)
+      throw new OverloadedError(
+        `requests of ${this.#waitingBytes} bytes to ${this.#url} have no answer yet and the next has ${bytes}; the limit is ${limits.clientQueueBytesMax}; nothing was sent`,
+      );
   }
 }
 
