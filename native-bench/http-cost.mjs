@@ -1,12 +1,12 @@
 // What a request over HTTP costs a whole node, one request at a time over each of 64 connections: microseconds of processor time by
 // thread (front end, the busiest two others, which are the shards in a PUT, and the rest), and the rate. Builds beside each other by turns
 // in one run, medians. wrk makes the load (Debian: wrk).
-//   npm run build && node native-bench/http-cost.mjs [--also DIR,...] [--only put-raw,put-json,get-raw,get-json,bare-put-json,...]
+//   npm run build && node native-bench/http-cost.mjs [--also DIR,'DIR|--shards 1',...] [--only put-raw,put-json,get-raw,get-json,bare-put-json,...]
 //     [--rounds 5] [--seconds 2] [--flags '--durability os']
-// --also takes checkouts with a build of their own. Redis is not here: bench:peers.
+// --also takes checkouts with a build of their own, this one too, and flags of theirs. Redis is not here: bench:peers.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { freePort, run, start, startBare, wrk } from './peers/servers.mjs';
@@ -23,7 +23,7 @@ const { values: flags } = parseArgs({
   },
 });
 const own = fileURLToPath(new URL('..', import.meta.url));
-const builds = [own, ...flags.also.split(',').filter((one) => one !== '')];
+const builds = [own, ...flags.also.split(',').filter((one) => one !== '')].map((one) => one.split('|'));
 const parent = mkdtempSync(join(flags.directory, 'http-cost-'));
 const TYPES = { raw: 'application/octet-stream', json: 'application/json' };
 const WARM_UP_SECONDS = 2;
@@ -41,14 +41,14 @@ function ranNs(pid) {
 }
 const usedOf = (before, after) => new Map([...after].map(([tid, ns]) => [tid, ns - (before.get(tid) ?? 0)]));
 
-async function startNode(root, directory) {
+async function startNode(root, directory, more) {
   const port = await freePort();
   const data = ['--data', join(directory, 'data'), '--log-level', 'warn'];
   const args = [join(root, 'dist/src/cli/main.js'), 'serve', '--port', String(port), ...data];
   const server = await start(
     'ringkv',
     process.execPath,
-    [...args, ...flags.flags.split(' ').filter(Boolean)],
+    [...args, ...`${flags.flags} ${more}`.split(' ').filter(Boolean)],
     port,
   );
   await run('curl', ['--silent', '--retry', '20', '--retry-all-errors', '--fail', `${server.url}/readyz`]);
@@ -97,10 +97,10 @@ const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(number
 const contests = flags.only.split(',');
 const servers = [];
 try {
-  for (const [index, root] of builds.entries()) {
-    const name = index === 0 ? 'this' : basename(root);
+  for (const [index, [root, more = '']] of builds.entries()) {
+    const name = index === 0 ? 'this' : `${basename(resolve(root))} ${more}`.trim();
     const directory = join(parent, String(index));
-    servers.push({ name, ...(await startNode(root, directory)) });
+    servers.push({ name, ...(await startNode(root, directory, more)) });
     await fill(servers.at(-1).url);
   }
   if (contests.some((one) => one.startsWith('bare-'))) servers.push({ name: 'bare', ...(await startBare()) });
@@ -127,7 +127,7 @@ try {
       const us = (what) => of(what).toFixed(2).padStart(6);
       const each = list.map(({ all }) => all.toFixed(1)).join(' ');
       console.log(
-        `${contest.padEnd(13)} ${name.padEnd(10)} ${String(Math.round(of('rate'))).padStart(7)}/s, us a request: ${us('all')} = front end ${us('front')},` +
+        `${contest.padEnd(13)} ${name.padEnd(16)} ${String(Math.round(of('rate'))).padStart(7)}/s, us a request: ${us('all')} = front end ${us('front')},` +
           ` next two ${us('second')} ${us('third')}, rest ${us('rest')}  (${each})`,
       );
     }
