@@ -1,8 +1,9 @@
 // Whole stores side by side in one run: RingKV, lmdb-js and classic-level embedded; RingKV over HTTP beside a bare
 // uWebSockets.js server and Redis with AOF always; RocksDB's db_bench without sync for orientation. Rounds alternate
 // between the stores; medians, ranges and ratios are printed as a table and written as JSON.
-//   npm run build && npm run bench:peers -- [--rounds 5] [--seconds 5] [--only NAME,...] [--json FILE] [--directory DIR]
-// Redis, wrk and db_bench come from Debian's redis-server, wrk and rocksdb-tools; what is missing is left out by name.
+//   npm run build && npm run bench:peers -- [--rounds 5] [--seconds 5] [--warm-up 5] [--only NAME,...] [--json FILE] [--directory DIR]
+// Servers are new in each round, and get --warm-up seconds of the same load before what counts: V8 compiles what is hot in the first seconds of
+// a process, in which a PUT costs three times as much. Redis, wrk and db_bench come from Debian's redis-server, wrk and rocksdb-tools; what is missing is left out by name.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -25,6 +26,7 @@ const { values: flags } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '5' },
+    'warm-up': { type: 'string', default: '5' },
     only: { type: 'string' },
     json: { type: 'string', default: 'peers.json' },
     directory: { type: 'string', default: process.cwd() },
@@ -32,6 +34,7 @@ const { values: flags } = parseArgs({
 });
 const rounds = Number(flags.rounds);
 const seconds = Number(flags.seconds);
+const warmUp = Number(flags['warm-up']);
 const parent = mkdtempSync(join(flags.directory, 'peers-bench-'));
 const here = fileURLToPath(new URL('.', import.meta.url));
 const REDIS_REQUESTS_PER_SECOND = 30_000;
@@ -80,21 +83,26 @@ async function fillHttp(url) {
   await drive(put, { inFlight: 64, count: 10_000 });
   await pool.close();
 }
+/** wrk's figures, of after the warm-up. */
+async function warm(url, script, mediaType) {
+  if (warmUp > 0) await wrk(url, script, mediaType, warmUp);
+  return await wrk(url, script, mediaType, seconds);
+}
 const ringkvGet = (mediaType) => () =>
   withServer(startRingkv, async ({ url }) => {
     await fillHttp(url);
-    return await wrk(url, 'get.lua', mediaType, seconds);
+    return await warm(url, 'get.lua', mediaType);
   });
 const ringkvPut = (mediaType, durability) => () =>
   withServer(
     (directory) => startRingkv(directory, ['--durability', durability]),
-    ({ url }) => wrk(url, 'put.lua', mediaType, seconds),
+    ({ url }) => warm(url, 'put.lua', mediaType),
   );
-const bare = (script, mediaType) => () =>
-  withServer(startBare, ({ url }) => wrk(url, script, mediaType, seconds));
+const bare = (script, mediaType) => () => withServer(startBare, ({ url }) => warm(url, script, mediaType));
 const redis = (command) => () =>
   withServer(startRedis, async ({ port }) => {
     if (command === 'get') await redisBenchmark(port, 'set', 20_000);
+    if (warmUp > 0) await redisBenchmark(port, command, REDIS_REQUESTS_PER_SECOND * warmUp);
     return await redisBenchmark(port, command, REDIS_REQUESTS_PER_SECOND * seconds);
   });
 
