@@ -4,7 +4,7 @@
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { Status } from '../base/status.ts';
-import type { HintReplayMetrics } from '../cluster/hint-replay.ts';
+import type { HintReplayMetrics } from '../cluster/hint-delivery.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
 import { kept } from './keep-alive.ts';
@@ -23,7 +23,7 @@ const SCRAPE_TIMEOUT_MS = 2000;
 const STATS_DEPTH_MAX = 3;
 /** The tag of the question to the coordinator, among those of the shards. */
 const COORDINATOR = -1;
-/** Fields of HintReplayMetrics (src/cluster/hint-replay.ts). */
+/** Fields of HintReplayMetrics (src/cluster/hint-delivery.ts). */
 const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: string, help: string])[] = [
   ['hintsReplayed', 'hints_replayed', 'Hints that their nodes took.'],
   ['hintBytesReplayed', 'hints_replayed_bytes', 'Bytes of hints that were handed out.'],
@@ -35,6 +35,11 @@ const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: s
   ['hintsExpired', 'hints_expired', 'Hints that grew too old: their vnodes are repaired.'],
   ['hintsSettled', 'hints_settled', 'Hints that a promise barred, and SERIAL settled.'],
   ['hintsRedirected', 'hints_redirected', 'Hints that went to the present replicas of their vnode.'],
+  [
+    'hintsToReplicas',
+    'hints_to_replicas',
+    'Hints of this node, which leaves, that no other keeps: the replicas that are there hold what was written.',
+  ],
   ['hintsHandedOver', 'hints_handed_over', 'Hints that another node keeps now, because this one leaves.'],
   [
     'hintsRefused',
