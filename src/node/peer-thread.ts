@@ -99,6 +99,7 @@ class PeerNode {
             ...tlsOptionsOf(config, nodeId),
             fs: realFileSystem,
             timers: systemTimers,
+            clock: systemClock,
             onRenewed: (tls) => this.#renewTls(tls),
             log: this.#log,
           });

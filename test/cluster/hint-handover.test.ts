@@ -126,11 +126,30 @@ describe('hints of a node that leaves', () => {
     cluster.world.node(LEAVER).skewMs = limits.hintAgeMsMax + 60_000;
     setRing(cluster, leaving(LEAVER, 'copying'));
     const { metrics } = cluster.world.node(LEAVER).hintReplay;
+    const writes = cluster.requests(HOME, 'write');
     cluster.world.run(60_000, () => metrics.hintBatchesFailed >= 3);
     expect(metrics.hintBatchesFailed).toBe(3);
     expect(hintsAt(cluster, LEAVER)).toBe(1);
+    // The one is not asked again and again in vain.
+    expect(cluster.requests(HOME, 'write')).toBe(writes);
     cluster.world.heal();
     for (const node of cluster.world.nodes.values()) node.down.add(TARGET);
+    cluster.world.run(60_000, () => hintsAt(cluster, LEAVER) === 0);
+    expect([hintsAt(cluster, LEAVER), metrics.hintsToReplicas]).toEqual([0, 1]);
+  });
+
+  it('stay where a quorum could miss them: of two replicas that are up one does not take them', () => {
+    const cluster = hinted();
+    const [, other = 0] = replicasOf(RING, vnodeOfKey(KEY));
+    let isFull = true;
+    cluster.world.node(other).fault = (operation) =>
+      isFull && operation === 'write' ? Status.DISK_FULL : Status.OK;
+    cluster.world.node(LEAVER).skewMs = limits.hintAgeMsMax + 60_000;
+    setRing(cluster, leaving(LEAVER, 'copying'));
+    const { metrics } = cluster.world.node(LEAVER).hintReplay;
+    cluster.world.run(60_000, () => metrics.hintBatchesFailed >= 3);
+    expect([metrics.hintBatchesFailed, hintsAt(cluster, LEAVER)]).toEqual([3, 1]);
+    isFull = false;
     cluster.world.run(60_000, () => hintsAt(cluster, LEAVER) === 0);
     expect([hintsAt(cluster, LEAVER), metrics.hintsToReplicas]).toEqual([0, 1]);
   });
