@@ -33,7 +33,8 @@ const waiting = (cluster: RepairCluster, node: NodeNumber): number =>
 function leaving(ring: Partial<RingMap> = LEAVING): RepairCluster {
   const cluster = new RepairCluster(NODES, ring);
   for (const node of NODES) cluster.start(node);
-  for (const vnode of EVERY_VNODE) cluster.repairs.get(LEAVER)?.mark(vnode);
+  // Twice, as by two hints of one vnode.
+  for (const vnode of [...EVERY_VNODE, ...EVERY_VNODE]) cluster.repairs.get(LEAVER)?.mark(vnode);
   return cluster;
 }
 /** Each vnode that LEAVER told of, and whom. */

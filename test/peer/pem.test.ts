@@ -33,7 +33,7 @@ describe('certificates in PEM', () => {
   it('are read in their order, with text around them, other blocks between them, and any ends of lines', () => {
     const text = 'Certificate:\n    Data: - 1 - \n-----\n=====\n\n';
     expect(subjectsOf(one + other)).toEqual(['CN=One', 'CN=Other']);
-    expect(subjectsOf(text + one + text + key + '\n' + other + text)).toEqual(['CN=One', 'CN=Other']);
+    expect(subjectsOf(`${text}${one}${text}${key}\n${other}${text}`)).toEqual(['CN=One', 'CN=Other']);
     expect(subjectsOf((one + other).replaceAll('\n', ' \r\n'))).toEqual(['CN=One', 'CN=Other']);
     expect(subjectsOf(one + other.trimEnd())).toEqual(['CN=One', 'CN=Other']);
   });
