@@ -6,7 +6,7 @@
 import { HybridClock } from '../base/clock.ts';
 import { ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
-import type { LocalReads } from '../shard/contract.ts';
+import type { ClusterMetrics } from './cluster-metrics.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
 import { clusterView } from './cluster-view.ts';
 import type {
@@ -23,7 +23,6 @@ import type {
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
-import type { HintReplayMetrics } from './hint-delivery.ts';
 import { HintReplay, type HintsLeft } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
@@ -142,14 +141,16 @@ export class ClusterNode {
   get draining(): boolean {
     return this.#draining;
   }
-  get metrics(): Coordinator['metrics'] {
-    return this.#coordinator.metrics;
-  }
-  get hintMetrics(): Readonly<HintReplayMetrics> {
-    return this.#hintReplay.metrics;
-  }
-  get readsFrom(): Readonly<LocalReads> | undefined {
-    return this.#options.local.readsFrom;
+  get metrics(): ClusterMetrics {
+    return {
+      hints: this.#hintReplay.metrics,
+      coordinator: this.#coordinator.metrics,
+      repairs: this.repairs.statistics,
+      repairsWaiting: this.repairs.waiting,
+      calls: this.#remote?.counts,
+      served: this.#service?.counts,
+      readsFrom: this.#options.local.readsFrom,
+    };
   }
   get hintBytes(): ReadonlyMap<NodeNumber, number> {
     return this.#options.hints.targets();
