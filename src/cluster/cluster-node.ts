@@ -34,7 +34,7 @@ import type { RingMap } from './ring-map.ts';
 import { checkRingMessage } from './ring-message-check.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { RemoteReplicas } from './rpc.ts';
-import { ReplicaService } from './rpc-service.ts';
+import { NODE_STARTS, ReplicaService, refuseRequest } from './rpc-service.ts';
 import { type Standing, Topology } from './topology.ts';
 import type { TopologyStatus } from './topology-status.ts';
 
@@ -167,9 +167,9 @@ export class ClusterNode {
 
   /** A message of another node. Throws MessageError where it is malformed. */
   onMessage(from: NodeNumber, bytes: Uint8Array): void {
-    if (this.held !== '') return;
-    this.membership.heardFrom(from);
-    this.#router?.receive(from, bytes);
+    if (this.held === '') this.membership.heardFrom(from);
+    if (this.held === '' && this.#router !== null) this.#router.receive(from, bytes);
+    else refuseRequest(this.#options.world, from, bytes, this.held || NODE_STARTS);
   }
   onConnected(node: NodeNumber): void {
     this.membership.onConnected(node);

@@ -6,11 +6,13 @@
  * 2. Requests in work are bounded by peerRequestsMax and, in bytes of records, by peerRequestBytesMax for each peer:
  *    beyond it OVERLOADED, not begun.
  * 3. A request whose time is up is not begun, and an answer whose caller has given up is not sent.
+ * 4. Every other request gets an answer, also one that comes before there is a service (refuseRequest).
  */
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterWorld, NodeNumber, Replica } from './contract.ts';
-import { Kind, type RequestMessage } from './message-kinds.ts';
+import { decodeMessage } from './message-decode.ts';
+import { isRequest, Kind, type RequestMessage } from './message-kinds.ts';
 import {
   encodePageAnswer,
   encodePrepareAnswer,
@@ -227,6 +229,24 @@ export class ReplicaService {
     return sent;
   }
 }
+
+/**
+ * Answers a message that came while this node serves nothing: a request is refused, or else its caller would wait until its deadline,
+ * for a tree half an hour in which nothing else is repaired. Others are dropped. Throws MessageError where it is malformed.
+ */
+export function refuseRequest(
+  { self, clock, network }: Pick<ClusterWorld, 'self' | 'clock' | 'network'>,
+  from: NodeNumber,
+  bytes: Uint8Array,
+  reason: string,
+): void {
+  const message = decodeMessage(bytes, clock.nowMs());
+  if (!isRequest(message) || message.kind === Kind.END_TREE) return;
+  const text = `node ${nodeName(self)} serves no requests: ${reason}`;
+  network.send(from, encodeRefused(message.generation, message.id, Status.UNAVAILABLE, text));
+}
+/** Why a node refuses requests that come before it has its shards, or knows its generation. */
+export const NODE_STARTS = 'it is starting';
 
 /** Bytes that a request keeps in memory while it is worked on. */
 function bulkOf(message: RequestMessage): number {

@@ -12,6 +12,7 @@ import { resumeJoin } from '../cluster/join-document.ts';
 import type { LoneJoinOptions } from '../cluster/lone-join.ts';
 import { nextGeneration } from '../cluster/membership-generation.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
+import { NODE_STARTS, refuseRequest } from '../cluster/rpc-service.ts';
 import { askRing } from '../peer/ask-ring.ts';
 import type { PeerTls } from '../peer/tls.ts';
 import { Transport } from '../peer/transport.ts';
@@ -90,7 +91,11 @@ export class PeerLife {
       clock: systemClock,
       random,
       log,
-      onMessage: (from, message) => this.#node?.onMessage(from, message),
+      onMessage: (from, message) => {
+        // It listens before its shards have recovered: peers that did not miss it go on asking.
+        if (this.#node === null) refuseRequest(this.#world, from, message, NODE_STARTS);
+        else this.#node.onMessage(from, message);
+      },
       onConnected: (node) => {
         letHeapsGrow();
         this.#node?.onConnected(node);

@@ -14,6 +14,7 @@ import { MessageError } from '../../src/cluster/message-bytes.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import { RingProbe } from '../../src/cluster/ring-probe.ts';
+import { NODE_STARTS, refuseRequest } from '../../src/cluster/rpc-service.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
@@ -272,8 +273,12 @@ export class NodeProgram implements Program {
   }
 
   #receive(from: NodeNumber, message: Uint8Array): void {
-    if (!this.#isEngineOpen) return;
+    const { self, clock } = this.#host;
     try {
+      if (!this.#isEngineOpen) {
+        refuseRequest({ self, clock, network: this.#network }, from, message, NODE_STARTS);
+        return;
+      }
       this.#probe?.receive(message.slice());
       this.#node.onMessage(from, message);
     } catch (error) {

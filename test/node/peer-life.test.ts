@@ -1,0 +1,75 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { Random } from '../../src/base/random.ts';
+import { Status } from '../../src/base/status.ts';
+import { decodeMessage } from '../../src/cluster/message-decode.ts';
+import { Kind } from '../../src/cluster/message-kinds.ts';
+import { encodeTree } from '../../src/cluster/messages.ts';
+import { configOfOptions } from '../../src/node/config.ts';
+import { PeerLife } from '../../src/node/peer-life.ts';
+import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
+import { MemoryHints } from '../cluster/memory-hints.ts';
+import { MemoryReplica } from '../cluster/memory-replica.ts';
+import { closeAll, idOf, onClose, TestPeer, until } from '../peer/harness.ts';
+
+afterEach(closeAll);
+
+const VNODES = 16;
+const SELF = 9;
+
+/** A peer worker's part in the cluster as it is while its shards recover: it listens, and is not opened. */
+async function listening(): Promise<number> {
+  const fs = new SimulatedFileSystem({ seed: 1 });
+  const replica = new MemoryReplica({
+    clock: systemClock,
+    vnodes: VNODES,
+    gcGraceMs: 3_600_000,
+    later: (run) => void setImmediate(run),
+  });
+  const local = Object.assign(replica, { setPurgeBefore: () => undefined });
+  const life = new PeerLife({
+    config: { ...configOfOptions({ clusterName: 'test', vnodes: VNODES }), peerHost: '127.0.0.1' },
+    nodeId: idOf(SELF),
+    fs,
+    parent: '/',
+    random: new Random(1),
+    timers: {
+      after: (ms, run) => {
+        const timer = setTimeout(run, ms);
+        return () => clearTimeout(timer);
+      },
+    },
+    local,
+    hints: new MemoryHints(replica),
+    tls: null,
+    log: () => undefined,
+    onCoordinate: (done) => done(),
+    onNotReady: () => undefined,
+    onOpened: () => undefined,
+    join: () => Promise.resolve(),
+  });
+  onClose(() => life.end());
+  return await life.listen(0);
+}
+
+describe('a node whose shards still recover', () => {
+  it('refuses requests of its peers at once, so that none waits until its deadline', async () => {
+    const answers: object[] = [];
+    const peer = new TestPeer(7, {
+      onMessage: (_, message) => void answers.push(decodeMessage(message, systemClock.nowMs())),
+    });
+    const port = await listening();
+    peer.transport.setAddress(SELF, `127.0.0.1:${port}`);
+    await until(() => peer.transport.isConnected(SELF));
+    const envelope = { generation: 3, id: 70_000, ring: 12, remainingMs: 1_800_000 };
+    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: 0 };
+    expect(peer.transport.send(SELF, encodeTree(envelope, tree))).toBe(true);
+    await until(
+      () => answers.length > 0,
+      () => 'an answer',
+    );
+    expect(answers).toMatchObject([
+      { kind: Kind.REFUSED, generation: 3, id: 70_000, status: Status.UNAVAILABLE },
+    ]);
+  });
+});
