@@ -177,7 +177,7 @@ describe('a node whose files of TLS are of no use', () => {
     [
       'holds something else',
       (tls) => flagsOf('n', { ...tls, cert: 'hello' }),
-      /peer-tls-cert: the file holds no certificate in PEM/,
+      /peer-tls-cert .*: the file holds no certificate in PEM/,
     ],
     [
       'is the key of another certificate',
