@@ -29,15 +29,12 @@ interface Layout {
 
 /** Ring 1. More than one member is for tests and figures: they are joined one after another. */
 export function firstRing(shape: RingShape, members: readonly RingMember[]): RingMap {
-  const [first, ...others] = members;
-  let layout: Layout = {
-    members: [defined(first, 'a ring needs a member')],
-    owners: new Uint16Array(shape.vnodes),
-  };
-  let step = 0;
-  for (const member of others)
-    layout = settle([...layout.members, member], layout.owners.slice(), shape, ++step);
-  return { number: 1, ...shape, ...layout, change: null };
+  defined(members[0], 'a ring needs a member');
+  const owners = new Uint16Array(shape.vnodes);
+  const placement = new Placement(members, owners, shape.replicas);
+  for (let count = 2; count <= members.length; count++)
+    balance(placement, members.slice(0, count), owners, count - 1);
+  return { number: 1, ...shape, members, owners, change: null };
 }
 
 /** The ring after `ring`, with the change begun: `copying`. */
@@ -115,14 +112,23 @@ function begin(
 function settle(
   members: readonly RingMember[],
   owners: Uint16Array,
-  { vnodes, replicas }: RingShape,
+  { replicas }: RingShape,
   step: number,
 ): Layout {
+  balance(new Placement(members, owners, replicas), members, owners, step);
+  return { members, owners };
+}
+
+function balance(
+  placement: Placement,
+  members: readonly RingMember[],
+  owners: Uint16Array,
+  step: number,
+): void {
   const owned = members.map(() => 0);
   for (const owner of owners) if (owner !== NOBODY) owned[owner] = (owned[owner] as number) + 1;
   const seed = members.reduce((hash, { number }) => Math.imul(hash ^ number, 0x01000193), step);
-  new Placement(members, owners, replicas, seed).move(targetCounts(members, owned, vnodes));
-  return { members, owners };
+  placement.move(targetCounts(members, owned, owners.length), seed);
 }
 
 function checkWeights(members: readonly RingMember[], node: NodeNumber): void {

@@ -22,40 +22,54 @@ export const NOBODY = 0xffff;
 
 export class Placement {
   readonly #owners: Uint16Array;
+  readonly #replicas: number;
   readonly #count: number;
-  /** Neighbours in both directions that count: all that share a list of replicas. */
-  readonly #reach: number;
   readonly #racks: Uint16Array;
   readonly #zones: Uint16Array;
-  readonly #manyRacks: boolean;
-  readonly #manyZones: boolean;
   /** How often two members are neighbours within reach. */
   readonly #pairs: Uint32Array;
-  readonly #random: Random;
+  /** Neighbours in both directions that count: all that share a list of replicas. 0 before the first move. */
+  #reach = 0;
+  #manyRacks = false;
+  #manyZones = false;
+  #random = new Random(0);
 
   /** `owners` is changed in place: indexes into `members`, or NOBODY. */
-  constructor(members: readonly RingMember[], owners: Uint16Array, replicas: number, seed: number) {
+  constructor(members: readonly RingMember[], owners: Uint16Array, replicas: number) {
     this.#owners = owners;
+    this.#replicas = replicas;
     this.#count = members.length;
-    this.#reach = Math.max(1, Math.min(replicas, members.length) - 1);
     const racks = new Map<string, number>();
     const zones = new Map<string, number>();
     this.#racks = Uint16Array.from(members, ({ rack, zone }) => number(racks, `${zone}\0${rack}`));
     this.#zones = Uint16Array.from(members, ({ zone }) => number(zones, zone));
-    this.#manyRacks = racks.size > 1;
-    this.#manyZones = zones.size > 1;
     this.#pairs = new Uint32Array(members.length * members.length);
-    this.#random = new Random(seed);
-    for (let vnode = 0; vnode < owners.length; vnode++) this.#countPairs(vnode, 1, false);
   }
 
-  /** Moves vnodes until each member owns its target. */
-  move(targets: readonly number[]): void {
+  /**
+   * Moves vnodes until each of the first members, as many as there are targets, owns its target. They own all that is owned.
+   * What is counted of neighbours serves the next move, of more members.
+   */
+  move(targets: readonly number[], seed: number): void {
+    this.#random = new Random(seed);
+    this.#admit(targets.length);
     const balance = targets.slice();
     for (const owner of this.#owners) if (owner !== NOBODY) balance[owner] = (balance[owner] as number) - 1;
     const pool = this.#pool(balance);
     const moved = this.#give(pool, balance);
     this.#improve(moved);
+  }
+
+  #admit(members: number): void {
+    // Numbered in the order in which they come: more than one is where there is a second.
+    const isSecond = (id: number): boolean => id > 0;
+    this.#manyRacks = this.#racks.subarray(0, members).some(isSecond);
+    this.#manyZones = this.#zones.subarray(0, members).some(isSecond);
+    const reach = Math.max(1, Math.min(this.#replicas, members) - 1);
+    if (reach === this.#reach) return;
+    this.#reach = reach;
+    this.#pairs.fill(0);
+    for (let vnode = 0; vnode < this.#owners.length; vnode++) this.#countPairs(vnode, 1, false);
   }
 
   /** What members above their target may give, and what nobody owns, in random order. */

@@ -103,6 +103,25 @@ describe('a change of the ring', () => {
     }
   });
 
+  it('is what makes the first ring of several members, one after another', () => {
+    const seed = testSeed();
+    console.log(`first ring: seed ${seed}`);
+    const random = new Random(seed);
+    for (let run = 0; run < 200; run++) {
+      const shape = shapeOf(2 ** random.between(4, 6), random.between(1, 6));
+      const members = Array.from({ length: random.between(2, 12) }, (_, i) =>
+        memberOf(i + 1, { rack: `rack-${random.below(3)}`, zone: `zone-${random.below(2)}` }),
+      );
+      let ring = firstRing(shape, members.slice(0, 1));
+      // Chance comes from the number of the ring.
+      for (const [step, member] of members.entries())
+        if (step > 0) ring = nextPhase(nextPhase(beginJoin({ ...ring, number: step }, member)));
+      const first = firstRing(shape, members);
+      expect([...first.owners], `run ${run}`).toEqual([...ring.owners]);
+      expect(first.members).toEqual(ring.members);
+    }
+  });
+
   it('gives the same ring, byte by byte, whoever computes it', () => {
     const make = (): Uint8Array => {
       let ring = ringOf(7, 256, 3);

@@ -12,6 +12,7 @@ import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
 import { Cluster } from './cluster.ts';
+import { CLIENTS_FOR, FAULTS_FOR, LASTING_GAPS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
 import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
@@ -32,18 +33,6 @@ const RING_LOOK_US = 20_000;
 const PROBE_TRIES_MAX = 20;
 const MACHINES_MAX = 6;
 const RING_PATH = '/data/cluster/ring';
-
-/** Without these a defect does nothing. */
-const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
-  'skip-fsync': ['crash', 'blackout'],
-  'hint-counts-as-home': ['partition', 'crash'],
-  'drop-read-repair': ['partition', 'lossy-link'],
-  'purge-early': ['partition', 'crash', 'compact'],
-  'ignore-promise': ['lossy-link', 'slow-link'],
-};
-
-/** Hints and repairs would soon bring to a replica what it missed, and with that hide these. */
-const LASTING_GAPS: ReadonlySet<Defect> = new Set(['drop-read-repair', 'purge-early']);
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -146,6 +135,8 @@ class Simulation {
       restChance: random.pick([0.02, 0.1]),
       restUsMean: random.pick([1, 5]) * SECOND_US,
       deadlineMs: random.pick([300, 1000, 5000]),
+      readPercent: 45,
+      ...(defect === null ? {} : CLIENTS_FOR[defect]),
     });
     const wanted = defect === null ? [] : FAULTS_FOR[defect];
     this.#faults = FAULTS.filter(

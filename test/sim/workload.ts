@@ -31,6 +31,8 @@ export interface WorkloadOptions {
   readonly restChance: number;
   readonly restUsMean: number;
   readonly deadlineMs: number;
+  /** Reads of 100 plain operations. Of the others 3 in 11 are deletes. */
+  readonly readPercent: number;
 }
 
 /** A client waits so much longer than the deadline that it asked for. */
@@ -154,13 +156,15 @@ export class Workload {
     const isLoose = kind === 'loose';
     const level = random.chance(0.1) ? Consistency.ALL : Consistency.QUORUM;
     const consistency = isLoose ? random.pick([Consistency.ONE, Consistency.QUORUM]) : level;
+    const { readPercent } = this.#options;
     const dice = random.below(100);
-    if (dice < 45) {
+    if (dice < readPercent) {
       const isWeak = random.chance(0.1);
       return { kind: 'get', key, consistency: isWeak ? Consistency.ONE : level };
     }
     const sloppy = isLoose ? random.pick([undefined, true, false]) : random.pick([undefined, false, false]);
-    if (dice < 60) return { kind: 'delete', key, consistency, sloppy };
+    if (dice < readPercent + ((100 - readPercent) * 3) / 11)
+      return { kind: 'delete', key, consistency, sloppy };
     const plan = { kind: 'put', key, consistency, sloppy, value: this.#newValue() } as const;
     if (kind !== 'expiring' || random.chance(0.3)) return plan;
     return { ...plan, ttlMs: random.pick([200, 1000, 5000, 20_000]) };

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { DEFECTS } from '../sim/defects.ts';
 import { simulate } from '../sim/simulation.ts';
 
-const SEEDS_MAX = 1000;
+/** Above the 24 that the rarest takes, as chance has it; beyond that the simulator has become worse at finding it. */
+const SEEDS_MAX = 250;
 const TIMEOUT_MS = 900_000;
 
 describe('the simulator', () => {
