@@ -23,6 +23,10 @@ export interface CoordinatorMetrics {
   readRepairsBefore: number;
   readRepairsBehind: number;
   readRepairsFailed: number;
+  /** Replicas that were stale when a read saw them, and had caught up when they were to be repaired behind its answer. */
+  readRepairsSpared: number;
+  /** Repairs behind answers left out because too many waited. */
+  readRepairsSkipped: number;
   /** Keys settled by SERIAL because a promise barred their repair. */
   settles: number;
   hintsKept: number;
@@ -66,6 +70,8 @@ export function newCoordinatorMetrics(): CoordinatorMetrics {
     readRepairsBefore: 0,
     readRepairsBehind: 0,
     readRepairsFailed: 0,
+    readRepairsSpared: 0,
+    readRepairsSkipped: 0,
     settles: 0,
     hintsKept: 0,
     hintsLost: 0,

@@ -28,7 +28,7 @@ import { type CoordinatorCore, Operation } from './coordinator-core.ts';
 import { replicasMessage } from './coordinator-errors.ts';
 import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
 import { compareHeads, isDead } from './coordinator-records.ts';
-import { type RepairResult, ReplicaRepair, repairBehind } from './coordinator-repair.ts';
+import { type RepairResult, ReplicaRepair } from './coordinator-repair.ts';
 import { readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 
@@ -281,14 +281,47 @@ export class PlainRead extends Operation {
       this.#answer(whole);
       return;
     }
-    const { record } = whole;
+    if (!this.#asksFurther(best)) this.#repairAsNeeded(best, whole);
+    this.#setWake();
+  }
+
+  /**
+   * Asks those who were not asked yet, where they may hold the newest too, so that nobody need be repaired: a write on its way has mostly
+   * reached one more. True while there is one whose answer may come soon.
+   */
+  #asksFurther(best: Leg): boolean {
+    const mayHold = (leg: Leg): boolean =>
+      leg.state === 'answered'
+        ? isSame(leg, best)
+        : leg.state === 'asked'
+          ? !leg.slow
+          : leg.state === 'idle' && this.core.view.isUp(leg.node);
+    if (!this.#reached(mayHold)) return false;
+    let waits = false;
+    for (const leg of this.#legs) {
+      if (leg.state === 'idle' && mayHold(leg)) this.#ask(leg, false);
+      if (leg.state === 'asked' && !leg.slow) waits = true;
+    }
+    return waits;
+  }
+
+  /** Of each group as many as lack until enough of it hold the newest. */
+  #repairAsNeeded(best: Leg, { node, record }: Leg): void {
     assert(record !== null, 'a read would repair with nothing');
     const { deadlineMs } = this;
-    for (const leg of this.#legs) {
-      if (leg.state !== 'answered' || isSame(leg, best)) continue;
-      leg.repair(this.core, whole.node, record, deadlineMs);
+    for (const group of this.#groups) {
+      let lacking = neededOf(this.#request.consistency, group.length);
+      for (const leg of this.#legs) {
+        const holds = leg.state === 'answered' && isSame(leg, best);
+        if (group.includes(leg.node) && (holds || leg.state === 'repairing')) lacking--;
+      }
+      for (const leg of this.#legs) {
+        if (lacking <= 0) break;
+        if (leg.state !== 'answered' || isSame(leg, best) || !group.includes(leg.node)) continue;
+        leg.repair(this.core, node, record, deadlineMs);
+        lacking--;
+      }
     }
-    this.#setWake();
   }
 
   /** A promise bars the repair: who promised may be about to overtake the record. SERIAL finds out. */
@@ -329,7 +362,7 @@ export class PlainRead extends Operation {
     for (const other of stale) {
       if (other.state !== 'answered' || isSame(other, best) || best.record === null) continue;
       other.state = 'repairing';
-      repairBehind(this.core, best.node, other.node, best.record);
+      this.core.repairLater(best.node, other.node, best.record);
     }
   }
 

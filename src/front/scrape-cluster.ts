@@ -96,6 +96,16 @@ const COORDINATOR: readonly Counter<CoordinatorMetrics>[] = [
     'coordinator_read_repairs_behind',
     'Replicas brought up to date behind the answer to a read.',
   ],
+  [
+    'readRepairsSpared',
+    'coordinator_read_repairs_spared',
+    'Replicas that a read saw stale, and that had caught up when they were to be repaired behind its answer.',
+  ],
+  [
+    'readRepairsSkipped',
+    'coordinator_read_repairs_skipped',
+    'Repairs behind answers left out because too many waited.',
+  ],
   ['readRepairsFailed', 'coordinator_read_repairs_failed', 'Repairs of reads that a replica did not take.'],
   ['settles', 'coordinator_settles', 'Keys settled by SERIAL because a promise barred their repair.'],
   ['hintsKept', 'coordinator_hints_kept', 'Writes kept as hints for a replica that was away.'],
