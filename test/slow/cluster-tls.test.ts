@@ -180,6 +180,11 @@ describe('a node whose files of TLS are of no use', () => {
       /peer-tls-cert .*: the file holds no certificate in PEM/,
     ],
     [
+      'is a list of CAs that is cut off in its second',
+      (tls) => flagsOf('n', { ...tls, ca: `${tls.ca}\n${tls.ca.slice(0, -40)}` }),
+      /peer-tls-ca .*: block 2 \(CERTIFICATE, from line \d+\) is cut off: the file ends in it/,
+    ],
+    [
       'is the key of another certificate',
       async (tls) => flagsOf('n', { ...tls, key: (await ca.issue()).key }),
       /peer-tls-key is not the key of .*peer-tls-cert/,
