@@ -17,6 +17,8 @@ export interface CoordinatorMetrics {
   readSpeculations: number;
   /** Full records fetched because a head was newer than the full record that came. */
   readRefetches: number;
+  /** Reads answered with a record that replicas had passed meanwhile: keys that change faster than they are read. */
+  readsPassed: number;
   /** Keys that a scan read one by one, because the pages of replicas differed about them. */
   scanDoubts: number;
   /** Replicas brought up to date before and behind the answer to a read, and attempts that failed. */
@@ -66,6 +68,7 @@ export function newCoordinatorMetrics(): CoordinatorMetrics {
     beatsRefused: 0,
     readSpeculations: 0,
     readRefetches: 0,
+    readsPassed: 0,
     scanDoubts: 0,
     readRepairsBefore: 0,
     readRepairsBehind: 0,

@@ -82,6 +82,11 @@ const COORDINATOR: readonly Counter<CoordinatorMetrics>[] = [
     'Records fetched whole because a replica told of a newer one.',
   ],
   [
+    'readsPassed',
+    'coordinator_reads_passed',
+    'Reads of keys that changed faster than their replicas could be asked.',
+  ],
+  [
     'scanDoubts',
     'coordinator_scan_doubts',
     'Keys that scans read one by one, because replicas differed about them.',
