@@ -472,6 +472,9 @@ export const limits = {
   readSpeculationMsMin: 10,
   readSpeculationMsMax: 500,
   /** Share of reads that look at the replicas that they did not need, per mille. */
+  /** How long after an answer a replica that its read saw stale is looked at again, and how many such looks wait at a time. */
+  readRepairBehindMs: 500,
+  readRepairsWaitingMax: 4096,
   readRepairPerMille: 20,
   /** How long repairs behind an answer, and hints, may take. */
   behindMs: 5000,

@@ -87,6 +87,10 @@ export class CoordinatorCore {
   settleSerial: (request: ClientRead, done: (answer: ClientReadAnswer) => void) => void = () => {
     throw new AssertionError('a core without a coordinator');
   };
+  /** LaterRepairs.add. */
+  repairLater: (source: NodeNumber, target: NodeNumber, record: Uint8Array) => void = () => {
+    throw new AssertionError('a core without a coordinator');
+  };
   #first: Operation | null = null;
   /** Keys that wait for `settleLater`. */
   readonly #settling = new Set<string>();

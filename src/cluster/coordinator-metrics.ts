@@ -17,12 +17,18 @@ export interface CoordinatorMetrics {
   readSpeculations: number;
   /** Full records fetched because a head was newer than the full record that came. */
   readRefetches: number;
+  /** Reads answered with a record that replicas had passed meanwhile: keys that change faster than they are read. */
+  readsPassed: number;
   /** Keys that a scan read one by one, because the pages of replicas differed about them. */
   scanDoubts: number;
   /** Replicas brought up to date before and behind the answer to a read, and attempts that failed. */
   readRepairsBefore: number;
   readRepairsBehind: number;
   readRepairsFailed: number;
+  /** Replicas that were stale when a read saw them, and had caught up when they were to be repaired behind its answer. */
+  readRepairsSpared: number;
+  /** Repairs behind answers left out because too many waited. */
+  readRepairsSkipped: number;
   /** Keys settled by SERIAL because a promise barred their repair. */
   settles: number;
   hintsKept: number;
@@ -62,10 +68,13 @@ export function newCoordinatorMetrics(): CoordinatorMetrics {
     beatsRefused: 0,
     readSpeculations: 0,
     readRefetches: 0,
+    readsPassed: 0,
     scanDoubts: 0,
     readRepairsBefore: 0,
     readRepairsBehind: 0,
     readRepairsFailed: 0,
+    readRepairsSpared: 0,
+    readRepairsSkipped: 0,
     settles: 0,
     hintsKept: 0,
     hintsLost: 0,

@@ -9,6 +9,11 @@
  * 3. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
  *    present ones alone could otherwise be read now, and be gone when reads move.
  * 4. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
+ * 5. Of a key that changes faster than replicas can be asked, no two would ever show the same record. There the record that was to be
+ *    brought to others is the answer once as many as were asked for hold it or something newer, as in ABD (Attiya, Bar-Noy, Dolev:
+ *    Sharing Memory Robustly in Message-Passing Systems, 1995): no later read finds anything older. For the sake of invariant 2 these
+ *    replicas must have no promise for the key, asked after the record was seen: whoever wrote it by SERIAL would have had promises
+ *    of a majority before, one of them here. Not while the ring changes, and not for a record so old that its promises may be gone.
  */
 import { assert } from '../base/assert.ts';
 import { limits } from '../base/limits.ts';
@@ -21,57 +26,26 @@ import {
   Consistency,
   type NodeNumber,
   type ReadAnswer,
-  type Replica,
   type ReplicaRead,
 } from './contract.ts';
 import { type CoordinatorCore, Operation } from './coordinator-core.ts';
 import { replicasMessage } from './coordinator-errors.ts';
 import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
-import { compareHeads, isDead } from './coordinator-records.ts';
-import { type RepairResult, ReplicaRepair, repairBehind } from './coordinator-repair.ts';
+import {
+  bringsRecord,
+  isAnswered,
+  isAnsweredOrRepairing,
+  isSame,
+  Leg,
+  type LegOwner,
+  newest,
+} from './coordinator-read-legs.ts';
+import { compareHeads, isDead, versionOf } from './coordinator-records.ts';
+import type { RepairResult } from './coordinator-repair.ts';
 import { readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 
-type LegState = 'idle' | 'asked' | 'answered' | 'repairing' | 'failed';
-
-/** One replica in one attempt. */
-class Leg {
-  state: LegState = 'idle';
-  full = false;
-  record: Uint8Array | null = null;
-  askedMs = 0;
-  /** Its place among the legs: lowest first. */
-  rank = 0;
-  /** What its repair brings: another record may have become the newest when it ends. */
-  sent: Uint8Array | null = null;
-  /** It did not answer in time: another was asked in its place. */
-  slow = false;
-  readonly node: NodeNumber;
-  readonly attempt: number;
-  readonly #read: PlainRead;
-  constructor(read: PlainRead, node: NodeNumber, attempt: number) {
-    this.#read = read;
-    this.node = node;
-    this.attempt = attempt;
-  }
-  ask(replica: Replica, request: ReplicaRead): void {
-    replica.read(request, (answer) => this.#read.onAnswer(this, answer));
-  }
-  repair(core: CoordinatorCore, from: NodeNumber, record: Uint8Array, deadlineMs: number): void {
-    this.state = 'repairing';
-    this.sent = record;
-    new ReplicaRepair(core, from, this.node, record, deadlineMs, (result, newer) =>
-      this.#read.onRepaired(this, result, newer),
-    ).start();
-  }
-}
-
-/** It has brought the whole record, or may soon. */
-const bringsRecord = ({ full, state, slow }: Leg): boolean => full && state !== 'failed' && !slow;
-const isAnswered = ({ state }: Leg): boolean => state === 'answered';
-const isAnsweredOrRepairing = ({ state }: Leg): boolean => state === 'answered' || state === 'repairing';
-
-export class PlainRead extends Operation {
+export class PlainRead extends Operation implements LegOwner {
   readonly #request: ClientRead;
   readonly #done: (answer: ClientReadAnswer) => void;
   #ring: RingMap;
@@ -83,6 +57,9 @@ export class PlainRead extends Operation {
   #timedOut = false;
   /** A replica said that it cannot: asking it again helps nobody. */
   #refused = false;
+  /** A record that was to be brought to a replica, which has something newer meanwhile: invariant 5. */
+  #passed: Uint8Array | null = null;
+  #promisesAskedMs = Number.NEGATIVE_INFINITY;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
     super(core, request.deadlineMs);
@@ -102,6 +79,7 @@ export class PlainRead extends Operation {
     this.#ring = view.ring;
     this.#attempt++;
     this.#restartAtMs = Number.POSITIVE_INFINITY;
+    this.#passed = null;
     const vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
     const one = this.#request.consistency === Consistency.ONE;
     const nearest = readReplicas(this.#ring, vnode);
@@ -166,17 +144,21 @@ export class PlainRead extends Operation {
     leg.full = full;
     leg.slow = false;
     leg.askedMs = this.core.nowMs();
+    leg.ask(this.core.view.replica(leg.node), this.#readOf(!full));
+  }
+  #readOf(headOnly: boolean): ReplicaRead {
     const { tokenHi, tokenLo, key } = this.#request;
     const { deadlineMs } = this;
-    const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: !full, deadlineMs };
-    leg.ask(this.core.view.replica(leg.node), read);
+    return { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly, deadlineMs };
   }
 
   #setWake(): void {
     let wakeMs = Math.min(this.endMs, this.#restartAtMs);
-    for (const leg of this.#legs)
-      if (leg.state === 'asked' && !leg.slow)
-        wakeMs = Math.min(wakeMs, leg.askedMs + this.core.latencies.speculationMs(leg.node));
+    for (const { node, state, slow, askedMs, promises } of this.#legs) {
+      const speculationMs = this.core.latencies.speculationMs(node);
+      if (state === 'asked' && !slow) wakeMs = Math.min(wakeMs, askedMs + speculationMs);
+      if (promises === 'asked') wakeMs = Math.min(wakeMs, this.#promisesAskedMs + speculationMs);
+    }
     this.wakeMs = wakeMs;
   }
 
@@ -226,6 +208,7 @@ export class PlainRead extends Operation {
     }
     leg.state = result === 'failed' ? 'failed' : 'answered';
     leg.full = true;
+    if (result === 'done' && newer !== null) this.#passed ??= leg.sent;
     // What the replica holds instead, where that is newer: then it never took what was sent, which may have been overtaken
     // by a ballot and never have been written at all. Or the tombstone of what it knows to be deleted.
     leg.record = newer ?? leg.sent;
@@ -270,6 +253,7 @@ export class PlainRead extends Operation {
       return;
     }
     const whole = this.#legs.find((leg) => leg.state === 'answered' && leg.full && isSame(leg, best));
+    if (this.#passed !== null && this.#isPassed(this.#passed)) return;
     if (whole === undefined) {
       this.core.metrics.readRefetches++;
       this.#ask(best, true);
@@ -278,17 +262,80 @@ export class PlainRead extends Operation {
     }
     const needsRepair = this.#request.consistency !== Consistency.ONE;
     if (!needsRepair || this.#reached((leg) => leg.state === 'answered' && isSame(leg, best))) {
-      this.#answer(whole);
+      this.#answer(whole.record);
       return;
     }
-    const { record } = whole;
+    if (!this.#asksFurther(best)) this.#repairAsNeeded(best, whole);
+    this.#setWake();
+  }
+
+  /** Answers with a record that others have passed, or waits until it is known whether that may be: invariant 5. */
+  #isPassed(record: Uint8Array): boolean {
+    const { core } = this;
+    const ageMs = core.world.clock.nowMs() - versionOf(record) / 1000;
+    if (this.#ring.change !== null || Math.abs(ageMs) > limits.promiseTtlMs / 2) return false;
+    const isAtLeast = (leg: Leg): boolean =>
+      leg.state === 'answered' && compareHeads(leg.record, record) >= 0;
+    if (!this.#reached(isAtLeast)) return false;
+    if (this.#reached((leg) => isAtLeast(leg) && leg.promises === 'none')) {
+      core.metrics.readsPassed++;
+      this.#answer(record);
+      return true;
+    }
+    let waits = false;
+    for (const leg of this.#legs) {
+      if (!isAtLeast(leg)) continue;
+      if (leg.promises === 'unknown') {
+        this.#promisesAskedMs = core.nowMs();
+        leg.askPromises(core.view.replica(leg.node), this.#readOf(true));
+      }
+      const spentMs = core.nowMs() - this.#promisesAskedMs;
+      if (leg.promises === 'asked' && spentMs < core.latencies.speculationMs(leg.node)) waits = true;
+    }
+    if (waits) this.#setWake();
+    return waits;
+  }
+  onPromises(leg: Leg): void {
+    if (leg.attempt === this.#attempt && !this.answered) this.#advance();
+  }
+
+  /**
+   * Asks those who were not asked yet, where they may hold the newest too, so that nobody need be repaired: a write on its way has mostly
+   * reached one more. True while there is one whose answer may come soon.
+   */
+  #asksFurther(best: Leg): boolean {
+    const mayHold = (leg: Leg): boolean =>
+      leg.state === 'answered'
+        ? isSame(leg, best)
+        : leg.state === 'asked'
+          ? !leg.slow
+          : leg.state === 'idle' && this.core.view.isUp(leg.node);
+    if (!this.#reached(mayHold)) return false;
+    let waits = false;
+    for (const leg of this.#legs) {
+      if (leg.state === 'idle' && mayHold(leg)) this.#ask(leg, false);
+      if (leg.state === 'asked' && !leg.slow) waits = true;
+    }
+    return waits;
+  }
+
+  /** Of each group as many as lack until enough of it hold the newest. */
+  #repairAsNeeded(best: Leg, { node, record }: Leg): void {
     assert(record !== null, 'a read would repair with nothing');
     const { deadlineMs } = this;
-    for (const leg of this.#legs) {
-      if (leg.state !== 'answered' || isSame(leg, best)) continue;
-      leg.repair(this.core, whole.node, record, deadlineMs);
+    for (const group of this.#groups) {
+      let lacking = neededOf(this.#request.consistency, group.length);
+      for (const leg of this.#legs) {
+        const holds = leg.state === 'answered' && isSame(leg, best);
+        if (group.includes(leg.node) && (holds || leg.state === 'repairing')) lacking--;
+      }
+      for (const leg of this.#legs) {
+        if (lacking <= 0) break;
+        if (leg.state !== 'answered' || isSame(leg, best) || !group.includes(leg.node)) continue;
+        leg.repair(this.core, node, record, deadlineMs);
+        lacking--;
+      }
     }
-    this.#setWake();
   }
 
   /** A promise bars the repair: who promised may be about to overtake the record. SERIAL finds out. */
@@ -300,11 +347,10 @@ export class PlainRead extends Operation {
     core.readSerial({ ...this.#request, deadlineMs: this.deadlineMs }, this.#done);
   }
 
-  #answer(leg: Leg | null): void {
+  #answer(record: Uint8Array | null): void {
     const { core } = this;
     this.answered = true;
     core.remove(this);
-    const record = leg?.record ?? null;
     if (record === null || isDead(record, core.world.clock.nowMs()))
       this.#done({ status: Status.NOT_FOUND, record: null, message: '' });
     else this.#done({ status: Status.OK, record, message: '' });
@@ -329,7 +375,7 @@ export class PlainRead extends Operation {
     for (const other of stale) {
       if (other.state !== 'answered' || isSame(other, best) || best.record === null) continue;
       other.state = 'repairing';
-      repairBehind(this.core, best.node, other.node, best.record);
+      this.core.repairLater(best.node, other.node, best.record);
     }
   }
 
@@ -350,13 +396,3 @@ export class PlainRead extends Operation {
     this.#done({ status, record: null, message });
   }
 }
-
-/** Who answered with the newest record; null where nobody holds one. */
-function newest(legs: readonly Leg[]): Leg | null {
-  let best: Leg | null = null;
-  for (const leg of legs)
-    if (leg.state === 'answered' && leg.record !== null)
-      if (best === null || compareHeads(leg.record, best.record) > 0) best = leg;
-  return best;
-}
-const isSame = (a: Leg, b: Leg): boolean => compareHeads(a.record, b.record) === 0;

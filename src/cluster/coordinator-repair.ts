@@ -6,11 +6,11 @@
  * record and from the replica that had it, so they are at least as new as it.
  */
 import { limits } from '../base/limits.ts';
-import { KEYSPACE_OUTCOMES, KEYSPACE_USER, keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
+import { headAt, KEYSPACE_OUTCOMES, KEYSPACE_USER, keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import { type NodeNumber, type ReadAnswer, type WriteAnswer, WriteMode } from './contract.ts';
 import type { CoordinatorCore } from './coordinator-core.ts';
-import { isTombstone, originOf, versionOf, viewOf } from './coordinator-records.ts';
+import { compareHeads, isTombstone, originOf, versionOf, viewOf } from './coordinator-records.ts';
 
 /** barred: a promise is in the way, the key must be settled by SERIAL. */
 export type RepairResult = 'done' | 'barred' | 'failed' | 'resurrection';
@@ -116,4 +116,55 @@ export function repairBehind(
     });
     repair.start();
   });
+}
+
+/**
+ * Repairs behind the answers of reads, limits.readRepairBehindMs later: most of what a read finds stale is about to get a write that is
+ * on its way, and repairing it at once would cost as much as that write, just where many want one key. Whoever writes sees to it that
+ * a replica which misses the write gets a hint; this is for what is left. At most limits.readRepairsWaitingMax wait, once a key and replica.
+ */
+export class LaterRepairs {
+  readonly #core: CoordinatorCore;
+  readonly #waiting = new Set<string>();
+
+  constructor(core: CoordinatorCore) {
+    this.#core = core;
+  }
+
+  /** `record`, whole or its head: what `source` holds and `target` lacked. */
+  add(source: NodeNumber, target: NodeNumber, record: Uint8Array): void {
+    const { metrics, world } = this.#core;
+    const view = viewOf(record);
+    const name = `${target} ${Buffer.from(keyAt(view, record, 0)).toString('latin1')}`;
+    if (this.#waiting.has(name)) return;
+    if (this.#waiting.size >= limits.readRepairsWaitingMax) {
+      metrics.readRepairsSkipped++;
+      return;
+    }
+    this.#waiting.add(name);
+    // In memory of its own: it stays longer than the pool's slab that a request lies in.
+    const head = Uint8Array.from(headAt(view, record, 0));
+    world.timers.after(limits.readRepairBehindMs, () => {
+      this.#waiting.delete(name);
+      this.#look(source, target, head);
+    });
+  }
+
+  #look(source: NodeNumber, target: NodeNumber, head: Uint8Array): void {
+    const core = this.#core;
+    const view = viewOf(head);
+    const read = {
+      tokenHi: tokenHiAt(view, 0),
+      tokenLo: tokenLoAt(view, 0),
+      keyspace: KEYSPACE_USER,
+      key: keyAt(view, head, 0),
+      headOnly: true,
+      deadlineMs: core.world.clock.nowMs() + limits.behindMs,
+    };
+    core.view.replica(target).read(read, ({ status, record }) => {
+      if (status !== Status.OK) return;
+      if (record !== null && compareHeads(record, head) >= 0) core.metrics.readRepairsSpared++;
+      else repairBehind(core, source, target, head);
+    });
+  }
 }

@@ -21,6 +21,7 @@ import {
 import { CoordinatorCore, type CoordinatorOptions } from './coordinator-core.ts';
 import type { CoordinatorMetrics } from './coordinator-metrics.ts';
 import { PlainRead } from './coordinator-read.ts';
+import { LaterRepairs } from './coordinator-repair.ts';
 import { ClusterScan } from './coordinator-scan.ts';
 import { PlainWrite } from './coordinator-write.ts';
 import { SerialRead, SerialSettle, SerialWrite } from './serial.ts';
@@ -34,6 +35,8 @@ export class Coordinator {
     this.#core = new CoordinatorCore(options);
     this.#core.readSerial = (request, done) => new SerialRead(this.#core, request, done).start();
     this.#core.settleSerial = (request, done) => new SerialSettle(this.#core, request, done).start();
+    const later = new LaterRepairs(this.#core);
+    this.#core.repairLater = (source, target, record) => later.add(source, target, record);
   }
 
   get metrics(): Readonly<CoordinatorMetrics> {

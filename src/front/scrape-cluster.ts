@@ -82,6 +82,11 @@ const COORDINATOR: readonly Counter<CoordinatorMetrics>[] = [
     'Records fetched whole because a replica told of a newer one.',
   ],
   [
+    'readsPassed',
+    'coordinator_reads_passed',
+    'Reads of keys that changed faster than their replicas could be asked.',
+  ],
+  [
     'scanDoubts',
     'coordinator_scan_doubts',
     'Keys that scans read one by one, because replicas differed about them.',
@@ -95,6 +100,16 @@ const COORDINATOR: readonly Counter<CoordinatorMetrics>[] = [
     'readRepairsBehind',
     'coordinator_read_repairs_behind',
     'Replicas brought up to date behind the answer to a read.',
+  ],
+  [
+    'readRepairsSpared',
+    'coordinator_read_repairs_spared',
+    'Replicas that a read saw stale, and that had caught up when they were to be repaired behind its answer.',
+  ],
+  [
+    'readRepairsSkipped',
+    'coordinator_read_repairs_skipped',
+    'Repairs behind answers left out because too many waited.',
   ],
   ['readRepairsFailed', 'coordinator_read_repairs_failed', 'Repairs of reads that a replica did not take.'],
   ['settles', 'coordinator_settles', 'Keys settled by SERIAL because a promise barred their repair.'],

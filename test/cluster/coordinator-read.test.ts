@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
 import { KEYSPACE_OUTCOMES } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { Consistency } from '../../src/cluster/contract.ts';
@@ -53,6 +54,54 @@ describe('a plain read', () => {
     expect(cluster.held(3, 'k')).toBe(`a@${version}`);
     const outcomes = cluster.heldRecord(3, 'k', KEYSPACE_OUTCOMES);
     expect(outcomes === null ? 0 : versionOf(outcomes)).toBe(version);
+  });
+  it('asks a further replica before it repairs: it has what is on its way to the other', () => {
+    for (const stale of [2, 3]) {
+      const cluster = new Cluster();
+      for (const node of [1, 2, 3])
+        cluster.put(node, 'k', node === stale ? 'old' : 'new', node === stale ? 10 : 20);
+      // Whichever of the two is asked first: both orders come up within a few reads.
+      for (let i = 0; i < 20; i++) expect(cluster.read('k')).toMatchObject({ value: 'new', version: 20 });
+      const { metrics } = cluster.world.node(1).coordinator;
+      expect(metrics.readRepairsBefore).toBe(0);
+      expect(cluster.held(stale, 'k')).toBe('old@10');
+      // The write never comes: then it is repaired, once.
+      cluster.world.run(limits.readRepairBehindMs + 50);
+      expect(cluster.held(stale, 'k')).toBe('new@20');
+      expect(metrics).toMatchObject({ readRepairsBehind: 1, readRepairsSpared: 0 });
+    }
+  });
+  it('repairs nobody behind its answer who has caught up by then', () => {
+    const cluster = new Cluster();
+    for (const node of [1, 2, 3]) cluster.put(node, 'k', node === 2 ? 'old' : 'new', node === 2 ? 10 : 20);
+    for (let i = 0; i < 20; i++) cluster.read('k');
+    cluster.put(2, 'k', 'new', 20);
+    cluster.world.run(limits.readRepairBehindMs + 50);
+    expect(cluster.world.node(1).coordinator.metrics).toMatchObject({
+      readRepairsBefore: 0,
+      readRepairsBehind: 0,
+      readRepairsSpared: 1,
+    });
+  });
+  it('repairs at once as many as a majority lacks where nobody else has it, and the others behind', () => {
+    const cluster = new Cluster();
+    for (const node of [1, 2, 3]) cluster.put(node, 'k', node === 1 ? 'new' : 'old', node === 1 ? 20 : 10);
+    expect(cluster.read('k')).toMatchObject({ value: 'new', version: 20 });
+    const { metrics } = cluster.world.node(1).coordinator;
+    expect(metrics.readRepairsBefore).toBe(1);
+    expect([2, 3].map((node) => cluster.held(node, 'k')).sort()).toEqual(['new@20', 'old@10']);
+    cluster.world.run(limits.readRepairBehindMs + 50);
+    expect([2, 3].map((node) => cluster.held(node, 'k'))).toEqual(['new@20', 'new@20']);
+    expect(metrics.readRepairsBehind).toBe(1);
+  });
+  it('repairs without the further replica where that does not answer', () => {
+    for (const silent of [2, 3]) {
+      const cluster = new Cluster();
+      for (const node of [1, 2, 3]) cluster.put(node, 'k', node === 1 ? 'new' : 'old', node === 1 ? 20 : 10);
+      cluster.world.cut.add(`1>${silent}`);
+      expect(cluster.read('k')).toMatchObject({ value: 'new', version: 20 });
+      expect(cluster.held(5 - silent, 'k')).toBe('new@20');
+    }
   });
   it('goes on with what a replica holds where that replaced the repair', () => {
     const cluster = new Cluster();
@@ -163,7 +212,7 @@ describe('a plain read', () => {
     const cluster = new Cluster();
     cluster.put(1, 'k', 'new', 20);
     for (let i = 0; i < 400 && cluster.held(3, 'k') !== 'new@20'; i++) cluster.read('k', ONE);
-    cluster.world.run(50);
+    cluster.world.run(limits.readRepairBehindMs + 50);
     for (const node of [2, 3]) expect(cluster.held(node, 'k')).toBe('new@20');
     expect(cluster.world.node(1).coordinator.metrics.readRepairsBehind).toBeGreaterThan(0);
   });
