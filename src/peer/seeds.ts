@@ -11,7 +11,7 @@ export interface Seed {
   connection: Connection | null;
   /** Why the last attempt failed: told once. */
   failure: string;
-  /** This node itself listens there. */
+  /** The last attempt found this node itself there. */
   isSelf: boolean;
   waiting: Uint8Array[];
   waitingBytes: number;
