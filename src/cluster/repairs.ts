@@ -202,6 +202,8 @@ export class Repairs {
     const ring = this.#options.ring();
     if (ring === null || this.#backlog === null) return;
     const nowMs = world.clock.nowMs();
+    // A clock that was set back puts it off by one interval at most.
+    this.#backlog.askedMs = Math.min(this.#backlog.askedMs, nowMs);
     if (intervalMs > 0 && nowMs - this.#backlog.askedMs >= intervalMs) {
       this.#backlog.askedMs = nowMs;
       this.#addHeld(ring);
@@ -364,9 +366,12 @@ export class Repairs {
     const { world } = this.#options;
     world.documents.save(DOCUMENT, bytes, (error) => {
       this.#saving = false;
-      if (error !== null) world.log('warn', `horizons of repairs cannot be kept: ${error.message}`);
+      if (error !== null) {
+        this.#unsaved = true;
+        world.log('warn', `horizons of repairs cannot be kept: ${error.message}`);
+      }
       // Many vnodes follow each other: one save for all of them.
-      world.timers.after(SECOND_MS, () => this.#save());
+      world.timers.after(error === null ? SECOND_MS : limits.repairSaveMs, () => this.#save());
     });
   }
 }
