@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Replica, TreeAnswer } from '../../src/cluster/contract.ts';
-import { START_MS, TestNet } from './rpc-harness.ts';
+import { START_MS, TestNet, type TestNode } from './rpc-harness.ts';
 
 const TREE = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: START_MS + 1_800_000 };
 
@@ -42,5 +43,66 @@ describe('a call to a node', () => {
     expect(answers.map(({ status }) => status)).toEqual([Status.UNAVAILABLE]);
     expect(a.remote.waiting).toBe(0);
     expect(net.events.pending).toBe(1);
+  });
+});
+
+const endedAt = (node: TestNode): unknown[] =>
+  node.replica.asked.filter(({ op }) => op === 'endTree').map(({ request }) => request);
+
+describe('a node that builds trees for others', () => {
+  it('ends those of one whose connection is lost, and of no other', async () => {
+    const net = new TestNet(1);
+    const b = net.add(2);
+    b.replica.hold = true;
+    for (const [node, session] of [
+      [1, 5],
+      [3, 6],
+      [1, 7],
+    ] as const)
+      (net.nodes.get(node) ?? net.add(node)).remote.replica(2).tree({ ...TREE, session }, () => undefined);
+    net.nodes.get(1)?.remote.replica(2).endTree(7);
+    await net.events.pass(10);
+    expect(endedAt(b)).toEqual([7]);
+    b.service.disconnected(1);
+    expect(endedAt(b)).toEqual([7, 5]);
+    b.service.disconnected(1);
+    b.service.forget(1);
+    expect(endedAt(b)).toEqual([7, 5]);
+    b.service.forget(3);
+    expect(endedAt(b)).toEqual([7, 5, 6]);
+  });
+
+  it('keeps no answer for one whose connection is lost, and gives one to what it asks again', async () => {
+    const net = new TestNet(1);
+    const a = net.add(1);
+    const b = net.add(2);
+    b.replica.hold = true;
+    const { answers } = asked(a.remote.replica(2));
+    await net.events.pass(10);
+    a.remote.disconnected(2);
+    b.service.disconnected(1);
+    net.refusing.add('2>1');
+    b.replica.held.pop()?.();
+    expect(b.service.inWork).toBe(0);
+    net.refusing.delete('2>1');
+    const again = asked(a.remote.replica(2)).answers;
+    await net.events.pass(10);
+    b.replica.held.pop()?.();
+    await net.events.pass(10);
+    expect(answers.map(({ status }) => status)).toEqual([Status.UNAVAILABLE]);
+    expect(again.map(({ status }) => status)).toEqual([Status.OK]);
+  });
+
+  it('remembers as many sessions of one as a replica keeps', async () => {
+    const net = new TestNet(1);
+    const a = net.add(1);
+    const b = net.add(2);
+    const count = 2 * limits.treeSessionsMax;
+    for (let session = 0; session < count; session++)
+      a.remote.replica(2).tree({ ...TREE, session }, () => undefined);
+    await net.events.pass(10);
+    b.service.disconnected(1);
+    expect(endedAt(b)).toHaveLength(limits.treeSessionsMax);
+    expect(endedAt(b)).toContain(count - 1);
   });
 });

@@ -21,7 +21,9 @@ const VNODES = 16;
 const SELF = 9;
 
 /** A peer worker's part in the cluster as it is while its shards recover: it listens, and is not opened. */
-async function listening(onLife: (life: PeerLife, port: number) => void = () => undefined): Promise<number> {
+async function listening(
+  onLife: (life: PeerLife, port: number, replica: MemoryReplica) => void = () => undefined,
+): Promise<number> {
   const fs = new SimulatedFileSystem({ seed: 1, automatic: true });
   const replica = new MemoryReplica({
     clock: systemClock,
@@ -53,7 +55,7 @@ async function listening(onLife: (life: PeerLife, port: number) => void = () => 
   });
   onClose(() => life.end());
   const port = await life.listen(0);
-  onLife(life, port);
+  onLife(life, port, replica);
   return port;
 }
 
@@ -114,5 +116,28 @@ describe('a node that has two connections with another', () => {
     );
     expect(stays.closed).toBe(false);
     expect(answers).toMatchObject([{ status: Status.UNAVAILABLE }]);
+  });
+});
+
+describe('a node whose peer asked for a tree', () => {
+  it('keeps it no longer than the connection stands', async () => {
+    let own: MemoryReplica | null = null;
+    let life: PeerLife | null = null;
+    const port = await listening((one, itsPort, replica) => {
+      own = replica;
+      life = one;
+      one.open(itsPort, '');
+    });
+    const replica = own as unknown as MemoryReplica;
+    await until(() => (life as unknown as PeerLife).node.ring !== null);
+    const peer = new TestPeer(7, { clusterId: '', onMessage: () => undefined });
+    peer.transport.setAddress(SELF, `127.0.0.1:${port}`);
+    await until(() => peer.transport.isConnected(SELF));
+    const envelope = { generation: 3, id: 70_000, ring: 12, remainingMs: 1_800_000 };
+    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: 0 };
+    expect(peer.transport.send(SELF, encodeTree(envelope, tree))).toBe(true);
+    await until(() => replica.treeSessions === 1);
+    await peer.transport.close();
+    await until(() => replica.treeSessions === 0);
   });
 });
