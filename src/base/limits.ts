@@ -419,6 +419,13 @@ export const limits = {
   topologyConfirmMs: 10_000,
   /** How long the end of a change waits until a node that leaves by it has handed on its hints: 2.4 GiB at full rate. */
   leaveHintsMsMax: 600_000,
+  /** So long it is waited for also while failure detection calls it down. */
+  leaverDownMsMax: 30_000,
+  /** Vnodes in one message of a node that leaves what it has marked for repair to others, and when another node is asked. */
+  repairMarksPerMessageMax: 4096,
+  repairMarksAnswerMs: 5000,
+  /** Such messages of others whose marks wait for this node's disk: further ones are left unanswered. */
+  repairMarksKeepingMax: 64,
   /** Parts of hints of which a node that leaves remembers which hints others keep; of further ones they get some twice. */
   hintPartsRememberedMax: 1024,
   /** Vnodes that one node pulls at a time. */
@@ -730,6 +737,14 @@ assert(
   limits.repairHorizonMarginMs >=
     2 * limits.hintSegmentAgeMs + (2 * limits.clockDriftUsMax) / 1000 + limits.behindMs,
   'limits: no hint may be handed back that is older than the horizon of a repair',
+);
+assert(
+  limits.leaverDownMsMax >= 2 * limits.suspicionMsMax && limits.leaverDownMsMax < limits.leaveHintsMsMax,
+  'limits: who leaves and is called down must have time to refute it, and not hold up the change for longer than its hints',
+);
+assert(
+  limits.repairMarksAnswerMs >= 2 * limits.repairTickMs,
+  'limits: whoever takes marks for repair keeps them with its next look, and must be able to answer',
 );
 // websocket
 assert(

@@ -3,7 +3,7 @@
 export type ClusterQuestion =
   | { readonly ask: 'status' }
   | { readonly ask: 'ring' }
-  /** Counters of the coordinator's thread for /metrics, of this process: HintReplayMetrics. */
+  /** Counters of the coordinator's thread for /metrics: ClusterMetrics. */
   | { readonly ask: 'metrics' }
   /** `key` in base64. */
   | { readonly ask: 'key'; readonly key: string };

@@ -59,7 +59,7 @@ export class ClusterAnswers {
   async answer(request: ClusterQuestion | ClusterChange, deadlineMs: number): Promise<unknown> {
     if ('ask' in request) {
       if (request.ask === 'status') return this.#status();
-      if (request.ask === 'metrics') return { ...this.#node.hintMetrics, readsFrom: this.#node.readsFrom };
+      if (request.ask === 'metrics') return this.#node.metrics;
       if (request.ask === 'ring') return ringStatusOf(this.#ring(), (number) => this.#idOf(number));
       return await this.#key(new Uint8Array(Buffer.from(request.key, 'base64')), deadlineMs);
     }

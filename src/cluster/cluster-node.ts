@@ -6,8 +6,9 @@
 import { HybridClock } from '../base/clock.ts';
 import { ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
-import type { LocalReads } from '../shard/contract.ts';
+import type { ClusterMetrics } from './cluster-metrics.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
+import { clusterView } from './cluster-view.ts';
 import type {
   ClientRead,
   ClientReadAnswer,
@@ -15,7 +16,6 @@ import type {
   ClientScanAnswer,
   ClientWrite,
   ClientWriteAnswer,
-  ClusterView,
   ClusterWorld,
   MemberState,
   Network,
@@ -23,7 +23,7 @@ import type {
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
-import { HintReplay, type HintReplayMetrics, type HintsLeft } from './hint-replay.ts';
+import { HintReplay, type HintsLeft } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
 import { encodeGossip, encodeRingAgreement } from './messages.ts';
@@ -32,7 +32,12 @@ import { Repairs } from './repairs.ts';
 import { encodeRing } from './ring-codec.ts';
 import type { RingMap } from './ring-map.ts';
 import { checkRingMessage } from './ring-message-check.ts';
-import type { RingMessage, TopologyOperation } from './ring-messages.ts';
+import {
+  isRepairMessage,
+  type RepairMessage,
+  type RingMessage,
+  type TopologyOperation,
+} from './ring-messages.ts';
 import { RemoteReplicas } from './rpc.ts';
 import { NODE_STARTS, ReplicaService, refuseRequest } from './rpc-service.ts';
 import { type Standing, Topology } from './topology.ts';
@@ -91,17 +96,21 @@ export class ClusterNode {
         onFacts: (node) => this.topology.onFacts(node),
       },
     );
+    const send = (to: NodeNumber, message: RingMessage | RepairMessage): void =>
+      void world.network.send(to, encodeRingAgreement(message));
     this.topology = new Topology(world, options.vnodes, {
-      send: (to, message) => void world.network.send(to, encodeRingAgreement(message)),
+      send,
       sendTo: (address, message) => void world.network.sendTo(address, encodeRingAgreement(message)),
       isUp: (node) => this.membership.isUp(node),
       fact: (node, name) => this.membership.member(node)?.facts.get(name),
       setFact: (name, value) => this.membership.setFact(name, value),
       pull: (vnode, sources) => this.repairs.pull(vnode, sources),
       hintBytes: () => [...hints.targets().values()].reduce((sum, bytes) => sum + bytes, 0),
+      marksLeft: () => this.repairs.waiting,
       onRing: (ring) => this.#takeRing(ring),
     });
-    const view = this.#view();
+    const { self } = world;
+    const view = clusterView(self, this.topology, this.membership, (node) => this.replica(node));
     const common = {
       world,
       view,
@@ -117,6 +126,7 @@ export class ClusterNode {
       replica: (node) => this.replica(node),
       isUp: (node) => this.membership.isUp(node),
       ring: () => this.topology.ring,
+      send,
       settle: (key, tokenHi, tokenLo) => this.#settle(key, tokenHi, tokenLo),
       intervalMs: options.repairIntervalMs,
     });
@@ -131,14 +141,16 @@ export class ClusterNode {
   get draining(): boolean {
     return this.#draining;
   }
-  get metrics(): Coordinator['metrics'] {
-    return this.#coordinator.metrics;
-  }
-  get hintMetrics(): Readonly<HintReplayMetrics> {
-    return this.#hintReplay.metrics;
-  }
-  get readsFrom(): Readonly<LocalReads> | undefined {
-    return this.#options.local.readsFrom;
+  get metrics(): ClusterMetrics {
+    return {
+      hints: this.#hintReplay.metrics,
+      coordinator: this.#coordinator.metrics,
+      repairs: this.repairs.statistics,
+      repairsWaiting: this.repairs.waiting,
+      calls: this.#remote?.counts,
+      served: this.#service?.counts,
+      readsFrom: this.#options.local.readsFrom,
+    };
   }
   get hintBytes(): ReadonlyMap<NodeNumber, number> {
     return this.#options.hints.targets();
@@ -283,7 +295,7 @@ export class ClusterNode {
   }
 
   #onRingMessage(from: NodeNumber, payload: unknown): void {
-    let message: RingMessage;
+    let message: RingMessage | RepairMessage;
     try {
       message = checkRingMessage(payload);
     } catch (error) {
@@ -294,7 +306,8 @@ export class ClusterNode {
     const take = (): void => {
       if (this.held !== '') return;
       try {
-        this.topology.onMessage(from, message);
+        if (isRepairMessage(message)) this.repairs.onMessage(from, message);
+        else this.topology.onMessage(from, message);
       } catch (error) {
         this.#dropped(from, error);
       }
@@ -352,22 +365,6 @@ export class ClusterNode {
         resolve();
       });
     });
-  }
-
-  #view(): ClusterView {
-    const ring = (): RingMap => {
-      const now = this.topology.ring;
-      if (now === null) throw new UnavailableError('this node knows no ring yet');
-      return now;
-    };
-    return {
-      self: this.#world.self,
-      get ring() {
-        return ring();
-      },
-      isUp: (node) => this.membership.isUp(node),
-      replica: (node) => this.replica(node),
-    };
   }
 
   #refusal(): string {

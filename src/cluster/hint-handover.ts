@@ -4,7 +4,7 @@
  *
  * 1. It is given up here only when another node has it on its disk: stand-ins are asked first, then other replicas.
  * 2. Its age begins anew there. So what was written longer than limits.hintAgeMsMax ago is given to nobody, and no hint is ever
- *    older than twice that: horizons of repairs rest on it (repairs.ts).
+ *    older than twice that: horizons of repairs rest on it (repairs.ts). Those go to replicas (hint-delivery.ts).
  */
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';

@@ -11,63 +11,19 @@
  * 4. Nothing holds the others up: a part that failed comes after those behind it, and a write that fails leaves the next
  *    ones of its part to be tried.
  * 5. A node that is no member of the ring any more never returns: its hints go to who has its vnodes now.
- * 6. Where this node leaves, or has left, it may be stopped for good: others keep what it has for nodes that are down.
+ * 6. Where this node leaves, or has left, it may be stopped for good: what it has for nodes that are down goes to others.
+ *
+ * How one hint is delivered: hint-delivery.ts.
  */
 import { limits } from '../base/limits.ts';
-import { keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
-import { PeerStatus, Status } from '../base/status.ts';
 import { vnodeOf } from '../base/token.ts';
-import {
-  Consistency,
-  type HintBatch,
-  type HintPart,
-  type HintStore,
-  type NodeNumber,
-  type ReplicaWrite,
-  type WriteAnswer,
-  WriteMode,
-} from './contract.ts';
+import type { HintBatch, HintPart, HintStore, NodeNumber } from './contract.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { CoordinatorOptions } from './coordinator-core.ts';
-import { neededOf, unionOf } from './coordinator-groups.ts';
-import { viewOf } from './coordinator-records.ts';
-import { resurrectionIn } from './coordinator-repair.ts';
-import { handOver } from './hint-handover.ts';
+import { unionOf } from './coordinator-groups.ts';
+import { type HintDelivery, type HintReplayMetrics, HintSender, type HintWrite } from './hint-delivery.ts';
 import { nodeName } from './node-name.ts';
 import { stays, writeGroups } from './ring-lookup.ts';
-
-export interface HintReplayMetrics {
-  hintsReplayed: number;
-  hintBytesReplayed: number;
-  hintBatchesFailed: number;
-  hintsExpired: number;
-  hintsSettled: number;
-  /** Hints whose target had lost the vnode, or was about to: delivered to its present replicas. */
-  hintsRedirected: number;
-  /** Hints that another node keeps now, because this one leaves. */
-  hintsHandedOver: number;
-  /** Hints that a replica refuses whenever they come. */
-  hintsRefused: number;
-  /** Bytes of files that could not be read as hints. */
-  hintBytesDamaged: number;
-  resurrections: number;
-}
-
-type HintWrite = HintBatch['writes'][number];
-
-/** One target's part on its way. */
-interface Delivery {
-  readonly batch: HintBatch;
-  nextWrite: number;
-  inFlight: number;
-  bytes: number;
-  failures: number;
-  /** Writes that were refused for good, and why. */
-  refused: number;
-  refusal: string;
-  /** Something was marked for repair. */
-  hasMarked: boolean;
-}
 
 /** Hints that are left for a node. */
 export interface HintsLeft {
@@ -81,10 +37,6 @@ interface Waiter {
   readonly done: (left: readonly HintsLeft[]) => void;
 }
 
-/** The same answer would come again. */
-const isForGood = (status: number): boolean =>
-  status === Status.BAD_REQUEST || status === Status.KEY_TOO_LARGE || status === Status.VALUE_TOO_LARGE;
-
 export class HintReplay {
   readonly metrics: HintReplayMetrics = {
     hintsReplayed: 0,
@@ -94,12 +46,12 @@ export class HintReplay {
     hintsSettled: 0,
     hintsRedirected: 0,
     hintsHandedOver: 0,
+    hintsToReplicas: 0,
     hintsRefused: 0,
     hintBytesDamaged: 0,
     resurrections: 0,
   };
   readonly #options: CoordinatorOptions;
-  readonly #coordinator: Coordinator;
   readonly #store: HintStore;
   /** Monotonic milliseconds before which a target gets nothing more, and failures in a row. */
   readonly #pauses = new Map<NodeNumber, { untilMs: number; failures: number }>();
@@ -108,15 +60,14 @@ export class HintReplay {
   #pacedUntilMs = 0;
   /** Damaged parts whose vnodes are marked: they may come again before they can be discarded. */
   readonly #damaged = new Set<number>();
-  /** Which hints of a part that failed others keep already: with each further try they would get them once more. */
-  readonly #handedOver = new Map<number, Set<number>>();
+  readonly #sender: HintSender;
   #waiters: Waiter[] = [];
   #cancel: (() => void) | null = null;
 
   constructor(options: CoordinatorOptions, coordinator: Coordinator, store: HintStore) {
     this.#options = options;
-    this.#coordinator = coordinator;
     this.#store = store;
+    this.#sender = new HintSender(options, coordinator, this.metrics);
   }
 
   /** The ring must be known by then. Idempotent. */
@@ -184,7 +135,7 @@ export class HintReplay {
   }
   #discard(part: HintPart): void {
     this.#damaged.delete(part.position);
-    this.#handedOver.delete(part.position);
+    this.#sender.forget(part.position);
     this.#store.discard(part);
   }
 
@@ -228,8 +179,7 @@ export class HintReplay {
 
   #begin(batch: HintBatch): void {
     const { target, position, bytesDamaged } = batch;
-    const hasMarked = bytesDamaged > 0;
-    if (hasMarked && !this.#damaged.has(position)) {
+    if (bytesDamaged > 0 && !this.#damaged.has(position)) {
       this.#damaged.add(position);
       this.metrics.hintBytesDamaged += bytesDamaged;
       this.#markAllOf(target);
@@ -242,35 +192,40 @@ export class HintReplay {
       batch,
       nextWrite: 0,
       inFlight: 0,
+      isSending: false,
       bytes: 0,
       failures: 0,
       refused: 0,
       refusal: '',
-      hasMarked,
+      // An earlier try may have marked what this one leaves out.
+      hasMarked: bytesDamaged > 0 || this.#sender.remembers(position),
     });
   }
 
-  #deliver(delivery: Delivery): void {
+  #deliver(delivery: HintDelivery): void {
+    if (delivery.isSending) return;
     const { batch } = delivery;
+    delivery.isSending = true;
     const isOver = (): boolean =>
       delivery.nextWrite === batch.writes.length || delivery.failures >= limits.hintReplayFailuresMax;
     while (delivery.inFlight < limits.hintReplayInFlightMax && !isOver()) {
       const at = delivery.nextWrite++;
-      if (this.#handedOver.get(batch.position)?.has(at) === true) continue;
+      if (this.#sender.isDone(batch.position, at)) continue;
       const write = batch.writes[at] as HintWrite;
       delivery.inFlight++;
       delivery.bytes += write.record.length + (write.also?.length ?? 0);
-      this.#send(delivery, at, write, (ok) => {
+      this.#sender.send(delivery, at, write, (ok) => {
         delivery.inFlight--;
         if (ok) this.metrics.hintsReplayed++;
         else delivery.failures++;
         this.#deliver(delivery);
       });
     }
+    delivery.isSending = false;
     if (delivery.inFlight === 0 && isOver()) this.#delivered(delivery);
   }
 
-  #delivered({ batch, bytes, failures, refused, refusal, hasMarked }: Delivery): void {
+  #delivered({ batch, bytes, failures, refused, refusal, hasMarked }: HintDelivery): void {
     if (refused > 0) {
       const what = `${refused} hints for node ${nodeName(batch.target)} are refused`;
       this.#options.world.log('error', `${what}; their vnodes are marked for repair: ${refusal}`);
@@ -288,94 +243,6 @@ export class HintReplay {
     };
     if (hasMarked) this.#options.whenMarksKept(discard);
     else discard();
-  }
-
-  /** One hint to its target, and to all replicas where that is none any more, or may soon be none. */
-  #send(delivery: Delivery, at: number, { record, also }: HintWrite, done: (ok: boolean) => void): void {
-    const { world, view } = this.#options;
-    const { target, position } = delivery.batch;
-    const vnode = vnodeOf(tokenHiAt(viewOf(record), 0), view.ring.vnodes);
-    const groups = writeGroups(view.ring, vnode);
-    const nodes = unionOf(groups);
-    const write = {
-      record,
-      also,
-      mode: WriteMode.MERGE,
-      deadlineMs: world.clock.nowMs() + limits.behindMs,
-    };
-    const isReplica = nodes.includes(target);
-    const mayFail = isReplica && !stays(view.ring, view.self);
-    const ended = (ok: boolean): void => {
-      if (ok || !mayFail) done(ok);
-      else
-        this.#handOver(target, vnode, write, (kept) => {
-          if (kept) this.#remember(position, at);
-          done(kept);
-        });
-    };
-    if (mayFail && !view.isUp(target)) {
-      ended(false);
-      return;
-    }
-    if (isReplica && groups.length === 1) {
-      view.replica(target).write(write, (answer) => this.#onWritten(delivery, record, answer, ended));
-      return;
-    }
-    this.metrics.hintsRedirected++;
-    const taken: NodeNumber[] = [];
-    let waiting = nodes.length;
-    const end = (): void => {
-      if (taken.length < nodes.length) {
-        this.#options.markForRepair(vnode);
-        delivery.hasMarked = true;
-      }
-      const isHeld = groups.every((group) => {
-        const held = group.filter((one) => taken.includes(one)).length;
-        return held >= neededOf(Consistency.QUORUM, group.length);
-      });
-      ended(isHeld && (!isReplica || taken.includes(target)));
-    };
-    for (const node of nodes)
-      view.replica(node).write(write, (answer) =>
-        this.#onWritten(delivery, record, answer, (ok) => {
-          if (ok) taken.push(node);
-          if (--waiting === 0) end();
-        }),
-      );
-  }
-
-  #handOver(target: NodeNumber, vnode: number, write: ReplicaWrite, done: (ok: boolean) => void): void {
-    const deadlineMs = this.#options.world.clock.nowMs() + limits.behindMs;
-    handOver(this.#options, target, vnode, { ...write, deadlineMs }, (kept) => {
-      if (kept) this.metrics.hintsHandedOver++;
-      done(kept);
-    });
-  }
-
-  #remember(position: number, at: number): void {
-    const kept = this.#handedOver.get(position) ?? new Set();
-    if (kept.size === 0 && this.#handedOver.size >= limits.hintPartsRememberedMax) return;
-    this.#handedOver.set(position, kept.add(at));
-  }
-
-  #onWritten(delivery: Delivery, record: Uint8Array, answer: WriteAnswer, done: (ok: boolean) => void): void {
-    const view = viewOf(record);
-    if (answer.status === PeerStatus.STALE_VERSION && answer.barred) {
-      this.metrics.hintsSettled++;
-      this.#coordinator.settle(tokenHiAt(view, 0), tokenLoAt(view, 0), keyAt(view, record, 0), done);
-      return;
-    }
-    if (isForGood(answer.status)) {
-      this.metrics.hintsRefused++;
-      this.#mark(tokenHiAt(view, 0));
-      delivery.hasMarked = true;
-      delivery.refused++;
-      delivery.refusal = answer.message;
-      done(true);
-      return;
-    }
-    if (answer.status === Status.OK && resurrectionIn(record, answer.newer)) this.metrics.resurrections++;
-    done(answer.status === Status.OK);
   }
 
   #ended(target: NodeNumber, bytes: number, failed: boolean): void {

@@ -51,6 +51,9 @@ export class RepairBacklog {
   get size(): number {
     return this.#entries.size;
   }
+  vnodes(): IterableIterator<number> {
+    return this.#entries.keys();
+  }
   /** Whatever happened before, it is due now. */
   add(vnode: number): void {
     const known = this.#entries.get(vnode);
@@ -61,12 +64,12 @@ export class RepairBacklog {
       this.#entries.set(vnode, { failures: 0, notBeforeMs: 0, missesReplica: false, isAskedAgain: false });
     this.#changed = true;
   }
-  /** Its repair begins: what is missed from now on asks for another. */
+  /** Its repair begins, or another node is told of it: what is missed from now on asks for another. */
   begin(vnode: number): void {
     const known = this.#entries.get(vnode);
     if (known !== undefined) known.isAskedAgain = false;
   }
-  /** It was repaired with all its replicas. */
+  /** It was repaired with all its replicas, or another node sees to that. */
   done(vnode: number): void {
     const isAskedAgain = this.#entries.get(vnode)?.isAskedAgain === true;
     this.#entries.delete(vnode);

@@ -12,7 +12,8 @@
  * 4. A vnode that was asked for or marked waits until it was repaired with all its replicas, over crashes and restarts. A node
  *    that was away longer than hints are kept asks for all that it holds.
  * 5. One that this node holds no replica of, but has missed something for, it repairs between those that do.
- * 6. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
+ * 6. A node that leaves the ring, or has left it, repairs nothing any more: what waits goes to nodes that stay (repair-marks.ts).
+ * 7. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
 import { defined } from '../base/assert.ts';
 import { UnavailableError } from '../base/errors.ts';
@@ -28,10 +29,12 @@ import {
 import { RepairBacklog } from './repair-backlog.ts';
 import { errorOf, writeTo } from './repair-calls.ts';
 import { Leftovers } from './repair-leftovers.ts';
+import { RepairMarks } from './repair-marks.ts';
 import { newRepairStatistics, type RepairStatistics } from './repair-options.ts';
 import { runRepairSession } from './repair-session.ts';
-import { meetingQuorums, readReplicas, writeGroups } from './ring-lookup.ts';
+import { meetingQuorums, readReplicas, stays, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
+import type { RepairMessage } from './ring-messages.ts';
 import type { PullResult } from './topology-pulls.ts';
 
 export interface RepairsOptions {
@@ -40,6 +43,7 @@ export interface RepairsOptions {
   readonly replica: (node: NodeNumber) => Replica;
   readonly isUp: (node: NodeNumber) => boolean;
   readonly ring: () => RingMap | null;
+  readonly send: (to: NodeNumber, message: RepairMessage) => void;
   readonly settle: (key: Uint8Array, tokenHi: number, tokenLo: number) => Promise<void>;
   /** 0: never on a schedule. */
   readonly intervalMs: number;
@@ -57,6 +61,7 @@ const SECOND_MS = 1000;
 export class Repairs {
   readonly statistics: RepairStatistics = newRepairStatistics();
   readonly #options: RepairsOptions;
+  readonly #marks: RepairMarks;
   /** null until the ring is known. */
   #backlog: RepairBacklog | null = null;
   /** `now - gc_grace` as the replicas see it, less this node's clock; null: not heard of yet. */
@@ -73,6 +78,7 @@ export class Repairs {
 
   constructor(options: RepairsOptions) {
     this.#options = options;
+    this.#marks = new RepairMarks(options);
   }
 
   get running(): boolean {
@@ -133,6 +139,10 @@ export class Repairs {
   /** `done` once what is marked by now is kept over a crash. The ring must be known. */
   whenMarksKept(done: () => void): void {
     defined(this.#backlog ?? undefined, 'marks without a ring').whenKept(done);
+  }
+
+  onMessage(from: NodeNumber, message: RepairMessage): void {
+    this.#marks.onMessage(from, message, this.#options.ring(), this.#backlog);
   }
 
   /**
@@ -204,15 +214,19 @@ export class Repairs {
     const nowMs = world.clock.nowMs();
     // A clock that was set back puts it off by one interval at most.
     this.#backlog.askedMs = Math.min(this.#backlog.askedMs, nowMs);
-    if (intervalMs > 0 && nowMs - this.#backlog.askedMs >= intervalMs) {
+    const isLeaving = !stays(ring, world.self);
+    if (intervalMs > 0 && !isLeaving && nowMs - this.#backlog.askedMs >= intervalMs) {
       this.#backlog.askedMs = nowMs;
       this.#addHeld(ring);
     }
     this.#backlog.save();
-    if (!this.#running) this.#repairNext(ring, this.#backlog);
+    if (this.#running) return;
+    if (isLeaving) this.#marks.handOn(ring, this.#backlog);
+    else this.#repairNext(ring, this.#backlog);
   }
   #repairNext(ring: RingMap, backlog: RepairBacklog): void {
     const { isUp, world } = this.#options;
+    if (!stays(ring, world.self)) return;
     const vnode = backlog.next((one) => replicasNow(ring, one).every((node) => isUp(node)));
     if (vnode === null || this.#stopped) return;
     if (vnode >= ring.vnodes) {

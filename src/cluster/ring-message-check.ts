@@ -3,12 +3,12 @@ import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { checkMember } from './ring-codec.ts';
 import type { RingMember } from './ring-map.ts';
-import type { RingBallot, RingMessage, TopologyOperation } from './ring-messages.ts';
+import type { RepairMessage, RingBallot, RingMessage, TopologyOperation } from './ring-messages.ts';
 
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Throws BadRequestError that names the field. What is returned has no other fields than those of its kind. */
-export function checkRingMessage(value: unknown): RingMessage {
+export function checkRingMessage(value: unknown): RingMessage | RepairMessage {
   const fields = fieldsOf(value, 'a message about the ring');
   const { kind } = fields;
   switch (kind) {
@@ -43,8 +43,20 @@ export function checkRingMessage(value: unknown): RingMessage {
         kind,
         id: idOf(fields),
         error: text(fields.error, 'error'),
-        warnings: list(fields.warnings, 'warnings').map((one) => text(one, 'a warning')),
+        warnings: list(fields.warnings, 'warnings', limits.topologyWarningsMax).map((one) =>
+          text(one, 'a warning'),
+        ),
       };
+    case 'repair-marks':
+      return {
+        kind,
+        id: idOf(fields),
+        vnodes: list(fields.vnodes, 'vnodes', limits.repairMarksPerMessageMax).map((one) =>
+          integer(one, 'a vnode', 0, limits.vnodesMax - 1),
+        ),
+      };
+    case 'repair-marks-kept':
+      return { kind, id: idOf(fields) };
     default:
       throw new BadRequestError(`${shown(kind)} is no kind of message about the ring`);
   }
@@ -114,9 +126,9 @@ function ringOf(fields: Fields): Uint8Array {
     throw new BadRequestError(`ring of a message is not up to ${limits.ringMapBytesMax} bytes`);
   return ring;
 }
-function list(value: unknown, what: string): readonly unknown[] {
-  if (!Array.isArray(value) || value.length > limits.topologyWarningsMax)
-    throw new BadRequestError(`${what} are no array of up to ${limits.topologyWarningsMax}`);
+function list(value: unknown, what: string, most: number): readonly unknown[] {
+  if (!Array.isArray(value) || value.length > most)
+    throw new BadRequestError(`${what} are no array of up to ${most}`);
   return value;
 }
 function text(value: unknown, what: string): string {

@@ -20,6 +20,17 @@ export type TopologyOperation =
   | { readonly op: 'drain'; readonly node: NodeNumber }
   | { readonly op: 'undo' };
 
+/** Of nodes that leave, and of those that stay: repair-marks.ts. */
+export type RepairMessage =
+  /** Mark these vnodes for repair, in the place of the sender. */
+  | { readonly kind: 'repair-marks'; readonly id: number; readonly vnodes: readonly number[] }
+  /** The marks of the same id are kept over a crash. */
+  | { readonly kind: 'repair-marks-kept'; readonly id: number };
+
+export function isRepairMessage(message: RingMessage | RepairMessage): message is RepairMessage {
+  return message.kind === 'repair-marks' || message.kind === 'repair-marks-kept';
+}
+
 export type RingMessage =
   /** Promise ring number `slot` to this ballot? */
   | { readonly kind: 'ring-prepare'; readonly slot: number; readonly ballot: RingBallot }

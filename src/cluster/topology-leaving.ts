@@ -1,11 +1,12 @@
 /**
- * What a change waits for whose end takes a member out: that it has none of the hints any more that it kept for others. From then on
- * nothing that was acknowledged hangs on it, and it may be stopped for good. Peer worker; pure.
+ * What a change waits for whose end takes a member out: that it has none of the hints any more that it kept for others, and that nodes that
+ * stay know which vnodes it had marked for repair. From then on nothing that was acknowledged hangs on it, and it may be stopped for
+ * good. Peer worker; pure.
  *
- * 1. A node that leaves tells, under the ring that is `switching`, when it keeps no hints: from then on it gets none that count as
+ * 1. A node that leaves tells, under the ring that is `switching`, when it keeps neither: from then on it gets no hints that count as
  *    copies (mayStandIn in ring-lookup.ts).
- * 2. Nobody waits for one that is down, nor for longer than limits.leaveHintsMsMax by the clock of whoever proposes the last step. What
- *    a node has left then it goes on handing out as long as it runs.
+ * 2. Nobody waits for one that has been down for limits.leaverDownMsMax, nor for longer than limits.leaveHintsMsMax, both by the clock of
+ *    whoever proposes the last step. What a node has left then it goes on handing out as long as it runs.
  */
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
@@ -22,6 +23,8 @@ export interface LeavingPorts {
   setFact(name: string, value: string | number): void;
   /** Bytes of hints that this node keeps for others. */
   hintBytes(): number;
+  /** Vnodes that this node has marked for repair and no other is known to see to. */
+  marksLeft(): number;
 }
 
 export class TopologyLeaving {
@@ -31,29 +34,38 @@ export class TopologyLeaving {
   #ring = 0;
   #sinceMs = 0;
   #hasWarned = false;
+  /** Members that are down, by since when they have been seen so. */
+  #downSinceMs: ReadonlyMap<NodeNumber, number> = new Map();
 
   constructor(world: Pick<ClusterWorld, 'self' | 'clock' | 'log'>, ports: LeavingPorts) {
     this.#world = world;
     this.#ports = ports;
   }
 
-  /** Called from time to time: how far this node is, where it is one that leaves. */
+  /** Called from time to time, also while nothing changes: who is down; and how far this node is, where it is one that leaves. */
   tell(ring: RingMap): void {
+    const nowMs = this.#world.clock.monotonicMs();
+    const down = ring.members.filter(({ number }) => !this.#ports.isUp(number));
+    this.#downSinceMs = new Map(
+      down.map(({ number }) => [number, this.#downSinceMs.get(number) ?? nowMs] as const),
+    );
     if (!leavers(ring).includes(this.#world.self)) return;
     const bytes = this.#ports.hintBytes();
     this.#ports.setFact(TopologyFact.LEAVE_HINTS, bytes);
-    if (bytes === 0 && ring.change?.phase === 'switching')
+    if (bytes === 0 && this.#ports.marksLeft() === 0 && ring.change?.phase === 'switching')
       this.#ports.setFact(TopologyFact.HANDED_ON, ring.number);
   }
 
   /** Whether the change may end: of a ring that is `switching`, when nothing else speaks against it. */
   mayEnd(ring: RingMap): boolean {
     const { clock, log } = this.#world;
+    const nowMs = clock.monotonicMs();
     const waiting = leavers(ring).filter(
-      (node) => this.#ports.isUp(node) && this.#ports.fact(node, TopologyFact.HANDED_ON) !== ring.number,
+      (node) =>
+        nowMs - (this.#downSinceMs.get(node) ?? nowMs) < limits.leaverDownMsMax &&
+        this.#ports.fact(node, TopologyFact.HANDED_ON) !== ring.number,
     );
     if (waiting.length === 0) return true;
-    const nowMs = clock.monotonicMs();
     if (this.#ring !== ring.number) {
       this.#ring = ring.number;
       this.#sinceMs = nowMs;
@@ -66,7 +78,7 @@ export class TopologyLeaving {
     for (const node of waiting)
       log(
         'warn',
-        `node ${nodeName(node)} leaves with hints for others, which it had ${limits.leaveHintsMsMax} ms to hand on: let it run until a drain of it says that none are left`,
+        `node ${nodeName(node)} leaves with hints for others, or vnodes to be repaired, which it had ${limits.leaveHintsMsMax} ms to hand on: let it run until a drain of it says that none are left`,
       );
     return true;
   }

@@ -35,3 +35,13 @@ export function histogramSamples(
   const sum = { labels, value: sumMs / 1000, metricName: `${name}_sum` };
   return [...buckets, sum, { labels, value: count, metricName: `${name}_count` }];
 }
+
+const READ_SOURCES = { memtables: 'memtables', recordCache: 'record_cache', missed: 'shard' };
+/** Of figures as in LocalReads (src/shard/contract.ts), which a coordinator sends too. */
+export function readSamples(reads: object, labels: Labels): Sample[] {
+  const figures = new Map(Object.entries(reads));
+  return Object.entries(READ_SOURCES).map(([field, from]) => ({
+    labels: { ...labels, from },
+    value: Number(figures.get(field) ?? 0),
+  }));
+}

@@ -1,19 +1,19 @@
 /**
- * GET /metrics: the front end's own counters, from each shard by STATS the engine's, and what the coordinator counts of hints. Front-end thread. With
+ * GET /metrics: the front end's own counters, from each shard by STATS the engine's, and what the peer worker counts (scrape-cluster.ts). Front-end thread. With
  * several front ends a scrape is answered by one of them, for itself and all shards: the label `frontend` says which.
  */
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
 import { Status } from '../base/status.ts';
-import type { HintReplayMetrics } from '../cluster/hint-replay.ts';
 import { Op, type ShardReply } from '../shard/contract.ts';
 import type { FrontState } from './front-state.ts';
 import { kept } from './keep-alive.ts';
 import { negotiate } from './media.ts';
-import { histogramSamples, type MetricType, type Sample } from './metric-samples.ts';
+import { histogramSamples, type MetricType, readSamples, type Sample } from './metric-samples.ts';
 import { METRIC_NAMES, Metric, STATUSES } from './metrics.ts';
 import { queryPairs } from './request-options.ts';
 import { messageOf } from './requests.ts';
 import { Run } from './run.ts';
+import { clusterFamilies } from './scrape-cluster.ts';
 import { wsFamilies } from './ws-scrape.ts';
 
 const TEXT = 'text/plain';
@@ -23,36 +23,6 @@ const SCRAPE_TIMEOUT_MS = 2000;
 const STATS_DEPTH_MAX = 3;
 /** The tag of the question to the coordinator, among those of the shards. */
 const COORDINATOR = -1;
-/** Fields of HintReplayMetrics (src/cluster/hint-replay.ts). */
-const HINT_COUNTERS: readonly (readonly [field: keyof HintReplayMetrics, name: string, help: string])[] = [
-  ['hintsReplayed', 'hints_replayed', 'Hints that their nodes took.'],
-  ['hintBytesReplayed', 'hints_replayed_bytes', 'Bytes of hints that were handed out.'],
-  [
-    'hintBatchesFailed',
-    'hints_parts_failed',
-    'Parts of hints that could not be handed out whole, and are tried again.',
-  ],
-  ['hintsExpired', 'hints_expired', 'Hints that grew too old: their vnodes are repaired.'],
-  ['hintsSettled', 'hints_settled', 'Hints that a promise barred, and SERIAL settled.'],
-  ['hintsRedirected', 'hints_redirected', 'Hints that went to the present replicas of their vnode.'],
-  ['hintsHandedOver', 'hints_handed_over', 'Hints that another node keeps now, because this one leaves.'],
-  [
-    'hintsRefused',
-    'hints_refused',
-    'Hints that a replica refuses whenever they come: their vnodes are repaired.',
-  ],
-  [
-    'hintBytesDamaged',
-    'hints_damaged_bytes',
-    'Bytes of hints that cannot be read: their vnodes are repaired.',
-  ],
-  [
-    'resurrections',
-    'hints_resurrections',
-    'Hints that would have brought back what was deleted, and were refused.',
-  ],
-];
-
 export function scrape(state: FrontState, res: HttpResponse, req: HttpRequest, head: boolean): void {
   const startMs = state.clock.monotonicMs();
   try {
@@ -66,7 +36,7 @@ export function scrape(state: FrontState, res: HttpResponse, req: HttpRequest, h
 
 class ScrapeRun extends Run {
   readonly #stats: (Readonly<Record<string, unknown>> | null)[];
-  #hints: Readonly<Record<string, unknown>> = {};
+  #cluster: Readonly<Record<string, unknown>> = {};
   readonly #open: boolean;
   #asked = false;
 
@@ -99,12 +69,12 @@ class ScrapeRun extends Run {
     if (reply.status !== Status.OK) return;
     const stats: unknown = JSON.parse(messageOf(reply));
     if (typeof stats !== 'object' || stats === null) return;
-    if (shard === COORDINATOR) this.#hints = stats as Record<string, unknown>;
+    if (shard === COORDINATOR) this.#cluster = stats as Record<string, unknown>;
     else this.#stats[shard] = stats as Record<string, unknown>;
   }
 
   #finish(): void {
-    const text = new Exposition(this.#open).text(this.state, this.#stats, this.#hints);
+    const text = new Exposition(this.#open).text(this.state, this.#stats, this.#cluster);
     this.answer((res) => {
       res.writeHeader('Content-Type', kept(contentTypeOf(this.#open)));
       this.state.answers.end(res, Buffer.from(text), this.head);
@@ -129,55 +99,16 @@ class Exposition {
   text(
     state: FrontState,
     stats: readonly (Readonly<Record<string, unknown>> | null)[],
-    hints: Readonly<Record<string, unknown>>,
+    cluster: Readonly<Record<string, unknown>>,
   ): string {
     this.#front(state);
     for (const { name, type, help, samples } of wsFamilies(state.wsMetrics, state.options.frontend ?? 0))
       this.#add(name, type, help, samples);
     this.#shards(stats);
-    for (const [field, name, help] of HINT_COUNTERS) {
-      const value = hints[field];
-      if (typeof value === 'number')
-        this.#add(`ringkv_${name}_total`, 'counter', help, [{ labels: {}, value }]);
-    }
-    const { readsFrom } = hints;
-    if (typeof readsFrom === 'object' && readsFrom !== null)
-      this.#add(
-        'ringkv_replica_reads_total',
-        'counter',
-        "Reads of this node as a replica, for its own coordinator or another node's, by what held them.",
-        readSamples(readsFrom, {}),
-      );
-    this.#certificate(hints, state.clock.nowMs());
+    for (const { name, type, help, samples } of clusterFamilies(cluster, state.clock.nowMs()))
+      this.#add(name, type, help, samples);
     if (this.#open) this.#lines.push('# EOF');
     return `${this.#lines.join('\n')}\n`;
-  }
-
-  /** TlsFigures (src/node/tls-files.ts), where there is a certificate. */
-  #certificate({ tls }: Readonly<Record<string, unknown>>, nowMs: number): void {
-    if (typeof tls !== 'object' || tls === null) return;
-    const figures = new Map(Object.entries(tls));
-    const one = (field: string, of: (value: number) => number = (value) => value): Sample[] => [
-      { labels: {}, value: of(Number(figures.get(field) ?? 0)) },
-    ];
-    this.#add(
-      'ringkv_peer_certificate_expires_seconds',
-      'gauge',
-      'Until the certificate that this node shows other nodes expires; below 0 it has.',
-      one('validUntilMs', (ms) => Math.floor((ms - nowMs) / 1000)),
-    );
-    this.#add(
-      'ringkv_peer_certificate_renewals_total',
-      'counter',
-      'Certificates for other nodes that were taken while the node ran.',
-      one('renewals'),
-    );
-    this.#add(
-      'ringkv_peer_certificate_refusals_total',
-      'counter',
-      'Files of certificates that were not taken, because they would not do: the log says why.',
-      one('refusals'),
-    );
   }
 
   #add(name: string, type: MetricType, help: string, samples: readonly Sample[]): void {
@@ -273,16 +204,6 @@ class Exposition {
     });
     for (const [name, samples] of families) this.#add(name, 'gauge', 'From the shard.', samples);
   }
-}
-
-const READ_SOURCES = { memtables: 'memtables', recordCache: 'record_cache', missed: 'shard' };
-/** Of figures as in LocalReads (src/shard/contract.ts), which a coordinator sends too. */
-function readSamples(reads: object, labels: Readonly<Record<string, string | number>>): Sample[] {
-  const figures = new Map(Object.entries(reads));
-  return Object.entries(READ_SOURCES).map(([field, from]) => ({
-    labels: { ...labels, from },
-    value: Number(figures.get(field) ?? 0),
-  }));
 }
 
 /** The finite numbers of a shard's figures, named by their path; true and false are 1 and 0. */

@@ -14,6 +14,7 @@ import { nextGeneration } from '../cluster/membership-generation.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
 import { NODE_STARTS, refuseRequest } from '../cluster/rpc-service.ts';
 import { askRing } from '../peer/ask-ring.ts';
+import type { PeerMetrics } from '../peer/peer-table.ts';
 import type { PeerTls } from '../peer/tls.ts';
 import { Transport } from '../peer/transport.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
@@ -115,6 +116,10 @@ export class PeerLife {
   /** null before it is opened. */
   get answers(): ClusterAnswers | null {
     return this.#answers;
+  }
+  /** Of each other node. */
+  get peers(): readonly PeerMetrics[] {
+    return this.#transport.metrics();
   }
   setUrl(url: string): void {
     this.#node?.setUrl(url);

@@ -99,6 +99,7 @@ class PeerNode {
             ...tlsOptionsOf(config, nodeId),
             fs: realFileSystem,
             timers: systemTimers,
+            clock: systemClock,
             onRenewed: (tls) => this.#renewTls(tls),
             log: this.#log,
           });
@@ -258,13 +259,13 @@ class PeerNode {
     const question = JSON.parse(Buffer.from(request).toString()) as ClusterQuestion | ClusterChange;
     const isMetrics = 'ask' in question && question.ask === 'metrics';
     const tls = this.#tlsFiles?.figures;
-    const { answers } = this.#life;
+    const { answers, peers } = this.#life;
     if (answers === null) {
       done(Status.UNAVAILABLE, 'this node is starting');
       return;
     }
     answers.answer(question, deadlineMs).then(
-      (answer) => done(Status.OK, JSON.stringify(isMetrics ? { ...(answer as object), tls } : answer)),
+      (answer) => done(Status.OK, JSON.stringify(isMetrics ? { ...(answer as object), tls, peers } : answer)),
       (error: unknown) => {
         if (!(error instanceof RingKvError)) throw error;
         done(statusOfError(error), error.message);

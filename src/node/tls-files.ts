@@ -5,13 +5,16 @@
  * 1. They are compared by what they hold, every limits.peerTlsLookMs, and at once where somebody asks (SIGHUP): whoever renews them may
  *    rename, write in place, or turn a link, and none of that shows reliably in times of files.
  * 2. Three files are not replaced at one moment. Without being asked the node takes only what two looks in a row have found.
- * 3. What would not do (checkRenewal) is not taken: the node goes on with what it has, and says why, once.
+ * 3. What would not do (checkRenewal), or is not whole (checkPem), is not taken: the node goes on with what it has, and says why, once.
+ * 4. It says before what is in use expires (tls-expiry.ts).
  */
+import type { Clock } from '../base/clock.ts';
 import { ConfigurationError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, Timers } from '../cluster/contract.ts';
-import { type PeerTls, validUntilMs } from '../peer/tls.ts';
+import { checkPem, type PeerTls, validUntilMs } from '../peer/tls.ts';
 import type { FileSystem } from '../vfs/file-system.ts';
+import { TlsExpiry } from './tls-expiry.ts';
 
 export interface TlsPaths {
   readonly cert: string;
@@ -23,6 +26,7 @@ export interface TlsFilesOptions {
   readonly fs: FileSystem;
   readonly paths: TlsPaths;
   readonly timers: Timers;
+  readonly clock: Pick<Clock, 'nowMs' | 'monotonicMs'>;
   /** Throw ConfigurationError where files are of no use, at the start and in the place of others. */
   readonly check: (tls: PeerTls) => void;
   readonly checkRenewal: (tls: PeerTls) => void;
@@ -47,6 +51,7 @@ interface Found {
 
 export class TlsFiles {
   readonly #options: TlsFilesOptions;
+  readonly #expiry: TlsExpiry;
   #tls: PeerTls;
   /** Of the last look, where that was not what is in use. */
   #seen: Found | null = null;
@@ -63,6 +68,8 @@ export class TlsFiles {
     this.#tls = this.#read();
     options.check(this.#tls);
     this.#validUntilMs = validUntilMs(this.#tls);
+    this.#expiry = new TlsExpiry(options);
+    this.#expiry.use(this.#tls);
   }
 
   get tls(): PeerTls {
@@ -73,9 +80,14 @@ export class TlsFiles {
   }
 
   start(): void {
+    this.#expiry.look();
+    this.#lookLater();
+  }
+  #lookLater(): void {
     this.#cancel = this.#options.timers.after(limits.peerTlsLookMs, () => {
-      this.start();
+      this.#lookLater();
       this.#look(false);
+      this.#expiry.look();
     });
   }
   stop(): void {
@@ -121,6 +133,7 @@ export class TlsFiles {
     this.#said = '';
     this.#renewals++;
     this.#validUntilMs = validUntilMs(tls);
+    this.#expiry.use(tls);
     onRenewed(tls);
     log(
       'info',
@@ -147,14 +160,22 @@ export class TlsFiles {
   #read(): PeerTls {
     const { fs, paths } = this.#options;
     const read = (what: keyof TlsPaths): string => {
+      const named = (why: string, error: unknown): ConfigurationError =>
+        new ConfigurationError(`peer-tls-${what} ${paths[what]}: ${why}${(error as Error).message}`, {
+          cause: error,
+        });
+      let text: string;
       try {
-        return readText(fs, paths[what]);
+        text = readText(fs, paths[what]);
       } catch (error) {
-        throw new ConfigurationError(
-          `peer-tls-${what} ${paths[what]}: cannot be read: ${(error as Error).message}`,
-          { cause: error },
-        );
+        throw named('cannot be read: ', error);
       }
+      try {
+        checkPem(what, text);
+      } catch (error) {
+        throw named('', error);
+      }
+      return text;
     };
     return { cert: read('cert'), key: read('key'), ca: read('ca') };
   }

@@ -12,13 +12,19 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto';
 import { createSecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls';
 import { ConfigurationError } from '../base/errors.ts';
-import { limits } from '../base/limits.ts';
+import { certificatesOf, checkKeyBlocks } from './pem.ts';
 
 /** Contents of PEM files. */
 export interface PeerTls {
   readonly ca: string;
   readonly cert: string;
   readonly key: string;
+}
+
+/** Throws ConfigurationError, which does not name the file, where something in it is not whole: OpenSSL would pass over it. */
+export function checkPem(what: keyof PeerTls, pem: string): void {
+  if (what === 'key') checkKeyBlocks(pem);
+  else certificatesOf(pem);
 }
 
 /** What both sides of a connection ask for. */
@@ -103,12 +109,6 @@ function usageFault({ keyUsage }: X509Certificate): string {
     : `its certificate lacks ${lacking.map(([name]) => name).join(' and ')} among its extended key usages`;
 }
 
-const PEM = /-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g;
-/** The certificates of a file in PEM. Throws where one is none. */
-function certificatesOf(pem: string): X509Certificate[] {
-  return (pem.match(PEM) ?? []).slice(0, limits.pemCertificatesMax).map((one) => new X509Certificate(one));
-}
-
 /** Until when the certificate of a node is good: milliseconds since 1970. Throws where it is none. */
 export const validUntilMs = ({ cert }: PeerTls): number => Date.parse(new X509Certificate(cert).validTo);
 
@@ -119,9 +119,7 @@ export const validUntilMs = ({ cert }: PeerTls): number => Date.parse(new X509Ce
 export function checkRenewal(tls: PeerTls, clusterName: string, nodeId: string, nowMs: number): void {
   checkTls(tls, clusterName, nodeId);
   const [own, ...between] = certificatesOf(tls.cert);
-  const trusted = parsed('peer-tls-ca', 'no certificate in PEM', () => certificatesOf(tls.ca)).filter((one) =>
-    isInTime(one, nowMs),
-  );
+  const trusted = certificatesOf(tls.ca).filter((one) => isInTime(one, nowMs));
   if (own === undefined) throw new ConfigurationError('peer-tls-cert: the file holds no certificate in PEM');
   const { validFrom, validTo } = own;
   if (!isInTime(own, nowMs))

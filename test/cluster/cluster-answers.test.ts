@@ -29,11 +29,11 @@ function answersOf(left: readonly HintsLeft[]): { answers: ClusterAnswers; waits
 
 describe('the counters of a node', () => {
   it('are told also while it knows no ring', async () => {
-    const hintMetrics = { hintsReplayed: 7 };
-    const node = { ring: null, hintMetrics } as unknown as ClusterNode;
+    const metrics = { hints: { hintsReplayed: 7 } };
+    const node = { ring: null, metrics } as unknown as ClusterNode;
     const nobody = (): Promise<void> => Promise.reject(new Error('nobody joins'));
     const answers = new ClusterAnswers(node, testMember(1), () => NOW_MS, nobody);
-    expect(await answers.answer({ ask: 'metrics' }, NOW_MS + 5000)).toEqual(hintMetrics);
+    expect(await answers.answer({ ask: 'metrics' }, NOW_MS + 5000)).toEqual(metrics);
   });
 });
 

@@ -1,10 +1,11 @@
 import { describe, expect, it } from 'vitest';
+import { defined } from '../../src/base/assert.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { Consistency, type NodeNumber } from '../../src/cluster/contract.ts';
 import { replicasOf, standIns } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
-import { Cluster, vnodeOfKey } from './coordinator-calls.ts';
+import { Cluster, keyOf, vnodeOfKey } from './coordinator-calls.ts';
 import { testRing } from './coordinator-world.ts';
 
 const SIX = [1, 2, 3, 4, 5, 6];
@@ -12,6 +13,13 @@ const KEY = 'k';
 const RING = testRing(SIX);
 const [HOME = 0, , TARGET = 0] = replicasOf(RING, vnodeOfKey(KEY));
 const [LEAVER = 0, OTHER = 0] = standIns(RING, vnodeOfKey(KEY));
+/** Those that stay and are up: TARGET is not. */
+const OTHERS = SIX.filter((node) => node !== LEAVER && node !== TARGET);
+/** Of the same vnode. */
+const OTHER_KEY = defined(
+  Array.from({ length: 100 }, (_, i) => `other-${i}`).find((key) => vnodeOfKey(key) === vnodeOfKey(KEY)),
+  'a key of the same vnode',
+);
 
 /** The ring under which a node leaves; nothing else changes. */
 function leaving(node: NodeNumber, phase: 'copying' | 'switching', number = 2): RingMap {
@@ -63,46 +71,126 @@ describe('hints of a node that leaves', () => {
     expect([hintsAt(cluster, LEAVER), hintsAt(cluster, OTHER)]).toEqual([0, 1]);
   });
 
-  it('stay where no other node takes them, and are tried again', () => {
+  it('stay where no other node takes them in any way, and are tried again', () => {
     const cluster = hinted();
     setRing(cluster, leaving(LEAVER, 'copying'));
+    let isFull = true;
     let refusals = 0;
-    for (const node of SIX.filter((one) => one !== LEAVER && one !== TARGET))
+    for (const node of OTHERS)
       cluster.world.node(node).fault = (operation) => {
-        if (operation !== 'hint' || refusals >= 6) return Status.OK;
-        refusals++;
-        return Status.DISK_FULL;
+        if (!isFull) return Status.OK;
+        if (operation === 'hint') refusals++;
+        return operation === 'hint' || operation === 'write' ? Status.DISK_FULL : Status.OK;
       };
-    cluster.world.run(2000, () => refusals === 3);
-    cluster.world.run(10);
-    expect([refusals, hintsAt(cluster, LEAVER)]).toEqual([3, 1]);
+    const { metrics } = cluster.world.node(LEAVER).hintReplay;
+    cluster.world.run(60_000, () => metrics.hintBatchesFailed >= 3);
+    expect(refusals).toBeGreaterThanOrEqual(9);
+    expect(hintsAt(cluster, LEAVER)).toBe(1);
+    isFull = false;
     cluster.world.run(60_000, () => hintsAt(cluster, LEAVER) === 0);
     expect([hintsAt(cluster, LEAVER), hintsAt(cluster, OTHER)]).toEqual([0, 1]);
   });
 
-  it('are given to nobody when they are older than hints are kept: they would grow older than horizons allow', () => {
+  it('that are older than hints are kept go to no stand-in, which would let them grow older than horizons allow, but to replicas', () => {
     const cluster = hinted();
-    cluster.world.node(LEAVER).skewMs = limits.hintAgeMsMax + 60_000;
+    const leaver = cluster.world.node(LEAVER);
+    // One of the replicas lost it since, or took the write back: it is the only one that the hint could still serve.
+    const replicas = replicasOf(RING, vnodeOfKey(KEY)).filter((node) => node !== TARGET);
+    const [poor = 0] = replicas.slice(1);
+    cluster.world.node(poor).replica.wipe();
+    leaver.skewMs = limits.hintAgeMsMax + 60_000;
     setRing(cluster, leaving(LEAVER, 'copying'));
-    cluster.world.run(5000);
-    const all = SIX.map((node) => hintsAt(cluster, node));
-    expect(all.reduce((sum, one) => sum + one, 0)).toBe(1);
-    expect(hintsAt(cluster, LEAVER)).toBe(1);
+    cluster.world.run(5000, () => hintsAt(cluster, LEAVER) === 0);
+    expect(SIX.map((node) => hintsAt(cluster, node))).toEqual([0, 0, 0, 0, 0, 0]);
+    for (const node of replicas) expect(cluster.held(node, KEY)).toMatch(/^v@/);
+    // The target gets it by repair: its vnode is marked, and the mark was kept before the hint went.
+    expect([...leaver.kept]).toEqual([vnodeOfKey(KEY)]);
+    const { hintsHandedOver, hintsToReplicas } = leaver.hintReplay.metrics;
+    expect([hintsHandedOver, hintsToReplicas]).toEqual([0, 1]);
   });
 
-  it('are handed over once, also where another one of their part cannot be', () => {
+  it('that no other node has room for go to replicas', () => {
     const cluster = hinted();
-    // The first is too old now, the second is not.
-    for (const node of SIX) cluster.world.node(node).skewMs = limits.hintAgeMsMax + 60_000;
-    cluster.write(KEY, 'w', { consistency: Consistency.ALL, sloppy: true }, HOME);
-    cluster.world.run(50);
-    expect(hintsAt(cluster, LEAVER)).toBe(2);
+    for (const node of OTHERS)
+      cluster.world.node(node).fault = (operation) => (operation === 'hint' ? Status.OVERLOADED : Status.OK);
+    setRing(cluster, leaving(LEAVER, 'copying'));
+    cluster.world.run(5000, () => hintsAt(cluster, LEAVER) === 0);
+    expect(hintsAt(cluster, LEAVER)).toBe(0);
+    expect([...cluster.world.node(LEAVER).kept]).toEqual([vnodeOfKey(KEY)]);
+  });
+
+  it('stay where a quorum could miss them: of three replicas one alone is up', () => {
+    const cluster = hinted();
+    const [, other = 0] = replicasOf(RING, vnodeOfKey(KEY));
+    cluster.down(other);
+    cluster.world.node(LEAVER).skewMs = limits.hintAgeMsMax + 60_000;
     setRing(cluster, leaving(LEAVER, 'copying'));
     const { metrics } = cluster.world.node(LEAVER).hintReplay;
-    cluster.world.run(5 * limits.hintReplayRetryMsMax, () => metrics.hintBatchesFailed >= 8);
-    expect(metrics.hintBatchesFailed).toBeGreaterThanOrEqual(8);
-    expect(metrics.hintsHandedOver).toBe(1);
-    expect([hintsAt(cluster, LEAVER), hintsAt(cluster, OTHER)]).toEqual([2, 1]);
+    const writes = cluster.requests(HOME, 'write');
+    cluster.world.run(60_000, () => metrics.hintBatchesFailed >= 3);
+    expect(metrics.hintBatchesFailed).toBe(3);
+    expect(hintsAt(cluster, LEAVER)).toBe(1);
+    // The one is not asked again and again in vain.
+    expect(cluster.requests(HOME, 'write')).toBe(writes);
+    cluster.world.heal();
+    for (const node of cluster.world.nodes.values()) node.down.add(TARGET);
+    cluster.world.run(60_000, () => hintsAt(cluster, LEAVER) === 0);
+    expect([hintsAt(cluster, LEAVER), metrics.hintsToReplicas]).toEqual([0, 1]);
+  });
+
+  it('stay where a quorum could miss them: of two replicas that are up one does not take them', () => {
+    const cluster = hinted();
+    const [, other = 0] = replicasOf(RING, vnodeOfKey(KEY));
+    let isFull = true;
+    cluster.world.node(other).fault = (operation) =>
+      isFull && operation === 'write' ? Status.DISK_FULL : Status.OK;
+    cluster.world.node(LEAVER).skewMs = limits.hintAgeMsMax + 60_000;
+    setRing(cluster, leaving(LEAVER, 'copying'));
+    const { metrics } = cluster.world.node(LEAVER).hintReplay;
+    cluster.world.run(60_000, () => metrics.hintBatchesFailed >= 3);
+    expect([metrics.hintBatchesFailed, hintsAt(cluster, LEAVER)]).toEqual([3, 1]);
+    isFull = false;
+    cluster.world.run(60_000, () => hintsAt(cluster, LEAVER) === 0);
+    expect([hintsAt(cluster, LEAVER), metrics.hintsToReplicas]).toEqual([0, 1]);
+  });
+
+  it('go to others once, also where another one of their part cannot; a mark for one is kept before the part goes', () => {
+    const cluster = hinted();
+    const leaver = cluster.world.node(LEAVER);
+    cluster.write(OTHER_KEY, 'w', { consistency: Consistency.ALL, sloppy: true }, HOME);
+    cluster.world.run(50);
+    expect(hintsAt(cluster, LEAVER)).toBe(2);
+    // Nobody has room for hints, and nobody takes the second one at all.
+    let isFull = true;
+    const writes = new Map<string, number>();
+    for (const node of OTHERS) {
+      const { replica } = cluster.world.node(node);
+      const write = replica.write.bind(replica);
+      cluster.world.node(node).fault = (operation) =>
+        isFull && operation === 'hint' ? Status.OVERLOADED : Status.OK;
+      replica.write = (request, done) => {
+        const key = keyOf(request.record);
+        writes.set(key, (writes.get(key) ?? 0) + 1);
+        if (isFull && key === OTHER_KEY)
+          void cluster.world.schedule.after(0.1, () =>
+            done({ status: Status.DISK_FULL, beat: 0, barred: false, newer: null, message: '' }),
+          );
+        else write(request, done);
+      };
+    }
+    // The disk of the leaver takes its time.
+    leaver.marksKeptAfterMs = 3000;
+    setRing(cluster, leaving(LEAVER, 'copying'));
+    const { metrics } = leaver.hintReplay;
+    cluster.world.run(5 * limits.hintReplayRetryMsMax, () => metrics.hintBatchesFailed >= 4);
+    expect(metrics.hintBatchesFailed).toBe(4);
+    expect([metrics.hintsToReplicas, writes.get(KEY)]).toEqual([1, 2]);
+    expect(leaver.kept.size).toBe(0);
+    isFull = false;
+    cluster.world.run(5 * limits.hintReplayRetryMsMax, () => hintsAt(cluster, LEAVER) === 0);
+    expect([hintsAt(cluster, LEAVER), metrics.hintsHandedOver, metrics.hintsToReplicas]).toEqual([0, 1, 1]);
+    expect(writes.get(KEY)).toBe(2);
+    expect([...leaver.kept]).toEqual([vnodeOfKey(KEY)]);
   });
 
   it('of a node that stays wait for their target', () => {

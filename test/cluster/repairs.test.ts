@@ -1,148 +1,25 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_PROMISES, versionAt } from '../../src/base/record.ts';
-import { Status } from '../../src/base/status.ts';
 import { vnodeOf } from '../../src/base/token.ts';
-import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contract.ts';
-import { Repairs } from '../../src/cluster/repairs.ts';
+import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
-import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { testSeed } from '../seed.ts';
-import { EventQueue } from './event-queue.ts';
-import { MemoryDocuments } from './gossip-network.ts';
+import type { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
 import { recordOf, viewOf } from './records.ts';
-import { diverge, GRACE_MS, START_MS, textOf } from './repair-harness.ts';
+import { diverge, textOf } from './repair-harness.ts';
+import { RepairCluster, ringOf, VNODES } from './repairs-cluster.ts';
 
 const seed = testSeed();
-const VNODES = 16;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-const ringOf = (nodes: readonly NodeNumber[], over: Partial<RingMap> = {}): RingMap => ({
-  number: 1,
-  clusterName: 'test',
-  clusterId: '0'.repeat(32),
-  vnodes: VNODES,
-  replicas: 3,
-  members: nodes.map((number) => ({
-    number,
-    nodeId: number.toString(16).padStart(8, '0').padEnd(32, '0'),
-    address: `n${number}:1`,
-    url: '',
-    rack: 'r',
-    zone: '',
-    weight: 1,
-  })),
-  owners: Uint16Array.from({ length: VNODES }, (_, vnode) => vnode % nodes.length),
-  change: null,
-  ...over,
-});
-
-/** Nodes with replicas in memory, each with its repairs; time moves when told. */
-class Cluster {
-  nowMs = START_MS;
-  readonly queue = new EventQueue();
-  readonly replicas = new Map<NodeNumber, MemoryReplica>();
-  readonly purgeBefore = new Map<NodeNumber, Map<number, number>>();
-  readonly documents = new Map<NodeNumber, MemoryDocuments>();
-  readonly down = new Set<NodeNumber>();
-  readonly log: string[] = [];
-  ring: RingMap;
-  readonly random = new Random(seed);
-
-  constructor(nodes: readonly NodeNumber[], over: Partial<RingMap> = {}) {
-    this.ring = ringOf(nodes, over);
-    const clock = { nowMs: () => this.nowMs, nowUs: () => this.nowMs * 1000, monotonicMs: () => this.nowMs };
-    for (const node of nodes) {
-      const fault = (): number => (this.down.has(node) ? Status.UNAVAILABLE : Status.OK);
-      this.replicas.set(node, new MemoryReplica({ clock, vnodes: VNODES, gcGraceMs: GRACE_MS, fault }));
-      this.purgeBefore.set(node, new Map());
-      this.documents.set(node, new MemoryDocuments());
-    }
-  }
-  replica(node: NodeNumber): MemoryReplica {
-    const replica = this.replicas.get(node);
-    if (replica === undefined) throw new Error(`no node ${node}`);
-    return replica;
-  }
-  horizon(node: NodeNumber, vnode: number): number {
-    return this.purgeBefore.get(node)?.get(vnode) ?? Number.NaN;
-  }
-
-  start(node: NodeNumber, intervalMs = 0): Repairs {
-    const replica = this.replica(node);
-    const horizons = this.purgeBefore.get(node) as Map<number, number>;
-    const local: LocalReplica = Object.assign(Object.create(replica) as Replica, {
-      write: replica.write.bind(replica),
-      read: replica.read.bind(replica),
-      prepare: replica.prepare.bind(replica),
-      page: replica.page.bind(replica),
-      tree: replica.tree.bind(replica),
-      treeNodes: replica.treeNodes.bind(replica),
-      endTree: replica.endTree.bind(replica),
-      hint: replica.hint.bind(replica),
-      setPurgeBefore: (vnode: number, version: number) => void horizons.set(vnode, version),
-      resurrections: 0,
-    });
-    const clock = { nowMs: () => this.nowMs, nowUs: () => this.nowMs * 1000, monotonicMs: () => this.nowMs };
-    const repairs = new Repairs({
-      world: {
-        self: node,
-        clock,
-        random: new Random(this.random.uint32()),
-        documents: this.documents.get(node) as MemoryDocuments,
-        timers: {
-          after: (ms, run) => {
-            let isCancelled = false;
-            this.queue.add(this.nowMs + ms, () => !isCancelled && run());
-            return () => {
-              isCancelled = true;
-            };
-          },
-        },
-        network: {
-          send: () => false,
-          sendTo: () => false,
-          setAddress: () => undefined,
-          forget: () => undefined,
-        },
-        log: (_, message) => void this.log.push(message),
-      },
-      local,
-      replica: (other) => this.replica(other),
-      isUp: (other) => !this.down.has(other),
-      ring: () => this.ring,
-      settle: () => Promise.reject(new Error('nothing to settle')),
-      intervalMs,
-    });
-    repairs.onRing(this.ring);
-    repairs.start();
-    return repairs;
-  }
-
-  async advance(ms: number): Promise<void> {
-    const endMs = this.nowMs + ms;
-    for (let dueMs = this.queue.nextMs; dueMs <= endMs; dueMs = this.queue.nextMs) {
-      this.nowMs = Math.max(this.nowMs, dueMs);
-      this.queue.runNext();
-      // Sessions are made of promises alone, but for their pauses.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    this.nowMs = endMs;
-  }
-  async until(holds: () => boolean, msMax: number): Promise<boolean> {
-    for (const endMs = this.nowMs + msMax; !holds() && this.nowMs < endMs; ) await this.advance(500);
-    return holds();
-  }
-}
-
-const held = (cluster: Cluster, node: NodeNumber, vnode: number): string[] =>
+const held = (cluster: RepairCluster, node: NodeNumber, vnode: number): string[] =>
   textOf(cluster.replica(node)).filter(
     (hex) => vnodeOf(viewOf(Buffer.from(hex, 'hex')).getUint32(8, true), VNODES) === vnode,
   );
-const areSame = (cluster: Cluster, vnode: number): boolean => {
+const areSame = (cluster: RepairCluster, vnode: number): boolean => {
   const all = replicasOf(cluster.ring, vnode).map((node) => held(cluster, node, vnode).join());
   return all.every((one) => one === all[0]);
 };
@@ -151,7 +28,7 @@ const everyVnode = Array.from({ length: VNODES }, (_, vnode) => vnode);
 
 describe(`the repairs of a node, seed ${seed},`, () => {
   it('make all replicas the same on demand, and raise the horizon by what hints and clocks may delay', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     diverge(cluster.random, [...cluster.replicas.values()], 400, false);
     const repairs = cluster.start(1);
     expect(repairs.request(null)).toBe(VNODES);
@@ -168,7 +45,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('raise no horizon while a replica is missing, and go on as soon as it is back', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     diverge(cluster.random, [...cluster.replicas.values()], 200, false);
     cluster.down.add(3);
     const repairs = cluster.start(1);
@@ -188,7 +65,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     const nodes = [1, 2, 3];
     const { members, owners } = ringOf(nodes);
     const change = { kind: 'reweigh', node: 1, by: 0, phase: 'copying', members, owners } as const;
-    const cluster = new Cluster(nodes, { change });
+    const cluster = new RepairCluster(nodes, { change });
     diverge(cluster.random, [...cluster.replicas.values()], 50, false);
     const repairs = cluster.start(1);
     repairs.request([2]);
@@ -198,7 +75,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('remember horizons over a restart, and after a crash none that was not reached', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     const first = cluster.start(1);
     first.request([3]);
     expect(await cluster.until(() => !first.running, 10_000)).toBe(true);
@@ -219,7 +96,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('take no horizon from before the restart that lies in the future', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     cluster.nowMs += 365 * DAY_MS;
     const first = cluster.start(1);
     first.request([3]);
@@ -234,7 +111,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('remember what waits over a restart', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     cluster.down.add(2);
     const first = cluster.start(1);
     first.mark(7);
@@ -249,7 +126,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('tell that marks are kept once a save that has them succeeded, and soon', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     cluster.down.add(2);
     const repairs = cluster.start(1);
     await cluster.advance(2 * limits.repairSaveMs);
@@ -286,7 +163,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('repair again what was marked while it was being repaired', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     const repairs = cluster.start(1);
     repairs.mark(7);
     let marks = 0;
@@ -304,7 +181,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
       [limits.hintAgeMsMax + 2 * limits.repairAliveMs, VNODES],
       [limits.hintAgeMsMax / 2, 0],
     ] as const) {
-      const cluster = new Cluster([1, 2, 3]);
+      const cluster = new RepairCluster([1, 2, 3]);
       const first = cluster.start(1);
       await cluster.advance(2 * limits.repairAliveMs);
       first.stop();
@@ -314,7 +191,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('come round once in an interval, also where the node restarts every two hours', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     let done = 0;
     const endMs = cluster.nowMs + 8 * DAY_MS;
     while (cluster.nowMs < endMs) {
@@ -329,7 +206,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('repair between others what a node marked that holds no replica of it', async () => {
-    const cluster = new Cluster([1, 2, 3, 4]);
+    const cluster = new RepairCluster([1, 2, 3, 4]);
     const vnode = everyVnode.find((one) => !replicasOf(cluster.ring, one).includes(4)) as number;
     diverge(
       cluster.random,
@@ -347,7 +224,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
 
   it('pull a vnode from others where one of its replicas is up and cannot be read', async () => {
     for (const broken of [1, 2, 3]) {
-      const cluster = new Cluster([1, 2, 3, 4]);
+      const cluster = new RepairCluster([1, 2, 3, 4]);
       const vnode = everyVnode.find((one) => !replicasOf(cluster.ring, one).includes(4)) as number;
       const sources = [1, 2, 3];
       diverge(
@@ -374,7 +251,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
       const copy = recordOf({ key: 'k', version: 10, value: 'x' });
       const vnode = vnodeOf(viewOf(copy).getUint32(8, true), VNODES);
       const owners = Uint16Array.from({ length: VNODES }, (_, one) => (one + VNODES - vnode) % 4);
-      const cluster = new Cluster([1, 2, 3, 4], { replicas, owners });
+      const cluster = new RepairCluster([1, 2, 3, 4], { replicas, owners });
       const sources = replicasOf(cluster.ring, vnode).slice(1);
       for (const node of sources) cluster.replica(node).load([copy]);
       cluster.replica(4).load([recordOf({ key: 'k', keyspace: KEYSPACE_PROMISES, version: 20 })]);
@@ -386,7 +263,7 @@ describe(`the repairs of a node, seed ${seed},`, () => {
   });
 
   it('end when the node stops, in the middle of a session', async () => {
-    const cluster = new Cluster([1, 2, 3]);
+    const cluster = new RepairCluster([1, 2, 3]);
     diverge(cluster.random, [...cluster.replicas.values()], 400, false);
     const repairs = cluster.start(1);
     repairs.request(null);

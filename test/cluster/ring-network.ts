@@ -64,6 +64,7 @@ export class RingNode {
   readonly logged: string[] = [];
   /** Of hints that it keeps. */
   hintBytes = 0;
+  marksLeft = 0;
   constructor(network: RingNetwork, member: RingMember, seeds: readonly string[], replaces: number) {
     this.member = member;
     this.seeds = seeds;
@@ -188,7 +189,7 @@ export class RingNetwork {
     for (let i = 0; i < copies; i++)
       this.after(this.random.between(1, this.faults.delayMsMax), () => {
         if (to.topology === null || this.cut.has(to.member.number)) return;
-        to.topology.onMessage(from.member.number, checkRingMessage(structuredClone(message)));
+        to.topology.onMessage(from.member.number, checkRingMessage(structuredClone(message)) as RingMessage);
       });
   }
 
@@ -255,6 +256,7 @@ export class RingNetwork {
       },
       pull: (vnode, sources) => this.#pull(node, vnode, sources),
       hintBytes: () => node.hintBytes,
+      marksLeft: () => node.marksLeft,
       onRing: () => undefined,
     };
   }

@@ -29,8 +29,7 @@ type Items = Map<string, Item>;
 const nameOf = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
 
 const CLUSTER_METRICS = JSON.stringify({
-  hintsReplayed: 5,
-  hintBytesDamaged: 0,
+  hints: { hintsReplayed: 5, hintBytesDamaged: 0 },
   readsFrom: { memtables: 7, recordCache: 8, missed: 9 },
 });
 

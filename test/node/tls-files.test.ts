@@ -39,11 +39,14 @@ class Watched {
   readonly renewed: PeerTls[] = [];
   readonly logged: string[] = [];
   readonly files: TlsFiles;
-  constructor() {
+  /** `nowMs`: of its clock, by default long before any certificate expires. */
+  constructor(nowMs = 0) {
+    this.timers.clock.advanceMs(nowMs);
     this.files = new TlsFiles({
       fs: realFileSystem,
       paths: { cert: pathOf('cert'), key: pathOf('key'), ca: pathOf('ca') },
       timers: this.timers,
+      clock: this.timers.clock,
       check: (tls) => checkTls(tls, 'test', NODE),
       checkRenewal: (tls) => checkRenewal(tls, 'test', NODE, Date.now()),
       onRenewed: (tls) => void this.renewed.push(tls),
@@ -176,14 +179,24 @@ describe('the files of a certificate', () => {
     [
       'no certificate',
       async () => ({ cert: 'hello' }),
-      /peer-tls-cert: the file holds no certificate in PEM/,
+      /peer-tls-cert .*cert\.pem: the file holds no certificate in PEM/,
     ],
     [
       'half a certificate',
       async ({ cert }) => ({ cert: cert.slice(0, cert.length / 2) }),
-      /no certificate in PEM/,
+      /peer-tls-cert .*cert\.pem: block 1 \(CERTIFICATE, from line 1\) is cut off: the file ends in it/,
     ],
-    ['nothing', async () => ({ ca: '' }), /peer-tls-ca: the file holds no certificate/],
+    [
+      'two CAs, the second of which is cut off',
+      async ({ ca: one }) => ({ ca: `${one}\n${other.pem.slice(0, -40)}` }),
+      /peer-tls-ca .*ca\.pem: block 2 \(CERTIFICATE, from line \d+\) is cut off: the file ends in it/,
+    ],
+    [
+      'half a key behind a whole one',
+      async ({ key }) => ({ key: `${key}\n${key.slice(0, key.length / 2)}` }),
+      /peer-tls-key .*key\.pem: block 2 \(PRIVATE KEY, from line \d+\) is cut off/,
+    ],
+    ['nothing', async () => ({ ca: '' }), /peer-tls-ca .*: the file holds no certificate/],
     [
       'a certificate of another cluster',
       () => issued({ uris: ['ringkv://prod'] }),
@@ -212,7 +225,7 @@ describe('the files of a certificate', () => {
     [
       'a further certificate that is cut off',
       async ({ cert }) => ({ cert: `${cert}\n${cert.slice(0, cert.length / 2)}` }),
-      /TLS cannot use them: .*PEM/,
+      /peer-tls-cert .*: block 2 \(CERTIFICATE, from line \d+\) is cut off/,
     ],
     [
       'a certificate that has expired',
@@ -260,6 +273,37 @@ describe('the files of a certificate', () => {
     put(long);
     at.looks(3);
     expect(at.logged.length).toBe(3);
+  });
+
+  it('that are not whole keep a node from starting, and the error names file and block', () => {
+    put({ ...first, ca: `${first.ca}\n${other.pem.slice(0, -30)}` });
+    expect(() => new Watched()).toThrow(
+      /^peer-tls-ca .*ca\.pem: block 2 \(CERTIFICATE, from line \d+\) is cut off/,
+    );
+    put({ ...first, cert: `${first.cert}\n${other.pem.slice(0, -30)}` });
+    expect(() => new Watched()).toThrow(
+      /^peer-tls-cert .*cert\.pem: block 2 \(CERTIFICATE, from line \d+\) is cut off/,
+    );
+    put({ ...first, key: first.key.slice(0, -30) });
+    expect(() => new Watched()).toThrow(
+      /^peer-tls-key .*key\.pem: block 1 \(PRIVATE KEY, from line 1\) is cut off/,
+    );
+  });
+
+  it('are said to expire while they are in use, from the start on', async () => {
+    put(await ca.issue({ notAfter: fromNow(5) }));
+    const at = new Watched(Date.now());
+    expect(at.logged.filter((line) => line.includes('the certificate'))).toEqual([
+      expect.stringMatching(
+        /^warn: the certificate for other nodes in peer-tls-cert .*cert\.pem .* expires in [45] days/,
+      ),
+    ]);
+    put(await ca.issue({ notAfter: fromNow(1.5) }));
+    at.looks(2);
+    expect(at.logged.at(-1)).toMatch(/^warn: the certificate for other nodes .* expires in \d\d hours/);
+    const said = at.logged.length;
+    at.looks(20);
+    expect(at.logged.length).toBe(said);
   });
 
   it('are looked at no more after the end', async () => {

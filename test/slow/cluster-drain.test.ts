@@ -58,17 +58,19 @@ describe('a drain in a cluster of real processes', () => {
       await cluster.restart(third);
       const counted = async (name: string): Promise<number> => {
         const text = await (await fetch(`${first.url}/metrics`)).text();
-        return Number(new RegExp(`^ringkv_hints_${name}_total (\\d+)$`, 'm').exec(text)?.[1]);
+        return Number(new RegExp(`^ringkv_${name}_total(?:{[^}]*})? (\\d+)$`, 'm').exec(text)?.[1]);
       };
-      expect(await counted('expired')).toBe(0);
+      expect(await counted('hints_expired')).toBe(0);
       await cluster.settled(3);
       await eventually('a drain has nothing left', async () => {
         const { warnings } = await drain(first.url);
         return warnings.length === 0;
       });
       expect(await hintBytes()).toBe(0);
-      expect(await counted('replayed')).toBeGreaterThan(0);
-      expect(await counted('replayed_bytes')).toBeGreaterThan(await counted('replayed'));
+      expect(await counted('hints_replayed')).toBeGreaterThan(0);
+      expect(await counted('hints_replayed_bytes')).toBeGreaterThan(await counted('hints_replayed'));
+      for (const name of ['peer_calls_answered', 'peer_sent_bytes', 'peer_received_bytes'])
+        expect(await counted(name), name).toBeGreaterThan(0);
       await cluster.identical([...writer.acknowledged.keys()].slice(-50));
     },
     TIMEOUT_MS,

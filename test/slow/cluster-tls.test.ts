@@ -177,7 +177,12 @@ describe('a node whose files of TLS are of no use', () => {
     [
       'holds something else',
       (tls) => flagsOf('n', { ...tls, cert: 'hello' }),
-      /peer-tls-cert: the file holds no certificate in PEM/,
+      /peer-tls-cert .*: the file holds no certificate in PEM/,
+    ],
+    [
+      'is a list of CAs that is cut off in its second',
+      (tls) => flagsOf('n', { ...tls, ca: `${tls.ca}\n${tls.ca.slice(0, -40)}` }),
+      /peer-tls-ca .*: block 2 \(CERTIFICATE, from line \d+\) is cut off: the file ends in it/,
     ],
     [
       'is the key of another certificate',
