@@ -3,11 +3,13 @@ import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import type { Documents, LocalReplica } from '../../src/cluster/contract.ts';
 import { Repairs } from '../../src/cluster/repairs.ts';
+import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import { testSeed } from '../seed.ts';
 import { EventQueue } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
 import { GRACE_MS, START_MS } from './repair-harness.ts';
+import { RepairCluster } from './repairs-cluster.ts';
 import { ringOf } from './ring-fixtures.ts';
 
 const seed = testSeed();
@@ -112,5 +114,22 @@ describe(`repairs (seed ${seed})`, () => {
     expect(world.saved.filter((name) => name === 'horizons')).toHaveLength(1);
     await world.advance(60_000);
     expect(world.saved.filter((name) => name === 'horizons')).toHaveLength(1);
+  });
+
+  it('of vnodes that one replica cannot be compared for hold up no others', async () => {
+    const cluster = new RepairCluster([1, 2, 3, 4]);
+    // It is up, and a request for a tree is lost each time.
+    cluster.replica(2).tree = () => undefined;
+    const repairs = cluster.start(1);
+    const held = Array.from({ length: cluster.ring.vnodes }, (_, vnode) => replicasOf(cluster.ring, vnode));
+    const own = held.filter((nodes) => nodes.includes(1));
+    const stuck = own.filter((nodes) => nodes.includes(2));
+    expect(stuck.length).toBeGreaterThan(0);
+    expect(stuck.length).toBeLessThan(own.length);
+    expect(repairs.request(null)).toBe(own.length);
+    const lookMs = limits.repairTreeMissesMax * limits.repairTreeLookMs;
+    const isRest = (): boolean => repairs.waiting === stuck.length;
+    expect(await cluster.until(isRest, own.length * (lookMs + 5000))).toBe(true);
+    expect(cluster.log.join()).toMatch('did not say that it does: no such session');
   });
 });
