@@ -67,7 +67,8 @@ export class Repairs {
   /** `now - gc_grace` as the replicas see it, less this node's clock; null: not heard of yet. */
   #cutoffOffsetMs: number | null = null;
   #horizons = new Float64Array(0);
-  #running = false;
+  /** The vnode that is being repaired. */
+  #repairing: number | null = null;
   #stopped = false;
   #done = 0;
   #lastEndMs = 0;
@@ -220,9 +221,9 @@ export class Repairs {
       this.#addHeld(ring);
     }
     this.#backlog.save();
-    if (this.#running) return;
-    if (isLeaving) this.#marks.handOn(ring, this.#backlog);
-    else this.#repairNext(ring, this.#backlog);
+    // The one that is being repaired may take long; and what was missed since it began must not be forgotten with its end.
+    if (isLeaving) this.#marks.handOn(ring, this.#backlog, this.#repairing);
+    else if (this.#repairing === null) this.#repairNext(ring, this.#backlog);
   }
   #repairNext(ring: RingMap, backlog: RepairBacklog): void {
     const { isUp, world } = this.#options;
@@ -233,7 +234,7 @@ export class Repairs {
       backlog.done(vnode);
       return;
     }
-    this.#running = true;
+    this.#repairing = vnode;
     backlog.begin(vnode);
     this.#repair(ring, vnode).then(
       (missing) => {
@@ -253,7 +254,7 @@ export class Repairs {
     );
   }
   #ended(): void {
-    this.#running = false;
+    this.#repairing = null;
     if (this.waiting === 0) this.#lastEndMs = this.#options.world.clock.nowMs();
   }
 
