@@ -594,6 +594,9 @@ export const limits = {
   repairRequestMsMax: 30_000,
   /** To read one vnode and to build its tree. */
   repairTreeMsMax: 30 * 60_000,
+  /** How often a replica is asked whether it still builds a tree; and how often in a row it may not say so before it is waited for no more. */
+  repairTreeLookMs: 10_000,
+  repairTreeMissesMax: 3,
   /** A replica that is overloaded is asked again, after a pause that doubles. */
   repairRetriesMax: 6,
   repairRetryMsMin: 100,

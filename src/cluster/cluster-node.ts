@@ -188,6 +188,7 @@ export class ClusterNode {
   }
   onDisconnected(node: NodeNumber): void {
     this.#remote?.disconnected(node);
+    this.#service?.disconnected(node);
   }
   setUrl(url: string): void {
     this.membership.setFact(NodeFact.URL, url);

@@ -170,7 +170,7 @@ export interface ReplicaTreeNodes {
   readonly indexes: readonly number[];
 }
 export interface TreeNodesAnswer {
-  /** NOT_FOUND: the session is not kept (any more). */
+  /** NOT_FOUND: the session is not kept (any more). OVERLOADED, between others: the tree is being built, or waits for its turn. */
   readonly status: number;
   /** 8 bytes, little-endian, for each index. */
   readonly hashes: Uint8Array;

@@ -40,8 +40,8 @@ export class RepairMarks {
     this.#options = options;
   }
 
-  /** Called from time to time while this node does not stay in the ring, and repairs nothing. */
-  handOn(ring: RingMap, backlog: RepairBacklog): void {
+  /** Called from time to time while this node does not stay in the ring, and begins no repair. All but the vnode of one that still runs. */
+  handOn(ring: RingMap, backlog: RepairBacklog, repairing: number | null): void {
     const { world, send } = this.#options;
     const nowMs = world.clock.monotonicMs();
     for (const [node, { untilMs }] of this.#sent)
@@ -53,7 +53,7 @@ export class RepairMarks {
     const staying = (ring.change?.members ?? ring.members).map(({ number }) => number).filter(this.#mayTake);
     const parts = new Map<NodeNumber, number[]>();
     for (const vnode of backlog.vnodes()) {
-      if (underWay.has(vnode) || vnode >= ring.vnodes) continue;
+      if (underWay.has(vnode) || vnode >= ring.vnodes || vnode === repairing) continue;
       const homes = comingReplicasOf(ring, vnode).filter(this.#mayTake);
       const node = this.#pick(homes.length > 0 ? homes : staying);
       if (node === undefined || this.#sent.has(node)) continue;

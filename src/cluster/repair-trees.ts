@@ -1,6 +1,13 @@
-/** Builds the trees of a vnode at both sides and finds the leaves that differ, level by level. Pure. */
+/**
+ * Builds the trees of a vnode at both sides and finds the leaves that differ, level by level. Pure.
+ *
+ * A large vnode takes many minutes, so a tree is waited for as long as its replica says that it builds it, and no longer: a request
+ * or an answer that was lost, or a replica that hangs, would hold up all other repairs of this node until limits.repairTreeMsMax.
+ */
+import { TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { Replica } from './contract.ts';
+import { Status } from '../base/status.ts';
+import type { Replica, ReplicaTree, TreeAnswer, TreeNodesAnswer } from './contract.ts';
 import { treeNodesOf, treeOf } from './repair-calls.ts';
 import type { RepairSessionOptions } from './repair-options.ts';
 import { leavesUnder, TREE_FANOUT, TREE_LEAF_LEVEL } from './repair-ranges.ts';
@@ -16,7 +23,7 @@ export async function buildTrees(options: RepairSessionOptions): Promise<number>
   const ask = async (replica: Replica, ignoreDeadBeforeMs: number): Promise<number> => {
     const deadlineMs = clock.nowMs() + limits.repairTreeMsMax;
     const request = { session, vnodes: [vnode], ignoreDeadBeforeMs, deadlineMs };
-    return (await treeOf(options, replica, request)).ignoredDeadBeforeMs;
+    return (await watchedTree(options, replica, request)).ignoredDeadBeforeMs;
   };
   const asked = [local, remote].map((replica) => ask(replica, expectedCutoffMs));
   const [ours = 0, theirs = 0] = await Promise.all(asked);
@@ -24,6 +31,36 @@ export async function buildTrees(options: RepairSessionOptions): Promise<number>
   if (ours < cutoffMs) await ask(local, cutoffMs);
   if (theirs < cutoffMs) await ask(remote, cutoffMs);
   return cutoffMs;
+}
+
+function watchedTree(
+  options: RepairSessionOptions,
+  replica: Replica,
+  request: ReplicaTree,
+): Promise<TreeAnswer> {
+  const { session, vnode } = options;
+  let isOver = false;
+  const tree = treeOf(options, replica, request).finally(() => {
+    isOver = true;
+  });
+  const look = (): Promise<TreeNodesAnswer> =>
+    new Promise((resolve) => replica.treeNodes({ session, vnode, level: 0, indexes: [0] }, resolve));
+  const watch = async (): Promise<TreeAnswer> => {
+    let last = '';
+    for (let misses = 0; misses < limits.repairTreeMissesMax; ) {
+      await options.pause(limits.repairTreeLookMs);
+      if (isOver) return tree;
+      const { status, message } = await look();
+      // OK: it is built, and its answer should be here by now.
+      misses = status === Status.OVERLOADED ? 0 : misses + 1;
+      last = status === Status.OK ? 'it is built, and no answer came' : message;
+    }
+    if (isOver) return tree;
+    throw new TimeoutError(
+      `building a tree: ${limits.repairTreeMissesMax} times in a row the replica did not say that it does: ${last}`,
+    );
+  };
+  return Promise.race([tree, watch()]);
 }
 
 /** Neighbouring leaves that are dealt with together. */

@@ -67,7 +67,8 @@ export class Repairs {
   /** `now - gc_grace` as the replicas see it, less this node's clock; null: not heard of yet. */
   #cutoffOffsetMs: number | null = null;
   #horizons = new Float64Array(0);
-  #running = false;
+  /** The vnode that is being repaired. */
+  #repairing: number | null = null;
   #stopped = false;
   #done = 0;
   #lastEndMs = 0;
@@ -212,15 +213,17 @@ export class Repairs {
     const ring = this.#options.ring();
     if (ring === null || this.#backlog === null) return;
     const nowMs = world.clock.nowMs();
+    // A clock that was set back puts it off by one interval at most.
+    this.#backlog.askedMs = Math.min(this.#backlog.askedMs, nowMs);
     const isLeaving = !stays(ring, world.self);
     if (intervalMs > 0 && !isLeaving && nowMs - this.#backlog.askedMs >= intervalMs) {
       this.#backlog.askedMs = nowMs;
       this.#addHeld(ring);
     }
     this.#backlog.save();
-    if (this.#running) return;
-    if (isLeaving) this.#marks.handOn(ring, this.#backlog);
-    else this.#repairNext(ring, this.#backlog);
+    // The one that is being repaired may take long; and what was missed since it began must not be forgotten with its end.
+    if (isLeaving) this.#marks.handOn(ring, this.#backlog, this.#repairing);
+    else if (this.#repairing === null) this.#repairNext(ring, this.#backlog);
   }
   #repairNext(ring: RingMap, backlog: RepairBacklog): void {
     const { isUp, world } = this.#options;
@@ -231,7 +234,7 @@ export class Repairs {
       backlog.done(vnode);
       return;
     }
-    this.#running = true;
+    this.#repairing = vnode;
     backlog.begin(vnode);
     this.#repair(ring, vnode).then(
       (missing) => {
@@ -251,7 +254,7 @@ export class Repairs {
     );
   }
   #ended(): void {
-    this.#running = false;
+    this.#repairing = null;
     if (this.waiting === 0) this.#lastEndMs = this.#options.world.clock.nowMs();
   }
 
@@ -378,9 +381,12 @@ export class Repairs {
     const { world } = this.#options;
     world.documents.save(DOCUMENT, bytes, (error) => {
       this.#saving = false;
-      if (error !== null) world.log('warn', `horizons of repairs cannot be kept: ${error.message}`);
+      if (error !== null) {
+        this.#unsaved = true;
+        world.log('warn', `horizons of repairs cannot be kept: ${error.message}`);
+      }
       // Many vnodes follow each other: one save for all of them.
-      world.timers.after(SECOND_MS, () => this.#save());
+      world.timers.after(error === null ? SECOND_MS : limits.repairSaveMs, () => this.#save());
     });
   }
 }

@@ -6,7 +6,8 @@
  * 2. Requests in work are bounded by peerRequestsMax and, in bytes of records, by peerRequestBytesMax for each peer:
  *    beyond it OVERLOADED, not begun.
  * 3. A request whose time is up is not begun, and an answer whose caller has given up is not sent.
- * 4. Every other request gets an answer, also one that comes before there is a service (refuseRequest).
+ * 4. Trees of a caller whose connection was lost are built no further, and their answers are not kept for it.
+ * 5. Every other request gets an answer, also one that comes before there is a service (refuseRequest).
  */
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
@@ -53,6 +54,10 @@ interface Caller {
   bytes: number;
   /** By the monotonic clock: when it was sent the ring. */
   ringSentAt: number;
+  /** Connections with it that were lost: it waits for no answer to what came over them. */
+  losses: number;
+  /** Sessions of trees that it has begun and not ended. */
+  readonly trees: Set<number>;
 }
 
 /** A request in work. */
@@ -62,6 +67,8 @@ interface Work {
   readonly id: number;
   readonly bytes: number;
   readonly expiresAt: number;
+  /** Losses of the caller when it came. */
+  readonly losses: number;
 }
 
 export class ReplicaService {
@@ -87,8 +94,21 @@ export class ReplicaService {
     return this.#inWork;
   }
 
+  /**
+   * A connection with a node was lost: it waits for nothing that it asked over it. What builds trees for it would keep others waiting
+   * for as long as that takes, and again for each of its restarts.
+   */
+  disconnected(node: NodeNumber): void {
+    const caller = this.#callers.get(node);
+    if (caller === undefined) return;
+    caller.losses++;
+    const trees = [...caller.trees];
+    caller.trees.clear();
+    for (const session of trees) this.#options.replica.endTree(session);
+  }
   /** The node left the cluster. Its requests in work end without an answer to it being missed. */
   forget(node: NodeNumber): void {
+    this.disconnected(node);
     this.#callers.delete(node);
   }
 
@@ -102,6 +122,7 @@ export class ReplicaService {
     const own = this.#options.ringNumber();
     const caller = this.#callerOf(from);
     if (message.kind === Kind.END_TREE) {
+      caller.trees.delete(message.request.session);
       this.#options.replica.endTree(message.request.session);
       return;
     }
@@ -140,13 +161,15 @@ export class ReplicaService {
       id: message.id,
       bytes,
       expiresAt: this.#world.clock.monotonicMs() + message.remainingMs,
+      losses: caller.losses,
     });
   }
 
   #callerOf(node: NodeNumber): Caller {
     let caller = this.#callers.get(node);
     if (caller === undefined) {
-      caller = { node, requests: 0, bytes: 0, ringSentAt: Number.NEGATIVE_INFINITY };
+      const ringSentAt = Number.NEGATIVE_INFINITY;
+      caller = { node, requests: 0, bytes: 0, ringSentAt, losses: 0, trees: new Set() };
       this.#callers.set(node, caller);
     }
     return caller;
@@ -193,6 +216,7 @@ export class ReplicaService {
         });
         break;
       case Kind.TREE:
+        this.#noteTree(work.caller, message.request.session);
         replica.tree(message.request, (answer) =>
           this.#sendTree(work, encodeTreeAnswer(generation, id, answer)),
         );
@@ -203,6 +227,13 @@ export class ReplicaService {
         });
         break;
     }
+  }
+
+  #noteTree({ trees }: Caller, session: number): void {
+    trees.add(session);
+    const [oldest] = trees;
+    // The replica keeps no more either.
+    if (trees.size > limits.treeSessionsMax && oldest !== undefined) trees.delete(oldest);
   }
 
   /** Takes a request out of work: true where its caller still waits. */
@@ -219,7 +250,8 @@ export class ReplicaService {
   #sendTree(work: Work, answer: Uint8Array): void {
     const { clock, network, timers } = this.#world;
     const isLate = clock.monotonicMs() + limits.peerAnswerAgainMs >= work.expiresAt;
-    if (isLate || network.send(work.caller.node, answer)) this.#end(work);
+    const isLost = work.losses !== work.caller.losses;
+    if (isLate || isLost || network.send(work.caller.node, answer)) this.#end(work);
     else timers.after(limits.peerAnswerAgainMs, () => this.#sendTree(work, answer));
   }
 

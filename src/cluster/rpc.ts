@@ -134,15 +134,9 @@ export class RemoteReplicas {
     else answerCall(call.waiting, message);
   }
 
-  /** The connection to a node was lost: its calls may have been worked on or not. */
+  /** A connection to a node was lost: calls to it may have been worked on or not, and their answers may be lost with it. */
   disconnected(node: NodeNumber): void {
-    for (const [id, call] of this.#calls) {
-      if (call.peer.node !== node) continue;
-      this.#end(id, call);
-      this.counts.connectionLost++;
-      const message = `the connection to node ${nodeName(node)} was lost; ${OUTCOME_UNKNOWN}`;
-      failCall(call.waiting, Status.UNAVAILABLE, message);
-    }
+    this.#lose(({ peer }) => peer.node === node);
   }
 
   /** The node left the cluster. */
@@ -151,11 +145,24 @@ export class RemoteReplicas {
     this.#replicas.delete(node);
   }
 
-  /** Ends all calls. */
+  /** Ends all calls, also those of replicas that were forgotten and are still held by somebody. */
   close(): void {
-    for (const node of this.#replicas.keys()) this.disconnected(node);
+    this.#lose(() => true);
     this.#stopScan?.();
     this.#stopScan = null;
+  }
+
+  /** What begins meanwhile, because another ended, goes over another connection. */
+  #lose(isLost: (call: Call) => boolean): void {
+    const last = this.#lastId;
+    for (const [id, call] of this.#calls) {
+      if (id > last) break;
+      if (!isLost(call)) continue;
+      this.#end(id, call);
+      this.counts.connectionLost++;
+      const message = `the connection to node ${nodeName(call.peer.node)} was lost; ${OUTCOME_UNKNOWN}`;
+      failCall(call.waiting, Status.UNAVAILABLE, message);
+    }
   }
 
   /** Opens the envelope of a request that may take `timeoutMs`; null where it ended at once: see #fail. */

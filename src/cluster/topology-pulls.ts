@@ -53,6 +53,7 @@ export class TopologyPulls {
   #failures = 0;
   #quietUntilMs = Number.NEGATIVE_INFINITY;
   #waiting: Waiting[] = [];
+  /** Pulls of this ring. */
   #inFlight = 0;
   /** A bit a vnode: done. */
   #done = new Uint8Array(0);
@@ -88,6 +89,8 @@ export class TopologyPulls {
     if (ring.number === this.#ring) return;
     this.#ring = 0;
     this.#waiting = [];
+    // Those of an earlier change may take long to end, and hold up none of this one.
+    this.#inFlight = 0;
     if (ring.change?.phase !== 'copying') return;
     const gained = gains(ring, this.#world.self);
     if (gained.length === 0) return;
@@ -127,9 +130,9 @@ export class TopologyPulls {
     } catch (error) {
       reason = (error as Error).message;
     }
-    this.#inFlight--;
     // The change may be over, and another one under way.
     if (ring === this.#ring) {
+      this.#inFlight--;
       this.#bytes += result.bytes;
       if (result.complete) this.#note(one.gain.vnode);
       else this.#again(one, reason);

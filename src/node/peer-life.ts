@@ -101,9 +101,8 @@ export class PeerLife {
         letHeapsGrow();
         this.#node?.onConnected(node);
       },
-      onDisconnected: (node, left) => {
-        if (left === 0) this.#node?.onDisconnected(node);
-      },
+      // Also where another connection with it is left: what was asked over this one may never be answered over that.
+      onDisconnected: (node) => this.#node?.onDisconnected(node),
     });
     this.#world = { self, clock: systemClock, random, timers, network: this.#transport, documents, log };
   }

@@ -11,7 +11,7 @@ export interface Seed {
   connection: Connection | null;
   /** Why the last attempt failed: told once. */
   failure: string;
-  /** This node itself listens there. */
+  /** The last attempt found this node itself there. */
   isSelf: boolean;
   waiting: Uint8Array[];
   waitingBytes: number;
@@ -22,11 +22,11 @@ export interface Seed {
 export class Seeds {
   readonly #seeds = new Map<string, Seed>();
 
-  /** The seed at an address; null where there are too many. */
+  /** The seed at an address; null where there are too many with a connection. One without makes room: it may be of a node that is gone. */
   at(address: string): Seed | null {
     let seed = this.#seeds.get(address);
     if (seed === undefined) {
-      if (this.#seeds.size >= limits.peerSeedsMax) return null;
+      if (this.#seeds.size >= limits.peerSeedsMax && !this.#makeRoom()) return null;
       seed = {
         address,
         connection: null,
@@ -39,6 +39,12 @@ export class Seeds {
       this.#seeds.set(address, seed);
     }
     return seed;
+  }
+
+  #makeRoom(): boolean {
+    for (const { address, connection } of this.#seeds.values())
+      if (connection === null) return this.#seeds.delete(address);
+    return false;
   }
 
   /** What is known of each, for people. */

@@ -132,11 +132,14 @@ export class Transport implements Network {
     return false;
   }
 
-  /** Throws ConfigurationError where `address` is none. An address at which this node itself listens is always refused. */
+  /**
+   * Throws ConfigurationError where `address` is none. An address at which this node itself answered is refused for limits.seedIntervalMs:
+   * a name of several nodes, or an address that is given to another, may lead to somebody else by then.
+   */
   sendTo(address: string, message: Uint8Array): boolean {
     parseAddress(address);
     const seed = this.#closing ? null : this.#seeds.at(address);
-    if (seed === null || seed.isSelf) return false;
+    if (seed === null) return false;
     if (seed.connection?.state === 'ready') return seed.connection.send(message);
     if (seed.connection === null) {
       const now = this.#owner.nowMs();
@@ -298,6 +301,7 @@ export class Transport implements Network {
 
   #sendWaiting(seed: Seed, connection: Connection): void {
     seed.failure = '';
+    seed.isSelf = false;
     for (const message of takeWaiting(seed)) connection.send(message);
   }
 
@@ -333,10 +337,13 @@ export class Transport implements Network {
 
   #notMade(connection: Connection, seed: Seed | undefined, reason: string, now: number): void {
     const peer = this.#peers.diallingOver(connection);
-    if (connection.refusal === RefusalCode.SELF) {
-      if (seed !== undefined) seed.isSelf = true;
-      return;
+    const isSelf = connection.refusal === RefusalCode.SELF;
+    if (seed !== undefined) {
+      seed.isSelf = isSelf;
+      if (isSelf) seed.notBefore = now + limits.seedIntervalMs;
     }
+    // A node that is looked for at what has become this one's own address is looked for on.
+    if (isSelf && peer === undefined) return;
     const failed = peer ?? seed;
     if (failed === undefined) {
       if (reason !== '') this.#log('warn', `a connection from ${connection.remote} was not made: ${reason}`);

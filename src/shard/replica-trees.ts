@@ -58,6 +58,7 @@ export class ReplicaTrees {
   readonly #sessions = new Map<number, Session>();
   #waiting: Build[] = [];
   #isBuilding = false;
+  #building: Build | null = null;
   #bytes = 0;
   #started = 0;
 
@@ -89,6 +90,12 @@ export class ReplicaTrees {
   }
 
   nodes({ session, vnode, level, indexes }: ReplicaTreeNodes): TreeNodesAnswer {
+    if (this.#isBeingBuilt(session, vnode))
+      return {
+        status: Status.OVERLOADED,
+        hashes: NO_BYTES,
+        message: `the tree of vnode ${vnode} in session ${session} is being built`,
+      };
     const leaves = this.#sessions.get(session)?.trees.get(vnode);
     if (leaves === undefined)
       return {
@@ -116,8 +123,15 @@ export class ReplicaTrees {
     for (const build of given) answer(build, 0, endedError(id));
   }
 
+  #isBeingBuilt(id: number, vnode: number): boolean {
+    const isIts = (build: Build | null): boolean =>
+      build !== null && build.id === id && !this.#isEnded(build) && build.vnodes.includes(vnode);
+    return isIts(this.#building) || this.#waiting.some(isIts);
+  }
+
   async #buildAll(): Promise<void> {
     for (let build = this.#waiting.shift(); build !== undefined; build = this.#waiting.shift()) {
+      this.#building = build;
       let records = 0;
       let failure: unknown = null;
       try {
@@ -129,6 +143,7 @@ export class ReplicaTrees {
       } catch (error) {
         failure = error;
       }
+      this.#building = null;
       answer(build, records, this.#isEnded(build) ? endedError(build.id) : failure);
     }
     this.#isBuilding = false;

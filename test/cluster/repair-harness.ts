@@ -1,4 +1,5 @@
 import { ManualClock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
 import {
   compareRecordAge,
@@ -103,7 +104,8 @@ export class RepairHarness {
       overPromises: false,
       clock: this.clock,
       pace: () => Promise.resolve(),
-      pause: () => Promise.resolve(),
+      // No time passes: what is looked at again and again while it takes long is not.
+      pause: (ms) => (ms < limits.repairTreeLookMs ? Promise.resolve() : new Promise(() => undefined)),
       settle: this.settle,
       statistics: newRepairStatistics(),
       expectedCutoffMs: 0,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
+import { Status } from '../../src/base/status.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { RepairBacklog } from '../../src/cluster/repair-backlog.ts';
 import { comingReplicasOf } from '../../src/cluster/ring-lookup.ts';
@@ -44,6 +45,29 @@ const told = (cluster: RepairCluster): { vnode: number; to: NodeNumber }[] =>
   );
 
 describe('vnodes that a node that leaves has marked for repair', () => {
+  it('go while one of them is still being repaired, and that one when its repair has ended', async () => {
+    const cluster = leaving({});
+    let isAsked = false;
+    for (const node of [1, 2, 3, 4])
+      cluster.replica(node).tree = () => {
+        isAsked = true;
+      };
+    // It says that it builds the tree, for as long as that takes.
+    for (const node of [1, 2, 3, 4])
+      cluster.replica(node).treeNodes = (_, done) =>
+        queueMicrotask(() => done({ status: Status.OVERLOADED, hashes: new Uint8Array(0), message: '' }));
+    expect(await cluster.until(() => isAsked, 60_000)).toBe(true);
+    cluster.ring = ringOf(NODES, LEAVING);
+    for (const repairs of cluster.repairs.values()) repairs.onRing(cluster.ring);
+    expect(await cluster.until(() => waiting(cluster, LEAVER) === 1, SETTLED_MS)).toBe(true);
+    expect(new Set(told(cluster).map(({ vnode }) => vnode)).size).toBe(VNODES - 1);
+    for (const node of [1, 2, 3, 4])
+      cluster.replica(node).treeNodes = (_, done) =>
+        queueMicrotask(() => done({ status: Status.NOT_FOUND, hashes: new Uint8Array(0), message: '' }));
+    expect(await cluster.until(() => waiting(cluster, LEAVER) === 0, 5 * 60_000)).toBe(true);
+    expect(new Set(told(cluster).map(({ vnode }) => vnode)).size).toBe(VNODES);
+  });
+
   for (const [when, ring] of [
     ['while it leaves', LEAVING],
     ['when it has left', LEFT],

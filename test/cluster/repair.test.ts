@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import {
   FLAG_TOMBSTONE,
@@ -133,8 +134,8 @@ describe(`a repair session, seed ${seed},`, () => {
     });
     diverge(new Random(seed), harness.replicas, 10, false);
     const pause = (ms: number): Promise<void> => {
-      pauses.push(ms);
-      return Promise.resolve();
+      if (ms < limits.repairTreeLookMs) pauses.push(ms);
+      return harness.options(harness.at(0), harness.at(1)).pause(ms);
     };
     await harness.run(harness.at(0), harness.at(1), { pause });
     expect(pauses.length).toBe(3);

@@ -1,16 +1,19 @@
+import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
+import type { TreeAnswer } from '../../src/cluster/contract.ts';
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import { encodeTree } from '../../src/cluster/messages.ts';
 import { configOfOptions } from '../../src/node/config.ts';
 import { PeerLife } from '../../src/node/peer-life.ts';
+import { FrameKind } from '../../src/peer/frame.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { MemoryHints } from '../cluster/memory-hints.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
-import { closeAll, idOf, onClose, TestPeer, until } from '../peer/harness.ts';
+import { closeAll, idOf, onClose, RawPeer, TestPeer, until } from '../peer/harness.ts';
 
 afterEach(closeAll);
 
@@ -18,8 +21,10 @@ const VNODES = 16;
 const SELF = 9;
 
 /** A peer worker's part in the cluster as it is while its shards recover: it listens, and is not opened. */
-async function listening(): Promise<number> {
-  const fs = new SimulatedFileSystem({ seed: 1 });
+async function listening(
+  onLife: (life: PeerLife, port: number, replica: MemoryReplica) => void = () => undefined,
+): Promise<number> {
+  const fs = new SimulatedFileSystem({ seed: 1, automatic: true });
   const replica = new MemoryReplica({
     clock: systemClock,
     vnodes: VNODES,
@@ -49,7 +54,9 @@ async function listening(): Promise<number> {
     join: () => Promise.resolve(),
   });
   onClose(() => life.end());
-  return await life.listen(0);
+  const port = await life.listen(0);
+  onLife(life, port, replica);
+  return port;
 }
 
 describe('a node whose shards still recover', () => {
@@ -71,5 +78,66 @@ describe('a node whose shards still recover', () => {
     expect(answers).toMatchObject([
       { kind: Kind.REFUSED, generation: 3, id: 70_000, status: Status.UNAVAILABLE },
     ]);
+  });
+});
+
+/** One of several connections of node 7. */
+async function connection(port: number): Promise<RawPeer> {
+  const raw = new RawPeer(connect({ host: '127.0.0.1', port }));
+  raw.greet({ node: 7, nodeId: idOf(7), clusterId: '' });
+  await until(() => raw.has(FrameKind.HELLO));
+  return raw;
+}
+
+describe('a node that has two connections with another', () => {
+  it('waits for nothing that it asked over the one that is lost, while the other one stands', async () => {
+    let life: PeerLife | null = null;
+    const port = await listening((one, itsPort) => {
+      life = one;
+      one.open(itsPort, '');
+    });
+    const opened = life as unknown as PeerLife;
+    await until(() => opened.node.ring !== null);
+    const stays = await connection(port);
+    const lost = await connection(port);
+    const answers: TreeAnswer[] = [];
+    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0 };
+    opened.node
+      .replica(7)
+      .tree({ ...tree, deadlineMs: systemClock.nowMs() + 1_800_000 }, (answer) => void answers.push(answer));
+    await until(
+      () => lost.has(FrameKind.MESSAGES),
+      () => 'the request',
+    );
+    lost.socket.destroy();
+    await until(
+      () => answers.length > 0 || stays.closed,
+      () => 'an answer',
+    );
+    expect(stays.closed).toBe(false);
+    expect(answers).toMatchObject([{ status: Status.UNAVAILABLE }]);
+  });
+});
+
+describe('a node whose peer asked for a tree', () => {
+  it('keeps it no longer than the connection stands', async () => {
+    let own: MemoryReplica | null = null;
+    let life: PeerLife | null = null;
+    const port = await listening((one, itsPort, replica) => {
+      own = replica;
+      life = one;
+      one.open(itsPort, '');
+    });
+    const replica = own as unknown as MemoryReplica;
+    await until(() => (life as unknown as PeerLife).node.ring !== null);
+    const peer = new TestPeer(7, { clusterId: '', onMessage: () => undefined });
+    peer.transport.setAddress(SELF, `127.0.0.1:${port}`);
+    await until(() => peer.transport.isConnected(SELF));
+    const envelope = { generation: 3, id: 70_000, ring: 12, remainingMs: 1_800_000 };
+    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: 0 };
+    expect(peer.transport.send(SELF, encodeTree(envelope, tree))).toBe(true);
+    await until(() => replica.treeSessions === 1);
+    await peer.transport.close();
+    await until(() => replica.treeSessions === 0);
   });
 });

@@ -42,6 +42,24 @@ function holdJobs(world: TreeWorld): { readonly held: Job[]; release: () => void
 }
 
 describe(`hash trees of a replica (seed ${seed})`, () => {
+  it('say of a tree that is being built, or waits for its turn, that it is, and of others that they are not there', async () => {
+    const world = await newWorld(new Random(seed), TREE_SHAPE);
+    const gate = holdJobs(world);
+    const builds = [1, 2].map((session) =>
+      world.build({ session, vnodes: [session], ignoreDeadBeforeMs: 0 }),
+    );
+    const look = (session: number, vnode: number): number =>
+      world.trees.nodes({ session, vnode, level: 0, indexes: [0] }).status;
+    await world.wait(NOTHING());
+    expect([look(1, 1), look(2, 2)]).toEqual([Status.OVERLOADED, Status.OVERLOADED]);
+    expect([look(1, 2), look(3, 1)]).toEqual([Status.NOT_FOUND, Status.NOT_FOUND]);
+    world.trees.end(2);
+    expect(look(2, 2)).toBe(Status.NOT_FOUND);
+    await world.runUntil(builds, async () => gate.release());
+    expect([look(1, 1), look(2, 2)]).toEqual([Status.OK, Status.NOT_FOUND]);
+    await world.close();
+  });
+
   it('are those that the records held give, over merges, deletions, expiry, purges, restarts and writes meanwhile', async () => {
     let jobs = 0;
     for (let round = 0; round < 4; round++) {
