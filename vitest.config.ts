@@ -2,8 +2,8 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-// `fast` runs in `npm run check`: no processes, no long loops. `slow` starts worker threads, servers and
-// whole processes from the build in dist/, and runs the long model and crash tests.
+// `fast` runs in `npm run check`: no processes, no long loops. `slow` starts worker threads, servers and whole processes from the
+// build in dist/. Both are `npm test`. `long` are hunts that take the processor for a quarter of a minute and more: `npm run test:long`.
 // Time limits only end what hangs: machines of CI are busy.
 const shared = {
   pool: 'forks' as const,
@@ -17,19 +17,15 @@ const shared = {
 
 /** Take a quarter of a minute and more. */
 const LONGEST = [
-  'slow/simulator-defects.test.ts',
   'slow/cluster-join.test.ts',
   'slow/cluster.test.ts',
   'slow/cli-import.test.ts',
-  'slow/membership-scale.test.ts',
   'slow/load.test.ts',
   'slow/cluster-tls.test.ts',
   'slow/disk-full.test.ts',
   'slow/cli-serve.test.ts',
   'slow/peer-transport.test.ts',
   'slow/client-ws.test.ts',
-  'slow/engine-model.test.ts',
-  'slow/hint-log-model.test.ts',
   'sim/simulation.test.ts',
   'cluster/ring-balance.test.ts',
 ];
@@ -55,7 +51,7 @@ export default defineConfig({
           ...shared,
           name: 'fast',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/slow/**'],
+          exclude: ['test/slow/**', 'test/long/**'],
           testTimeout: 120_000,
           hookTimeout: 60_000,
         },
@@ -65,6 +61,15 @@ export default defineConfig({
           ...shared,
           name: 'slow',
           include: ['test/slow/**/*.test.ts'],
+          testTimeout: 240_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          ...shared,
+          name: 'long',
+          include: ['test/long/**/*.test.ts'],
           testTimeout: 240_000,
           hookTimeout: 60_000,
         },

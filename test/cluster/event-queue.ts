@@ -1,3 +1,5 @@
+import type { Network, Timers } from '../../src/cluster/contract.ts';
+
 interface Event {
   readonly ms: number;
   /** Breaks ties: first in, first out. */
@@ -53,3 +55,24 @@ export class EventQueue {
   }
 }
 const isBefore = (a: Event, b: Event): boolean => a.ms < b.ms || (a.ms === b.ms && a.order < b.order);
+
+/** Timers by a queue whose time is that of `nowMs`. */
+export function timersOf(queue: EventQueue, nowMs: () => number): Timers {
+  return {
+    after: (ms, run) => {
+      let isCancelled = false;
+      queue.add(nowMs() + ms, () => !isCancelled && run());
+      return () => {
+        isCancelled = true;
+      };
+    },
+  };
+}
+
+/** For what sends nothing, or is to find nobody. */
+export const NO_NETWORK: Network = {
+  send: () => false,
+  sendTo: () => false,
+  setAddress: () => undefined,
+  forget: () => undefined,
+};

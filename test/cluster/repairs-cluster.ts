@@ -7,7 +7,7 @@ import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { checkRingMessage } from '../../src/cluster/ring-message-check.ts';
 import { isRepairMessage, type RepairMessage } from '../../src/cluster/ring-messages.ts';
 import { testSeed } from '../seed.ts';
-import { EventQueue } from './event-queue.ts';
+import { EventQueue, NO_NETWORK, timersOf } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
 import { GRACE_MS, START_MS } from './repair-harness.ts';
@@ -93,21 +93,8 @@ export class RepairCluster {
         clock,
         random: new Random(this.random.uint32()),
         documents: this.documents.get(node) as MemoryDocuments,
-        timers: {
-          after: (ms, run) => {
-            let isCancelled = false;
-            this.queue.add(this.nowMs + ms, () => !isCancelled && run());
-            return () => {
-              isCancelled = true;
-            };
-          },
-        },
-        network: {
-          send: () => false,
-          sendTo: () => false,
-          setAddress: () => undefined,
-          forget: () => undefined,
-        },
+        timers: timersOf(this.queue, () => this.nowMs),
+        network: NO_NETWORK,
         log: (_, message) => void this.log.push(message),
       },
       local,

@@ -5,7 +5,7 @@ import type { Documents, LocalReplica } from '../../src/cluster/contract.ts';
 import { Repairs } from '../../src/cluster/repairs.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import { testSeed } from '../seed.ts';
-import { EventQueue } from './event-queue.ts';
+import { EventQueue, NO_NETWORK, timersOf } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
 import { MemoryReplica } from './memory-replica.ts';
 import { GRACE_MS, START_MS } from './repair-harness.ts';
@@ -46,21 +46,8 @@ class World {
         clock,
         random: new Random(seed),
         documents,
-        timers: {
-          after: (ms: number, run: () => void) => {
-            let isCancelled = false;
-            this.queue.add(this.monotonicMs + ms, () => !isCancelled && run());
-            return () => {
-              isCancelled = true;
-            };
-          },
-        },
-        network: {
-          send: () => false,
-          sendTo: () => false,
-          setAddress: () => undefined,
-          forget: () => undefined,
-        },
+        timers: timersOf(this.queue, () => this.monotonicMs),
+        network: NO_NETWORK,
         log: () => undefined,
       },
       local: Object.assign(own as MemoryReplica, {

@@ -95,7 +95,7 @@ describe('npm run load', () => {
     it(`runs over ${transport}, with a store that it starts, and sees it flush`, async () => {
       const report = await reportOf(
         ...['--transport', transport, '--scenario', 'compaction', '--set', 'memtable-bytes=4MiB'],
-        ...['--value-bytes', '16KiB-64KiB', '--set', 'shards=1', ...SHORT, '--duration', '1s'],
+        ...['--value-bytes', '16KiB-64KiB', '--set', 'shards=1', ...SHORT, '--duration', '4s'],
       );
       const [one] = report.scenarios;
       expect(one).toBeDefined();
