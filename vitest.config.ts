@@ -3,7 +3,8 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // `fast` runs in `npm run check`: no processes, no long loops. `slow` starts worker threads, servers and whole processes from the
-// build in dist/. Both are `npm test`. `long` are hunts that take the processor for a quarter of a minute and more: `npm run test:long`.
+// build in dist/. Both are `npm test`. `long` takes the processor for half a minute a file: model tests, hunts for planted
+// defects, imports and joins that are killed over and over: `npm run test:long`.
 // Time limits only end what hangs: machines of CI are busy.
 const shared = {
   pool: 'forks' as const,
@@ -17,9 +18,7 @@ const shared = {
 
 /** Take a quarter of a minute and more. */
 const LONGEST = [
-  'slow/cluster-join.test.ts',
   'slow/cluster.test.ts',
-  'slow/cli-import.test.ts',
   'slow/load.test.ts',
   'slow/cluster-tls.test.ts',
   'slow/disk-full.test.ts',

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Random } from '../../src/base/random.ts';
 import { FakeServer } from '../client/fake-server.ts';
 import { testSeed } from '../seed.ts';
-import { until, Workplace } from './cli-process.ts';
+import { until, Workplace } from '../slow/cli-process.ts';
 
 let place: Workplace;
 beforeEach(() => {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { freePort } from '../../load/target/free-port.ts';
 import { Random } from '../../src/base/random.ts';
 import { testSeed } from '../seed.ts';
-import { type Ended, type Process, urlOf, Workplace } from './cli-process.ts';
+import { type Ended, type Process, urlOf, Workplace } from '../slow/cli-process.ts';
 import {
   type ClusterMember,
   eventually,
@@ -12,7 +12,7 @@ import {
   ProcessCluster,
   statusOf,
   Writer,
-} from './cluster-processes.ts';
+} from '../slow/cluster-processes.ts';
 
 const TIMEOUT_MS = 240_000;
 const seed = testSeed();
