@@ -9,8 +9,8 @@ import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { fillHttp } from './peers/fill.mjs';
 import { freePort, run, start, startBare, wrk } from './peers/servers.mjs';
-import { drive, keyOf, makeValues } from './peers/workload.mjs';
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,7 +27,6 @@ const builds = [own, ...flags.also.split(',').filter((one) => one !== '')].map((
 const parent = mkdtempSync(join(flags.directory, 'http-cost-'));
 const TYPES = { raw: 'application/octet-stream', json: 'application/json' };
 const WARM_UP_SECONDS = 2;
-const FILL_KEYS = 10_000;
 
 /** Nanoseconds that each thread of a process has run, by thread. */
 function ranNs(pid) {
@@ -53,22 +52,6 @@ async function startNode(root, directory, more) {
   );
   await run('curl', ['--silent', '--retry', '20', '--retry-all-errors', '--fail', `${server.url}/readyz`]);
   return server;
-}
-
-const { Pool } = await import('undici');
-/** Puts the keys that get.lua reads. */
-async function fill(url) {
-  const pool = new Pool(url, { connections: 16 });
-  const values = makeValues();
-  const put = async (index) => {
-    const path = `/v1/kv/${keyOf(index)}`;
-    const headers = { 'content-type': TYPES.raw };
-    const answer = await pool.request({ method: 'PUT', path, headers, body: values[index % values.length] });
-    await answer.body.dump();
-    if (answer.statusCode !== 204) throw new Error(`PUT ${path}: ${answer.statusCode}`);
-  };
-  await drive(put, { inFlight: 64, count: FILL_KEYS });
-  await pool.close();
 }
 
 async function measure({ pid, url, front }, contest) {
@@ -101,7 +84,7 @@ try {
     const name = index === 0 ? 'this' : `${basename(resolve(root))} ${more}`.trim();
     const directory = join(parent, String(index));
     servers.push({ name, ...(await startNode(root, directory, more)) });
-    await fill(servers.at(-1).url);
+    await fillHttp(servers.at(-1).url);
   }
   if (contests.some((one) => one.startsWith('bare-'))) servers.push({ name: 'bare', ...(await startBare()) });
   for (const server of servers) {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
+import { fillHttp } from './peers/fill.mjs';
 import {
   dbBench,
   has,
@@ -20,7 +21,6 @@ import {
   startRingkv,
   wrk,
 } from './peers/servers.mjs';
-import { drive, keyOf, makeValues } from './peers/workload.mjs';
 
 const { values: flags } = parseArgs({
   options: {
@@ -66,23 +66,8 @@ async function withServer(start, body) {
     }
   });
 }
-const { Pool } = await import('undici');
 const BYTES = 'application/octet-stream';
 const JSON_TYPE = 'application/json';
-/** Puts the 10,000 keys that get.lua reads. */
-async function fillHttp(url) {
-  const pool = new Pool(url, { connections: 16 });
-  const values = makeValues();
-  const headers = { 'content-type': BYTES };
-  const put = async (index) => {
-    const path = `/v1/kv/${keyOf(index)}`;
-    const answer = await pool.request({ method: 'PUT', path, headers, body: values[index % values.length] });
-    await answer.body.dump();
-    if (answer.statusCode !== 204) throw new Error(`PUT ${path}: ${answer.statusCode}`);
-  };
-  await drive(put, { inFlight: 64, count: 10_000 });
-  await pool.close();
-}
 /** wrk's figures, of after the warm-up. */
 async function warm(url, script, mediaType) {
   if (warmUp > 0) await wrk(url, script, mediaType, warmUp);

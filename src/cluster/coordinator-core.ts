@@ -21,6 +21,7 @@ import {
 } from './contract.ts';
 import { enoughUp, type Groups } from './coordinator-groups.ts';
 import { type CoordinatorMetrics, newCoordinatorMetrics } from './coordinator-metrics.ts';
+import { OnceLater } from './once-later.ts';
 import { PeerLatencies } from './peer-latencies.ts';
 import { VersionSource } from './version-source.ts';
 
@@ -93,7 +94,7 @@ export class CoordinatorCore {
   };
   #first: Operation | null = null;
   /** Keys that wait for `settleLater`. */
-  readonly #settling = new Set<string>();
+  readonly #settling: OnceLater;
   #inFlight = 0;
   #ticking = false;
 
@@ -102,6 +103,7 @@ export class CoordinatorCore {
     this.view = options.view;
     this.versions = new VersionSource(options.world, options.versions);
     this.markForRepair = options.markForRepair;
+    this.#settling = new OnceLater(this.world.timers, limits.settleLaterMs, limits.settlesWaitingMax);
   }
 
   get inFlight(): number {
@@ -157,21 +159,15 @@ export class CoordinatorCore {
 
   /** Settles a key in a while, once, however often that is asked for meanwhile. What fails is left to a repair. */
   settleLater(tokenHi: number, tokenLo: number, key: Uint8Array): void {
-    const name = Buffer.from(key).toString('latin1');
-    if (this.#settling.has(name)) return;
     const mark = (): void => this.markForRepair(vnodeOf(tokenHi, this.view.ring.vnodes));
-    if (this.#settling.size >= limits.settlesWaitingMax) {
-      mark();
-      return;
-    }
-    this.#settling.add(name);
-    const kept = Uint8Array.from(key);
-    this.world.timers.after(limits.settleLaterMs, () => {
-      this.#settling.delete(name);
-      this.settle(tokenHi, tokenLo, kept, (ok) => {
-        if (!ok) mark();
-      });
+    const isTaken = this.#settling.add(Buffer.from(key).toString('latin1'), () => {
+      const kept = Uint8Array.from(key);
+      return () =>
+        this.settle(tokenHi, tokenLo, kept, (ok) => {
+          if (!ok) mark();
+        });
     });
+    if (!isTaken) mark();
   }
 
   #schedule(): void {

@@ -20,12 +20,20 @@ export function unionOf(groups: Groups): readonly NodeNumber[] {
   return all;
 }
 
+/** Whether of each group so many count as `needed` says of its size. */
+export function enoughOf(
+  groups: Groups,
+  counts: (node: NodeNumber) => boolean,
+  needed: (size: number) => number,
+): boolean {
+  return groups.every((group) => group.filter(counts).length >= needed(group.length));
+}
+
 /** Whether enough replicas of each group are up for an operation to succeed. */
 export function enoughUp(view: ClusterView, groups: Groups, consistency: ConsistencyCode): boolean {
-  for (const group of groups) {
-    let up = 0;
-    for (const node of group) if (view.isUp(node)) up++;
-    if (up < neededOf(consistency, group.length)) return false;
-  }
-  return true;
+  return enoughOf(
+    groups,
+    (node) => view.isUp(node),
+    (size) => neededOf(consistency, size),
+  );
 }

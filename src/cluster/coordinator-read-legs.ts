@@ -72,3 +72,5 @@ export function newest(legs: readonly Leg[]): Leg | null {
   return best;
 }
 export const isSame = (a: Leg, b: Leg): boolean => compareHeads(a.record, b.record) === 0;
+/** It has answered, and holds the same as the other. */
+export const holds = (leg: Leg, other: Leg): boolean => leg.state === 'answered' && isSame(leg, other);

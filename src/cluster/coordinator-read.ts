@@ -33,6 +33,7 @@ import { replicasMessage } from './coordinator-errors.ts';
 import { type Groups, neededOf, unionOf } from './coordinator-groups.ts';
 import {
   bringsRecord,
+  holds,
   isAnswered,
   isAnsweredOrRepairing,
   isSame,
@@ -252,8 +253,8 @@ export class PlainRead extends Operation implements LegOwner {
       this.#answer(null);
       return;
     }
-    const whole = this.#legs.find((leg) => leg.state === 'answered' && leg.full && isSame(leg, best));
     if (this.#passed !== null && this.#isPassed(this.#passed)) return;
+    const whole = this.#legs.find((leg) => leg.full && holds(leg, best));
     if (whole === undefined) {
       this.core.metrics.readRefetches++;
       this.#ask(best, true);
@@ -261,7 +262,7 @@ export class PlainRead extends Operation implements LegOwner {
       return;
     }
     const needsRepair = this.#request.consistency !== Consistency.ONE;
-    if (!needsRepair || this.#reached((leg) => leg.state === 'answered' && isSame(leg, best))) {
+    if (!needsRepair || this.#reached((leg) => holds(leg, best))) {
       this.#answer(whole.record);
       return;
     }
@@ -305,11 +306,9 @@ export class PlainRead extends Operation implements LegOwner {
    */
   #asksFurther(best: Leg): boolean {
     const mayHold = (leg: Leg): boolean =>
-      leg.state === 'answered'
-        ? isSame(leg, best)
-        : leg.state === 'asked'
-          ? !leg.slow
-          : leg.state === 'idle' && this.core.view.isUp(leg.node);
+      holds(leg, best) ||
+      (leg.state === 'asked' && !leg.slow) ||
+      (leg.state === 'idle' && this.core.view.isUp(leg.node));
     if (!this.#reached(mayHold)) return false;
     let waits = false;
     for (const leg of this.#legs) {
@@ -326,8 +325,7 @@ export class PlainRead extends Operation implements LegOwner {
     for (const group of this.#groups) {
       let lacking = neededOf(this.#request.consistency, group.length);
       for (const leg of this.#legs) {
-        const holds = leg.state === 'answered' && isSame(leg, best);
-        if (group.includes(leg.node) && (holds || leg.state === 'repairing')) lacking--;
+        if (group.includes(leg.node) && (holds(leg, best) || leg.state === 'repairing')) lacking--;
       }
       for (const leg of this.#legs) {
         if (lacking <= 0) break;

@@ -8,9 +8,16 @@
 import { limits } from '../base/limits.ts';
 import { headAt, KEYSPACE_OUTCOMES, KEYSPACE_USER, keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
-import { type NodeNumber, type ReadAnswer, type WriteAnswer, WriteMode } from './contract.ts';
+import {
+  type NodeNumber,
+  type ReadAnswer,
+  type ReplicaRead,
+  type WriteAnswer,
+  WriteMode,
+} from './contract.ts';
 import type { CoordinatorCore } from './coordinator-core.ts';
 import { compareHeads, isTombstone, originOf, versionOf, viewOf } from './coordinator-records.ts';
+import { OnceLater } from './once-later.ts';
 
 /** barred: a promise is in the way, the key must be settled by SERIAL. */
 export type RepairResult = 'done' | 'barred' | 'failed' | 'resurrection';
@@ -24,6 +31,13 @@ export function resurrectionIn(sent: Uint8Array, newer: Uint8Array | null): bool
     isTombstone(newer) &&
     !isTombstone(sent)
   );
+}
+
+/** Asks for the whole of what a replica holds in a keyspace under the key of a record, which may be a head. */
+function readOf(record: Uint8Array, keyspace: number, deadlineMs: number): ReplicaRead {
+  const view = viewOf(record);
+  const [tokenHi, tokenLo] = [tokenHiAt(view, 0), tokenLoAt(view, 0)];
+  return { tokenHi, tokenLo, keyspace, key: keyAt(view, record, 0), headOnly: false, deadlineMs };
 }
 
 export class ReplicaRepair {
@@ -52,15 +66,7 @@ export class ReplicaRepair {
   }
 
   start(): void {
-    const view = viewOf(this.#record);
-    const read = {
-      tokenHi: tokenHiAt(view, 0),
-      tokenLo: tokenLoAt(view, 0),
-      keyspace: KEYSPACE_OUTCOMES,
-      key: keyAt(view, this.#record, 0),
-      headOnly: false,
-      deadlineMs: this.#deadlineMs,
-    };
+    const read = readOf(this.#record, KEYSPACE_OUTCOMES, this.#deadlineMs);
     this.#core.view.replica(this.#source).read(read, this.#onOutcomes);
   }
 
@@ -100,12 +106,9 @@ export function repairBehind(
   target: NodeNumber,
   head: Uint8Array,
 ): void {
-  const view = viewOf(head);
   const deadlineMs = core.world.clock.nowMs() + limits.behindMs;
-  const tokenHi = tokenHiAt(view, 0);
-  const tokenLo = tokenLoAt(view, 0);
-  const key = keyAt(view, head, 0);
-  const read = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, headOnly: false, deadlineMs };
+  const read = readOf(head, KEYSPACE_USER, deadlineMs);
+  const { tokenHi, tokenLo, key } = read;
   core.view.replica(source).read(read, ({ status, record }) => {
     if (status !== Status.OK || record === null) return;
     const repair = new ReplicaRepair(core, source, target, record, deadlineMs, (result, newer) => {
@@ -125,43 +128,29 @@ export function repairBehind(
  */
 export class LaterRepairs {
   readonly #core: CoordinatorCore;
-  readonly #waiting = new Set<string>();
+  readonly #waiting: OnceLater;
 
   constructor(core: CoordinatorCore) {
     this.#core = core;
+    this.#waiting = new OnceLater(core.world.timers, limits.readRepairBehindMs, limits.readRepairsWaitingMax);
   }
 
   /** `record`, whole or its head: what `source` holds and `target` lacked. */
   add(source: NodeNumber, target: NodeNumber, record: Uint8Array): void {
-    const { metrics, world } = this.#core;
     const view = viewOf(record);
     const name = `${target} ${Buffer.from(keyAt(view, record, 0)).toString('latin1')}`;
-    if (this.#waiting.has(name)) return;
-    if (this.#waiting.size >= limits.readRepairsWaitingMax) {
-      metrics.readRepairsSkipped++;
-      return;
-    }
-    this.#waiting.add(name);
-    // In memory of its own: it stays longer than the pool's slab that a request lies in.
-    const head = Uint8Array.from(headAt(view, record, 0));
-    world.timers.after(limits.readRepairBehindMs, () => {
-      this.#waiting.delete(name);
-      this.#look(source, target, head);
+    const isTaken = this.#waiting.add(name, () => {
+      // In memory of its own: it stays longer than the pool's slab that a request lies in.
+      const head = Uint8Array.from(headAt(view, record, 0));
+      return () => this.#look(source, target, head);
     });
+    if (!isTaken) this.#core.metrics.readRepairsSkipped++;
   }
 
   #look(source: NodeNumber, target: NodeNumber, head: Uint8Array): void {
     const core = this.#core;
-    const view = viewOf(head);
-    const read = {
-      tokenHi: tokenHiAt(view, 0),
-      tokenLo: tokenLoAt(view, 0),
-      keyspace: KEYSPACE_USER,
-      key: keyAt(view, head, 0),
-      headOnly: true,
-      deadlineMs: core.world.clock.nowMs() + limits.behindMs,
-    };
-    core.view.replica(target).read(read, ({ status, record }) => {
+    const read = readOf(head, KEYSPACE_USER, core.world.clock.nowMs() + limits.behindMs);
+    core.view.replica(target).read({ ...read, headOnly: true }, ({ status, record }) => {
       if (status !== Status.OK) return;
       if (record !== null && compareHeads(record, head) >= 0) core.metrics.readRepairsSpared++;
       else repairBehind(core, source, target, head);

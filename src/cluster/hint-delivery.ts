@@ -20,7 +20,7 @@ import {
 } from './contract.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { CoordinatorOptions } from './coordinator-core.ts';
-import { neededOf, unionOf } from './coordinator-groups.ts';
+import { enoughOf, type Groups, neededOf, unionOf } from './coordinator-groups.ts';
 import { viewOf } from './coordinator-records.ts';
 import { resurrectionIn } from './coordinator-repair.ts';
 import { handOver } from './hint-handover.ts';
@@ -68,12 +68,8 @@ const isForGood = (status: number): boolean =>
   status === Status.BAD_REQUEST || status === Status.KEY_TOO_LARGE || status === Status.VALUE_TOO_LARGE;
 
 /** Whether so many of each group as `needed` says are among `taken`. */
-const isHeld = (
-  groups: readonly NodeList[],
-  taken: NodeList,
-  needed: (replicas: number) => number,
-): boolean =>
-  groups.every((group) => group.filter((one) => taken.includes(one)).length >= needed(group.length));
+const isHeld = (groups: Groups, taken: NodeList, needed: (replicas: number) => number): boolean =>
+  enoughOf(groups, (node) => taken.includes(node), needed);
 
 export class HintSender {
   readonly #options: CoordinatorOptions;

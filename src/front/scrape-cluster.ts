@@ -206,6 +206,18 @@ type Figures = Readonly<Record<string, unknown>>;
 const figuresOf = (value: unknown): Figures =>
   typeof value === 'object' && value !== null ? (value as Figures) : {};
 const one = (value: number): Sample[] => [{ labels: {}, value }];
+const counter = (name: string, help: string, samples: Sample[]): Family => ({
+  name: `ringkv_${name}_total`,
+  type: 'counter',
+  help,
+  samples,
+});
+const gauge = (name: string, help: string, samples: Sample[]): Family => ({
+  name: `ringkv_${name}`,
+  type: 'gauge',
+  help,
+  samples,
+});
 
 /** `answer`: what the peer worker told, untyped as it came. */
 export function clusterFamilies(answer: Figures, nowMs: number): Family[] {
@@ -222,25 +234,20 @@ export function clusterFamilies(answer: Figures, nowMs: number): Family[] {
     const figures = figuresOf(answer[of]);
     for (const [field, name, help] of counters) {
       const value = figures[field];
-      if (typeof value !== 'number') continue;
-      families.push({ name: `ringkv_${name}_total`, type: 'counter', help, samples: one(value) });
+      if (typeof value === 'number') families.push(counter(name, help, one(value)));
     }
   }
   const { repairsWaiting, readsFrom } = answer;
   if (typeof repairsWaiting === 'number')
-    families.push({
-      name: 'ringkv_repair_vnodes_waiting',
-      type: 'gauge',
-      help: 'Vnodes that wait for repair.',
-      samples: one(repairsWaiting),
-    });
+    families.push(gauge('repair_vnodes_waiting', 'Vnodes that wait for repair.', one(repairsWaiting)));
   if (typeof readsFrom === 'object' && readsFrom !== null)
-    families.push({
-      name: 'ringkv_replica_reads_total',
-      type: 'counter',
-      help: "Reads of this node as a replica, for its own coordinator or another node's, by what held them.",
-      samples: readSamples(readsFrom, {}),
-    });
+    families.push(
+      counter(
+        'replica_reads',
+        "Reads of this node as a replica, for its own coordinator or another node's, by what held them.",
+        readSamples(readsFrom, {}),
+      ),
+    );
   return [...families, ...peerFamilies(answer.peers), ...certificateFamilies(answer.tls, nowMs)];
 }
 
@@ -251,13 +258,10 @@ function peerFamilies(peers: unknown): Family[] {
       labels: { node: nodeName(Number(peer.node)) },
       value: Number(peer[field] ?? 0),
     }));
-  const counters = PEER_COUNTERS.map(([field, name, help]): Family => {
-    return { name: `ringkv_${name}_total`, type: 'counter', help, samples: samples(field) };
-  });
-  const gauges = PEER_GAUGES.map(([field, name, help]): Family => {
-    return { name: `ringkv_${name}`, type: 'gauge', help, samples: samples(field) };
-  });
-  return [...counters, ...gauges];
+  return [
+    ...PEER_COUNTERS.map(([field, name, help]) => counter(name, help, samples(field))),
+    ...PEER_GAUGES.map(([field, name, help]) => gauge(name, help, samples(field))),
+  ];
 }
 
 /** TlsFigures (src/node/tls-files.ts), where there is a certificate. */
@@ -266,23 +270,20 @@ function certificateFamilies(tls: unknown, nowMs: number): Family[] {
   const figures = figuresOf(tls);
   const of = (field: string): number => Number(figures[field] ?? 0);
   return [
-    {
-      name: 'ringkv_peer_certificate_expires_seconds',
-      type: 'gauge',
-      help: 'Until the certificate that this node shows other nodes expires; below 0 it has.',
-      samples: one(Math.floor((of('validUntilMs') - nowMs) / 1000)),
-    },
-    {
-      name: 'ringkv_peer_certificate_renewals_total',
-      type: 'counter',
-      help: 'Certificates for other nodes that were taken while the node ran.',
-      samples: one(of('renewals')),
-    },
-    {
-      name: 'ringkv_peer_certificate_refusals_total',
-      type: 'counter',
-      help: 'Files of certificates that were not taken, because they would not do: the log says why.',
-      samples: one(of('refusals')),
-    },
+    gauge(
+      'peer_certificate_expires_seconds',
+      'Until the certificate that this node shows other nodes expires; below 0 it has.',
+      one(Math.floor((of('validUntilMs') - nowMs) / 1000)),
+    ),
+    counter(
+      'peer_certificate_renewals',
+      'Certificates for other nodes that were taken while the node ran.',
+      one(of('renewals')),
+    ),
+    counter(
+      'peer_certificate_refusals',
+      'Files of certificates that were not taken, because they would not do: the log says why.',
+      one(of('refusals')),
+    ),
   ];
 }

@@ -258,14 +258,21 @@ class PeerNode {
   #administer(request: Uint8Array, deadlineMs: number, done: (status: number, answer: string) => void): void {
     const question = JSON.parse(Buffer.from(request).toString()) as ClusterQuestion | ClusterChange;
     const isMetrics = 'ask' in question && question.ask === 'metrics';
-    const tls = this.#tlsFiles?.figures;
-    const { answers, peers } = this.#life;
+    const life = this.#life;
+    const { answers } = life;
     if (answers === null) {
       done(Status.UNAVAILABLE, 'this node is starting');
       return;
     }
     answers.answer(question, deadlineMs).then(
-      (answer) => done(Status.OK, JSON.stringify(isMetrics ? { ...(answer as object), tls, peers } : answer)),
+      (answer) => {
+        const all = (): object => ({
+          ...(answer as object),
+          tls: this.#tlsFiles?.figures,
+          peers: life.peers,
+        });
+        done(Status.OK, JSON.stringify(isMetrics ? all() : answer));
+      },
       (error: unknown) => {
         if (!(error instanceof RingKvError)) throw error;
         done(statusOfError(error), error.message);

@@ -62,7 +62,7 @@ const cutOff = (block: string, why: string): ConfigurationError =>
   new ConfigurationError(`${block} is cut off: ${why}`);
 
 /** The certificates of a file, in their order. Throws ConfigurationError where one of them is none, where there is none, or too many. */
-export function certificatesOf(pem: string): X509Certificate[] {
+export function certificatesOf(pem: string): [X509Certificate, ...X509Certificate[]] {
   const certificates: X509Certificate[] = [];
   for (const { label, text, name } of blocksOf(pem)) {
     if (!LABELS_OF_CERTIFICATES.includes(label)) continue;
@@ -78,8 +78,9 @@ export function certificatesOf(pem: string): X509Certificate[] {
       });
     }
   }
-  if (certificates.length === 0) throw new ConfigurationError('the file holds no certificate in PEM');
-  return certificates;
+  const [first, ...others] = certificates;
+  if (first === undefined) throw new ConfigurationError('the file holds no certificate in PEM');
+  return [first, ...others];
 }
 
 /** Throws ConfigurationError where a block of the file is not whole, or none is a private key. */

@@ -120,7 +120,6 @@ export function checkRenewal(tls: PeerTls, clusterName: string, nodeId: string, 
   checkTls(tls, clusterName, nodeId);
   const [own, ...between] = certificatesOf(tls.cert);
   const trusted = certificatesOf(tls.ca).filter((one) => isInTime(one, nowMs));
-  if (own === undefined) throw new ConfigurationError('peer-tls-cert: the file holds no certificate in PEM');
   const { validFrom, validTo } = own;
   if (!isInTime(own, nowMs))
     throw new ConfigurationError(

@@ -1,24 +1,24 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { Status } from '../../src/base/status.ts';
+import type { Network } from '../../src/cluster/contract.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { isRequest, Kind } from '../../src/cluster/message-kinds.ts';
 import { refuseRequest } from '../../src/cluster/rpc-service.ts';
+import { NO_NETWORK } from './event-queue.ts';
 import { NOW_MS, samples } from './message-samples.ts';
 
 /** What a node that serves nothing sends to node 7 for a message of it. */
 function answersTo(bytes: Uint8Array): object[] {
   const answers: object[] = [];
-  const network = {
-    send: (to: number, message: Uint8Array) => {
+  const network: Network = {
+    ...NO_NETWORK,
+    send: (to, message) => {
       expect(to).toBe(7);
       answers.push(decodeMessage(message, NOW_MS));
       return true;
     },
-    sendTo: () => false,
-    setAddress: () => undefined,
-    forget: () => undefined,
   };
   refuseRequest({ self: 9, clock: new ManualClock(NOW_MS), network }, 7, bytes, 'it is starting');
   return answers;
