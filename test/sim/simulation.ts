@@ -12,7 +12,7 @@ import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
 import { Cluster } from './cluster.ts';
-import { CLIENTS_FOR, FAULTS_FOR, LASTING_GAPS } from './defect-settings.ts';
+import { FAULTS_FOR, LASTING_GAPS, OF_HOT_KEYS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
 import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
@@ -20,9 +20,10 @@ import type { Machine } from './machine.ts';
 import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
 import { NodeProgram } from './node-program.ts';
 import { Scheduler } from './scheduler.ts';
+import { clientsOf, HOT_CHANCE, hotClientsOf, networkOf } from './settings.ts';
 import { EPOCH_MS } from './sim-clock.ts';
-import { CALM, type NetworkProfile, SimNetwork } from './sim-network.ts';
-import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
+import { SimNetwork } from './sim-network.ts';
+import { Workload } from './workload.ts';
 
 const SECOND_US = 1_000_000;
 /** By then a cluster that is left alone has started, and one whose faults have ended agrees about everything. */
@@ -87,6 +88,8 @@ class Simulation {
   readonly #machines: number;
   readonly #faults: readonly FaultName[];
   readonly #isFounded: boolean;
+  /** Clients that meet on a key or two all the time: settings.ts. */
+  readonly #isHot: boolean;
   readonly #replicas: number;
   readonly #vnodes: number;
   #convergedMs = 0;
@@ -126,18 +129,13 @@ class Simulation {
       new Random(random.uint32()),
       random.between(1, 3),
     );
-    this.#workload = new Workload(this.#cluster, new Random(random.uint32()), {
-      clients: random.between(2, 6),
-      operations: random.pick([100, 250, 400]),
-      keysPerKind: random.pick([1, 2]),
-      kinds: kindsOf(random, defect),
-      thinkUsMean: random.pick([2000, 20_000, 100_000]),
-      restChance: random.pick([0.02, 0.1]),
-      restUsMean: random.pick([1, 5]) * SECOND_US,
-      deadlineMs: random.pick([300, 1000, 5000]),
-      readPercent: 45,
-      ...(defect === null ? {} : CLIENTS_FOR[defect]),
-    });
+    this.#isHot = defect === null ? random.chance(HOT_CHANCE) : OF_HOT_KEYS.has(defect);
+    const clientRandom = new Random(random.uint32());
+    this.#workload = new Workload(
+      this.#cluster,
+      clientRandom,
+      this.#isHot ? hotClientsOf(random) : clientsOf(random, defect),
+    );
     const wanted = defect === null ? [] : FAULTS_FOR[defect];
     this.#faults = FAULTS.filter(
       (fault) => random.chance(fault === 'wipe' ? 0.2 : 0.4) || wanted.includes(fault),
@@ -349,7 +347,7 @@ class Simulation {
       history: this.#history,
       setting:
         `${this.#machines} machines${this.#isFounded ? '' : ' that join'}, ${this.#replicas} replicas, ${this.#vnodes} vnodes, ` +
-        `clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
+        `${this.#isHot ? 'hot keys, ' : ''}clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
         `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}`,
       stats: {
         events: this.#scheduler.events,
@@ -367,23 +365,4 @@ class Simulation {
       },
     };
   }
-}
-
-function networkOf(random: Random): NetworkProfile {
-  const isCalm = random.chance(0.2);
-  if (isCalm) return CALM;
-  return {
-    delayUsMin: 100,
-    delayUsMean: random.pick([300, 5000, 50_000]),
-    lossChance: random.pick([0, 0, 0.01, 0.1]),
-    duplicateChance: random.pick([0, 0.01, 0.1]),
-    stragglerChance: random.pick([0, 0.01, 0.05]),
-    stragglerUsMax: random.pick([100_000, 2 * SECOND_US]),
-  };
-}
-
-function kindsOf(random: Random, defect: Defect | null): readonly KeyKind[] {
-  if (defect !== null) return KEY_KINDS;
-  const kinds = KEY_KINDS.filter(() => random.chance(0.6));
-  return kinds.length === 0 ? KEY_KINDS : kinds;
 }
