@@ -11,6 +11,7 @@ export const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
   'purge-early': ['partition', 'crash', 'compact'],
   'ignore-promise': ['lossy-link', 'slow-link'],
   'promises-not-asked': ['lossy-link', 'slow-link'],
+  'reads-never-passed': [],
 };
 
 /**
@@ -31,4 +32,4 @@ export const CLIENTS_FOR: { readonly [Name in Defect]?: Partial<WorkloadOptions>
 export const LASTING_GAPS: ReadonlySet<Defect> = new Set(['drop-read-repair', 'purge-early']);
 
 /** These show only where reads and conditional writes of one key meet all the time. */
-export const OF_HOT_KEYS: ReadonlySet<Defect> = new Set(['promises-not-asked']);
+export const OF_HOT_KEYS: ReadonlySet<Defect> = new Set(['promises-not-asked', 'reads-never-passed']);

@@ -23,6 +23,8 @@ export const DEFECTS = [
   'ignore-promise',
   /** A QUORUM read takes a key for one that SERIAL never wrote, without asking replicas for promises: decision 21. */
   'promises-not-asked',
+  /** A QUORUM read repairs for as long as replicas differ, whatever key it reads: before decision 21. */
+  'reads-never-passed',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
 

@@ -40,7 +40,8 @@ class DefectiveNode extends ClusterNode {
     const { defect, life, self } = this.#host;
     if (defect === 'hint-counts-as-home' && node !== self)
       return hintedReplica(replica, node, this.#local, life);
-    if (defect === 'promises-not-asked') return replicaWithPromises(replica, false, life);
+    if (defect === 'promises-not-asked' || defect === 'reads-never-passed')
+      return replicaWithPromises(replica, defect === 'reads-never-passed', life);
     return defect === 'drop-read-repair' ? unrepairedReplica(replica, life) : replica;
   }
 }

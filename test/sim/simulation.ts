@@ -15,6 +15,7 @@ import { Cluster } from './cluster.ts';
 import { FAULTS_FOR, LASTING_GAPS, OF_HOT_KEYS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
+import { HotReads } from './hot-reads.ts';
 import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
 import type { Machine } from './machine.ts';
 import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
@@ -174,6 +175,7 @@ class Simulation {
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
         violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
+      if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
     violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
     violations.push(
@@ -316,6 +318,17 @@ class Simulation {
         await this.#until(() => isOver, 60 * SECOND_US);
       }
     }
+  }
+
+  async #readHotKey(members: readonly Machine[]): Promise<readonly Violation[]> {
+    const reads = new HotReads(this.#scheduler, this.#workload, members);
+    reads.start();
+    await this.#until(() => reads.isDone(), 60 * SECOND_US);
+    this.#history.note(
+      this.#scheduler.nowUs,
+      `the slowest read of a hot key took ${reads.slowestUs / 1000} ms`,
+    );
+    return reads.violations;
   }
 
   async #until(isDone: () => boolean, us: number): Promise<boolean> {

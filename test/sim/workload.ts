@@ -67,7 +67,7 @@ export class Workload {
     consistency: ConsistencyCode,
     done: (operation: Operation) => void,
   ): void {
-    this.#ask(0, machine, { kind: 'get', key, consistency }, done);
+    this.ask(0, machine, { kind: 'get', key, consistency }, done);
   }
 
   #next(client: ClientState): void {
@@ -87,7 +87,7 @@ export class Workload {
   }
 
   #run(client: ClientState, machine: Machine, plan: Plan, attempt: number): void {
-    this.#ask(client.number, machine, plan, (operation) => {
+    this.ask(client.number, machine, plan, (operation) => {
       this.#planner.learn(client, operation);
       const again = this.#machineFor(client);
       const isUnknown = operation.status !== Status.OK && operation.status !== Status.VERSION_MISMATCH;
@@ -115,7 +115,8 @@ export class Workload {
     return client.machine;
   }
 
-  #ask(client: number, machine: Machine, plan: Plan, done: (operation: Operation) => void): void {
+  /** Asks a machine for one thing. */
+  ask(client: number, machine: Machine, plan: Plan, done: (operation: Operation) => void): void {
     const { scheduler, history } = this.#cluster.site;
     const { program, clock } = machine;
     const nowMs = clock.nowMs();
