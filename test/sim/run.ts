@@ -59,6 +59,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
   let done = 0;
   const sums = { events: 0, operations: 0, acknowledged: 0, rings: 0, undecided: 0 };
   let slowestMs = 0;
+  let slowestReadMs = 0;
   const startMs = Date.now();
   const isOver = (): boolean =>
     next >= count || Date.now() >= endMs || failures.length >= (defect === null ? FAILURES_SHOWN_MAX : 1);
@@ -75,6 +76,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
         if (report.stats !== null) {
           for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report.stats[name];
           slowestMs = Math.max(slowestMs, report.stats.convergedMs);
+          slowestReadMs = Math.max(slowestReadMs, report.stats.slowestHotReadMs);
         }
         if (report.failure !== '') {
           failures.push(report);
@@ -89,7 +91,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
   const seconds = (Date.now() - startMs) / 1000;
   console.log(
     `${done} simulations from seed ${first} in ${seconds.toFixed(0)} s: ${sums.operations} operations, ${sums.acknowledged} of them ` +
-      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again; ` +
+      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again, and ${slowestReadMs.toFixed(1)} ms for a read of a hot key after that; ` +
       `${failures.length} simulations with a broken promise`,
   );
   const [example] = failures;

@@ -58,6 +58,8 @@ export interface SimulationResult {
     readonly resurrections: number;
     /** Keys whose history at SERIAL is too concurrent to be judged. */
     readonly undecided: number;
+    /** Virtual time; 0 where there was no hot key. */
+    readonly slowestHotReadMs: number;
   };
 }
 
@@ -95,6 +97,7 @@ class Simulation {
   readonly #vnodes: number;
   #convergedMs = 0;
   #undecided = 0;
+  #slowestHotReadMs = 0;
   #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
@@ -371,6 +374,7 @@ class Simulation {
         rings: ring?.number ?? 0,
         convergedMs: this.#convergedMs,
         undecided: this.#undecided,
+        slowestHotReadMs: this.#slowestHotReadMs,
         resurrections: this.#cluster.present.reduce(
           (sum, { program }) => sum + (program?.resurrections ?? 0),
           0,
