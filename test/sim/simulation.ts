@@ -39,6 +39,8 @@ const RING_PATH = '/data/cluster/ring';
 export interface SimulationOptions {
   readonly seed: number;
   readonly defect?: Defect | null;
+  /** Hot keys, whatever the seed says. */
+  readonly hot?: boolean;
   readonly verbose?: boolean;
 }
 
@@ -66,9 +68,10 @@ export interface SimulationResult {
 export async function simulate({
   seed,
   defect = null,
+  hot = false,
   verbose = false,
 }: SimulationOptions): Promise<SimulationResult> {
-  const simulation = new Simulation(seed, defect, verbose);
+  const simulation = new Simulation(seed, defect, hot, verbose);
   try {
     return await simulation.run();
   } finally {
@@ -101,7 +104,7 @@ class Simulation {
   #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
-  constructor(seed: number, defect: Defect | null, verbose: boolean) {
+  constructor(seed: number, defect: Defect | null, hot: boolean, verbose: boolean) {
     const random = new Random(seed);
     this.#seed = seed;
     this.#random = random;
@@ -133,7 +136,7 @@ class Simulation {
       new Random(random.uint32()),
       random.between(1, 3),
     );
-    this.#isHot = defect === null ? random.chance(HOT_CHANCE) : OF_HOT_KEYS.has(defect);
+    this.#isHot = (defect === null ? random.chance(HOT_CHANCE) : OF_HOT_KEYS.has(defect)) || hot;
     const clientRandom = new Random(random.uint32());
     this.#workload = new Workload(
       this.#cluster,
