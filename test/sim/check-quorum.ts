@@ -107,15 +107,14 @@ class KeyCheck {
   /** (e) What is found was written, by a write that had begun. */
   #checkOrigin({ operation, found }: Look): void {
     if (found === null) return;
-    const writers = (this.#writers.get(found.value) ?? []).filter(
-      ({ invokedUs }) => invokedUs <= operation.endedUs,
-    );
-    if (writers.length === 0)
+    const attempts = this.#writers.get(found.value) ?? [];
+    const begun = attempts.filter(({ invokedUs }) => invokedUs <= operation.endedUs);
+    if (begun.length === 0)
       this.#report('e: nothing is found that was never written', `${name(operation)} found ${show(found)}`);
     if (!isStrong(operation)) return;
-    // Of attempts of one write all are refused where one is: it stands in for what the others were not told.
-    const refusal = writers.find(({ status }) => status === Status.VERSION_MISMATCH);
-    const refused = refusal ?? (writers.some(mayHaveHappened) ? undefined : writers[0]);
+    // Where one attempt of a write is told that its condition did not hold, none was done, nor will be.
+    const refusal = attempts.find(({ status }) => status === Status.VERSION_MISMATCH);
+    const refused = refusal ?? (begun.some(mayHaveHappened) ? undefined : begun[0]);
     if (refused === undefined) return;
     this.#report(
       'e: nothing is found whose client was told that it was not written',
