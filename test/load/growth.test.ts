@@ -134,6 +134,7 @@ describe('npm run load:growth', () => {
   });
   it('judges nodes without a setting of the dial by the dial that they have', () => {
     expect(read('--steps', '500k').dial).toBe(configOfOptions({}).compactionDial);
+    expect(configOfOptions({}).compactionDial).toBeGreaterThan(0);
   });
   it('refuses what it cannot do, with value and limit', () => {
     expect(refused('--steps', '2M,1M')).toContain('each step must have more keys');
