@@ -21,6 +21,7 @@ import {
   versionAt,
   writeRecord,
 } from '../base/record.ts';
+import { PeerStatus } from '../base/status.ts';
 import { hashToken, token } from '../base/token.ts';
 import type { Ballot, PrepareAnswer, WriteAnswer } from '../cluster/contract.ts';
 
@@ -59,6 +60,12 @@ export const writeAnswer = (status: number, message: string): WriteAnswer => ({
   barred: false,
   newer: null,
   message,
+});
+/** A copy that cannot be taken for what it is below, a promise, or ahead of: the key must be settled by SERIAL. */
+export const barredBy = (what: DataView): WriteAnswer => ({
+  ...writeAnswer(PeerStatus.STALE_VERSION, ''),
+  beat: versionAt(what, 0),
+  barred: true,
 });
 export const prepareAnswer = (status: number, message: string): PrepareAnswer => ({
   status,

@@ -14,6 +14,9 @@
  *    from there, and of which nothing is held, was deleted. That new writes are never that old, whatever their
  *    coordinator's clock says, is seen to here: they are refused from half of gc_grace on, which leaves the other half to
  *    bring them to the replicas that missed them.
+ * 6. Outcomes are never newer than the user record held beside them: they tell of a write that was accepted with the record of
+ *    their version, and who has not that record would vouch for a write that nobody may ever find. A copy that would break this
+ *    is barred, so that SERIAL settles the key.
  */
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -46,6 +49,7 @@ import { WriteMode } from '../cluster/contract.ts';
 import type { ShardEngine } from '../engine/contract.ts';
 import { statusOfError } from './error-status.ts';
 import {
+  barredBy,
   buried,
   faultOf,
   type Held,
@@ -238,6 +242,13 @@ export class ReplicaStore {
     };
     find(keyspace, (held) => {
       if (keyspace === KEYSPACE_PROMISES) judge(held, null, null);
+      else if (keyspace === KEYSPACE_OUTCOMES)
+        find(KEYSPACE_PROMISES, (promise) =>
+          find(KEYSPACE_USER, (user) => {
+            if (this.#isBacked(view, user)) judge(held, promise, null);
+            else ends.finish(barredBy(view));
+          }),
+        );
       else
         find(KEYSPACE_PROMISES, (promise) => {
           if (also === null) judge(held, promise, null);
@@ -292,6 +303,11 @@ export class ReplicaStore {
       (outcomes === null || compareRecordAge(viewOf(also), also, 0, outcomes.view, outcomes.bytes, 0) > 0)
         ? also
         : null;
+    // The sender's record has been replaced since it was read: those are of the record that replaced it (invariant 6).
+    if (newerAlso !== null && isBelow(held !== null && age <= 0 ? held.view : view, viewOf(newerAlso))) {
+      finish(barredBy(viewOf(newerAlso)));
+      return;
+    }
     const newer = held !== null && age < 0 ? held.bytes : null;
     const news = age > 0 ? record : newerAlso;
     if (news === null) {
@@ -299,8 +315,7 @@ export class ReplicaStore {
       return;
     }
     if (promise !== null && isBelow(viewOf(news), promise.view)) {
-      const beat = versionAt(promise.view, 0);
-      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: true });
+      finish(barredBy(promise.view));
       return;
     }
     if (held === null && this.#isResurrection(view)) {
@@ -311,6 +326,12 @@ export class ReplicaStore {
     }
     if (age > 0) this.#take(record, newerAlso, null, ends);
     else this.#take(news, null, newer, ends);
+  }
+
+  /** Whether outcomes that come alone find the record that they were accepted with, or a newer one; a dead one may have been purged. */
+  #isBacked(outcomes: DataView, user: Held | null): boolean {
+    if (user !== null) return !isBelow(user.view, outcomes);
+    return versionAt(outcomes, 0) < this.#horizon(tokenHiAt(outcomes, 0), this.#options.gcGraceMs);
   }
 
   /** A live user record of which this replica holds nothing although it had it, or a tombstone: that is gone. */
