@@ -4,6 +4,7 @@
  * they keep the whole message alive, so whoever keeps bytes for longer than a request copies them.
  * Not checked here: that a token is that of its key, and that versions are no forged ones: the replica does that.
  */
+import { type MonotonicMs, msAfter } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { decodePlain, MessageError, type Plain } from './message-bytes.ts';
 import { Fields, UINT32_MAX } from './message-fields.ts';
@@ -16,8 +17,8 @@ const STATUS_MAX = 255;
 const LEVEL_MAX = 3;
 const HASH_BYTES = 8;
 
-/** Decodes one message of a peer; deadlines are set from `nowMs`, this node's clock. Throws MessageError. */
-export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
+/** Decodes one message of a peer; deadlines are set from `nowMs`, this process's time. Throws MessageError. */
+export function decodeMessage(bytes: Uint8Array, nowMs: MonotonicMs): Message {
   const items = decodePlain(bytes);
   if (!Array.isArray(items)) throw new MessageError('a message is no array');
   const kind = (items as readonly Plain[])[0];
@@ -41,14 +42,14 @@ export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
 
 const unknownKind = (kind: number): MessageError => new MessageError(`a message of unknown kind ${kind}`);
 
-function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Message {
+function decodeRequest(kind: number, items: readonly Plain[], nowMs: MonotonicMs): Message {
   switch (kind) {
     case Kind.WRITE: {
       const { generation, id, ring, remainingMs } = startRequest('write', items, 3);
       const mode = fields.writeMode();
       const record = fields.record('record');
       const also = fields.also(record);
-      const request = { record, also, mode, deadlineMs: nowMs + remainingMs };
+      const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.READ: {
@@ -59,7 +60,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
         keyspace: fields.integer('keyspace', 0, 255),
         headOnly: fields.boolean('headOnly'),
         key: fields.key('key'),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -73,7 +74,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
           origin: fields.integer('ballot origin', 0, UINT32_MAX),
         },
         key: fields.key('key'),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -90,7 +91,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
         bytesMax: fields.integer('bytesMax', 1, limits.peerPageBytesMax),
         prefix: fields.bytes('prefix', 0, limits.keyBytesCeiling),
         after: fields.placeOrNull('after'),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -100,7 +101,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
         session: fields.integer('session', 0, Number.MAX_SAFE_INTEGER),
         ignoreDeadBeforeMs: fields.integer('ignoreDeadBeforeMs', 0, Number.MAX_SAFE_INTEGER),
         vnodes: fields.integers('vnodes', limits.vnodesMax, 0, limits.vnodesMax - 1),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -126,7 +127,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       const mode = fields.writeMode();
       const record = fields.record('record');
       const also = fields.also(record);
-      const request = { record, also, mode, deadlineMs: nowMs + remainingMs };
+      const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
       return { kind, generation, id, ring, remainingMs, target, request };
     }
     default:
