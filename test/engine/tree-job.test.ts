@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
+import { deadlineIn, ManualClock } from '../../src/base/clock.ts';
 import { ClosedError, CorruptionError, TimeoutError } from '../../src/base/errors.ts';
 import { Random } from '../../src/base/random.ts';
 import {
@@ -24,6 +24,7 @@ import { Sstables } from '../../src/engine/sstables.ts';
 import type { TreePart, TreeSums } from '../../src/engine/tree-contract.ts';
 import type { SeekTarget } from '../../src/ipc/contract.ts';
 import { createStopFlag, StopFlag } from '../../src/ipc/stop-flag.ts';
+import { clockOf, FAR_MS } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import {
@@ -50,7 +51,7 @@ const partOf = (others: Partial<TreePart> = {}, tree: Partial<TreePart['tree']> 
     ...ALL,
     nowMs: START_MS,
     ignoreDeadBeforeMs: 0,
-    deadlineMs: Number.MAX_SAFE_INTEGER,
+    deadlineMs: FAR_MS,
     cancel: createStopFlag(),
     ...tree,
   },
@@ -223,7 +224,7 @@ describe(`a tree job (seed ${seed})`, () => {
     ];
     for (const [end, error] of ends) {
       harness.stop = createStopFlag();
-      const part = partOf({}, { deadlineMs: harness.clock.nowMs() + 5000 });
+      const part = partOf({}, { deadlineMs: deadlineIn(harness.clock, 5000) });
       let slices = 0;
       harness.onPause = () => {
         if (++slices === 3) end(part);
@@ -249,7 +250,10 @@ describe(`a tree job (seed ${seed})`, () => {
     const tables = [harness.tableOf(...writes)];
     let nowMs = 0;
     // Each slice takes 2 ms by this clock.
-    const clock = { nowMs: () => START_MS, nowUs: () => START_MS * 1000, monotonicMs: () => (nowMs += 1) };
+    const clock = clockOf(
+      () => START_MS,
+      () => (nowMs += 1),
+    );
     const rests: number[] = [];
     const tools = {
       tables: harness.tables,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
+import { MANUAL_MONOTONIC_MS, ManualClock } from '../../src/base/clock.ts';
 import { Status } from '../../src/base/status.ts';
 import { Store } from '../../src/node/store.ts';
 import { Op } from '../../src/shard/contract.ts';
@@ -73,7 +73,7 @@ describe('the embedded store', () => {
     expect(client.sent[2]).toMatchObject({
       op: Op.GET,
       value: new Uint8Array(0),
-      deadlineMs: START_MS + 5000,
+      deadlineMs: MANUAL_MONOTONIC_MS + 5000,
     });
   });
 

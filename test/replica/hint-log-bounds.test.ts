@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { DIRECTORY, Hints, namesOf, newDisk, TARGET, TARGET_DIRECTORY } from './hint-harness.ts';
@@ -19,7 +20,7 @@ describe('the bounds', () => {
     const answer = await new Promise<number>((resolve) =>
       hints.log.add(
         TARGET,
-        { record: new Uint8Array(50), also: null, mode: 2, deadlineMs: hints.clock.nowMs() + 1 },
+        { record: new Uint8Array(50), also: null, mode: 2, deadlineMs: deadlineIn(hints.clock, 1) },
         ({ status }) => resolve(status),
       ),
     );

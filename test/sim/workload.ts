@@ -8,6 +8,7 @@
  *   expiring  QUORUM writes with an expiry
  *   loose     ONE, and sloppy QUORUM: no promise but that all replicas end up the same
  */
+import { deadlineIn, type MonotonicMs } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -244,7 +245,7 @@ export class Workload {
       answer(Status.UNAVAILABLE, 'connection refused');
       return;
     }
-    const deadlineMs = nowMs + this.#options.deadlineMs;
+    const deadlineMs = deadlineIn(machine.processClock, this.#options.deadlineMs);
     if (plan.kind === 'scan') {
       this.#scan(program, operation, deadlineMs, answer);
       return;
@@ -290,7 +291,7 @@ export class Workload {
   #scan(
     program: NonNullable<Machine['program']>,
     operation: Operation,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     answer: (status: number, message: string) => void,
   ): void {
     const next = (after: Parameters<typeof program.scan>[0]['after'], pages: number): void =>
