@@ -86,6 +86,15 @@ export class Cluster {
     node.coordinator.read({ ...tokenOf(key), key: Buffer.from(key), consistency, deadlineMs }, done);
   }
   scan(after: PagePlace | null, recordsMax: number, prefix = '', bytesMax = 1 << 20): ClientScanAnswer {
+    return this.#wait((done) => this.startScan(after, recordsMax, prefix, bytesMax, done));
+  }
+  startScan(
+    after: PagePlace | null,
+    recordsMax: number,
+    prefix: string,
+    bytesMax: number,
+    done: (answer: ClientScanAnswer) => void,
+  ): void {
     const node = this.world.node(1);
     const deadlineMs = deadlineIn(node.clock, 1000);
     const consistency = Consistency.QUORUM;
@@ -98,7 +107,7 @@ export class Cluster {
       consistency,
       deadlineMs,
     };
-    return this.#wait<ClientScanAnswer>((done) => node.coordinator.scan(request, done));
+    node.coordinator.scan(request, done);
   }
   settle(key: string, at: NodeNumber = 1): boolean {
     const { tokenHi, tokenLo } = tokenOf(key);

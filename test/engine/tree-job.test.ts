@@ -221,6 +221,13 @@ describe(`a tree job (seed ${seed})`, () => {
       [() => new StopFlag(harness.stop).raise(), ClosedError],
       [({ tree }) => new StopFlag(tree.cancel).raise(), ClosedError],
       [() => harness.clock.advanceMs(5000), TimeoutError],
+      [
+        () => {
+          harness.clock.jumpMs(-600_000);
+          harness.clock.advanceMs(5000);
+        },
+        TimeoutError,
+      ],
     ];
     for (const [end, error] of ends) {
       harness.stop = createStopFlag();
@@ -238,6 +245,16 @@ describe(`a tree job (seed ${seed})`, () => {
       await expect(sum(harness, tables, part)).rejects.toThrow(error);
       expect(slices).toBe(0);
     }
+  });
+
+  it('is built although the wall clock is set far ahead', async () => {
+    const harness = newHarness();
+    const tables = [harness.tableOf({ key: 'a', value: 'v'.repeat(300_000), version: 1 })];
+    harness.onPause = () => harness.clock.jumpMs(600_000);
+    harness.clock.jumpMs(600_000);
+    const part = partOf({}, { deadlineMs: deadlineIn(harness.clock, 5000) });
+    harness.clock.jumpMs(600_000);
+    expect((await sum(harness, tables, part)).records).toBe(1);
   });
 
   it('rests between its slices, whoever waits for it', async () => {

@@ -79,6 +79,30 @@ describe('the bounds', () => {
     expect(hints.answers.get('later')).toBe(Status.OK);
   });
 
+  it.each([600_000, -600_000])(
+    'keep their deadlines where the wall clock is set by %i ms',
+    async (jumpMs) => {
+      const hints = new Hints(newDisk());
+      hints.add('first');
+      await Promise.resolve();
+      hints.add('in time');
+      hints.clock.jumpMs(jumpMs);
+      await hints.settle();
+      hints.add('before');
+      await Promise.resolve();
+      hints.add('late');
+      hints.clock.jumpMs(-2 * jumpMs);
+      hints.clock.advanceMs(5000);
+      await hints.settle();
+      expect([...hints.answers].sort()).toEqual([
+        ['before', Status.OK],
+        ['first', Status.OK],
+        ['in time', Status.OK],
+        ['late', Status.TIMEOUT],
+      ]);
+    },
+  );
+
   it('refuse hints whose deadline passed while they waited', async () => {
     const hints = new Hints(newDisk());
     hints.add('first');
