@@ -40,6 +40,8 @@ export class Machine {
   nodeId = '';
   state: MachineState = 'down';
   program: Program | null = null;
+  /** How often its process has ended, stopped, or been told to end. */
+  interruptions = 0;
   /** As its process reads the machine's. */
   processClock: Clock;
   #life: ProcessLife | null = null;
@@ -117,6 +119,7 @@ export class Machine {
     const { program } = this;
     const life = this.#life;
     if (program === null || life === null) return;
+    this.interruptions++;
     program.stop().then(
       () => {
         if (!life.isAlive) return;
@@ -130,6 +133,7 @@ export class Machine {
     );
   }
   pause(): void {
+    this.interruptions++;
     this.#life?.stop();
   }
   resume(): void {
@@ -143,6 +147,7 @@ export class Machine {
 
   #end(): void {
     if (this.#life === null) return;
+    this.interruptions++;
     this.#life.end();
     this.#life = null;
     this.#site.network.ended(this.address);

@@ -210,6 +210,8 @@ export class Workload {
       expiresMs: plan.ttlMs === undefined ? 0 : nowMs + plan.ttlMs,
       invokedUs: scheduler.nowUs,
       dueUs: scheduler.nowUs + this.#options.deadlineMs * 1000 + PATIENCE_US,
+      deadlineUs: scheduler.nowUs + this.#options.deadlineMs * 1000,
+      ranThrough: false,
       invokedMs: nowMs,
       endedUs: Number.POSITIVE_INFINITY,
       endedMs: 0,
@@ -221,10 +223,12 @@ export class Workload {
       message: '',
     };
     history.add(operation);
+    const { interruptions } = machine;
     let isOpen = true;
     const end = (status: number, message: string): void => {
       if (!isOpen) throw new Error(`#${operation.id} was answered twice`);
       isOpen = false;
+      operation.ranThrough = machine.interruptions === interruptions;
       operation.status = status;
       operation.message = message;
       operation.endedUs = scheduler.nowUs;
@@ -234,6 +238,7 @@ export class Workload {
     };
     const patience = scheduler.after(this.#options.deadlineMs * 1000 + PATIENCE_US, () => {
       isOpen = false;
+      operation.ranThrough = program !== null && machine.interruptions === interruptions;
       done(operation);
     });
     const answer = (status: number, message: string): void => {
