@@ -130,7 +130,7 @@ async function requests(seconds, inFlight, putShare) {
   const random = new Random(1);
   let next = 0;
   let stopping = false;
-  const deadlineMs = Date.now() + 30_000;
+  const deadlineMs = performance.now() + 30_000;
   const send = () => {
     const key = next < KEYS ? keys[next] : random.pick(keys);
     hashToken(key);

@@ -248,7 +248,7 @@ export async function cluster(root) {
       tokenLo: lo,
       key: copyBytes(key),
       consistency: Consistency.QUORUM,
-      deadlineMs: Date.now() + DEADLINE_MS,
+      deadlineMs: performance.now() + DEADLINE_MS,
     };
     if (!isPut) node.read(common, done);
     else

@@ -5,38 +5,82 @@
 import { BadRequestError } from './errors.ts';
 import { limits } from './limits.ts';
 
+/** Where ManualClock.monotonicMs begins. */
+export const MANUAL_MONOTONIC_MS = 5000;
+
+declare const isMonotonic: unique symbol;
+/**
+ * A point in time by Clock.monotonicMs: every deadline is one. It means the same in all threads of this process, and nothing
+ * outside of them: it is never stored, and other nodes are told the milliseconds that are left
+ * (docs/decisions/0022-deadlines-by-the-monotonic-clock.md). A type of its own, for a time since 1970 in its place would be a
+ * deadline that never comes.
+ */
+export type MonotonicMs = number & { readonly [isMonotonic]: true };
+
 export interface Clock {
-  /** Milliseconds since 1970. */
+  /** Milliseconds since 1970, as it was set: it jumps when it is set anew. For what is stored or shown, never for waiting. */
   nowMs(): number;
   /** Microseconds since 1970, a safe integer until 2255. */
   nowUs(): number;
-  /** Milliseconds from an arbitrary start that never go back: for durations. */
-  monotonicMs(): number;
+  /**
+   * Milliseconds, with a fraction, from a start that all threads of a process share; they never go back, and nobody sets them.
+   * For durations and deadlines.
+   */
+  monotonicMs(): MonotonicMs;
 }
 
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
   nowUs: () => Math.floor((performance.timeOrigin + performance.now()) * 1000),
-  monotonicMs: () => performance.now(),
+  // Node counts from the start of the process in its worker threads too: test/base/clock-threads.test.ts.
+  monotonicMs: () => performance.now() as MonotonicMs,
 };
 
-/** A clock that moves only when told: for tests and the simulator. */
+/** `ms` milliseconds after `from`. */
+export const msAfter = (from: MonotonicMs, ms: number): MonotonicMs => (from + ms) as MonotonicMs;
+
+/** The deadline of what begins now and may take `ms` milliseconds. */
+export const deadlineIn = (clock: Pick<Clock, 'monotonicMs'>, ms: number): MonotonicMs =>
+  msAfter(clock.monotonicMs(), ms);
+
+/** Milliseconds that are left at `nowMs`; 0 or less where the deadline has passed. */
+export const msLeft = (deadlineMs: MonotonicMs, nowMs: MonotonicMs): number => deadlineMs - nowMs;
+
+export const hasPassed = (deadlineMs: MonotonicMs, nowMs: MonotonicMs): boolean => deadlineMs <= nowMs;
+
+export const latest = (deadlines: readonly MonotonicMs[]): MonotonicMs =>
+  Math.max(...deadlines) as MonotonicMs;
+
+/** Before every time that a clock gives: of what was not looked up yet. As a deadline it has passed; it never says that there is none. */
+export const MONOTONIC_ZERO = 0 as MonotonicMs;
+
+/**
+ * A clock that moves only when told: for tests and the simulator. Its monotonic side begins at MANUAL_MONOTONIC_MS, far from any
+ * time since 1970: what takes the one for the other shows.
+ */
 export class ManualClock implements Clock {
-  #us: number;
+  #wallUs: number;
+  #monotonicUs = MANUAL_MONOTONIC_MS * 1000;
   constructor(startMs: number) {
-    this.#us = startMs * 1000;
+    this.#wallUs = startMs * 1000;
   }
+  /** Time passes. */
   advanceMs(ms: number): void {
-    this.#us += ms * 1000;
+    this.#wallUs += ms * 1000;
+    this.#monotonicUs += ms * 1000;
+  }
+  /** Somebody sets the wall clock: forward, or back where `ms` is negative. No time passes. */
+  jumpMs(ms: number): void {
+    this.#wallUs += ms * 1000;
   }
   nowMs(): number {
-    return Math.floor(this.#us / 1000);
+    return Math.floor(this.#wallUs / 1000);
   }
   nowUs(): number {
-    return this.#us;
+    return this.#wallUs;
   }
-  monotonicMs(): number {
-    return this.#us / 1000;
+  monotonicMs(): MonotonicMs {
+    return (this.#monotonicUs / 1000) as MonotonicMs;
   }
 }
 

@@ -3,6 +3,7 @@
  * src/peer. Each message is taken to have a frame of its own; under load they share frames, and a request takes up to 16 bytes less a
  * message. TCP, IP and TLS come on top.
  */
+import { MONOTONIC_ZERO } from '../base/clock.ts';
 import { recordBytes } from '../base/record.ts';
 import { Status } from '../base/status.ts';
 import { WriteMode } from '../cluster/contract.ts';
@@ -30,7 +31,14 @@ const framed = (message: Uint8Array): number => FRAME_HEADER_BYTES + MESSAGE_LEN
 /** One replica at another node is asked for a record, or for its head, and answers. */
 function readBytes(keyBytes: number, valueBytes: number, headOnly: boolean): number {
   const key = new Uint8Array(keyBytes);
-  const read = { tokenHi: TOKEN_HALF, tokenLo: TOKEN_HALF, keyspace: 0, key, headOnly, deadlineMs: MS };
+  const read = {
+    tokenHi: TOKEN_HALF,
+    tokenLo: TOKEN_HALF,
+    keyspace: 0,
+    key,
+    headOnly,
+    deadlineMs: MONOTONIC_ZERO,
+  };
   const record = new Uint8Array(recordBytes(keyBytes, headOnly ? 0 : valueBytes));
   const answer = { status: Status.OK, record, message: '' };
   const { generation, id } = envelope;
@@ -40,7 +48,7 @@ function readBytes(keyBytes: number, valueBytes: number, headOnly: boolean): num
 /** One replica at another node is sent a record, and acknowledges it. */
 function writeBytes(keyBytes: number, valueBytes: number): number {
   const record = new Uint8Array(recordBytes(keyBytes, valueBytes));
-  const write = { record, also: null, mode: WriteMode.FRESH, deadlineMs: MS };
+  const write = { record, also: null, mode: WriteMode.FRESH, deadlineMs: MONOTONIC_ZERO };
   const answer = { status: Status.OK, beat: 0, barred: false, newer: null, message: '' };
   const { generation, id } = envelope;
   return (

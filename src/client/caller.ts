@@ -2,7 +2,7 @@
  * One call, from its deadline to its outcome: which nodes are asked, when it is repeated (retry.ts), when a second node
  * is asked beside the first (hedge.ts). All tries of a call share one deadline.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, deadlineIn, hasPassed, type MonotonicMs, msLeft } from '../base/clock.ts';
 import { BadRequestError, ClosedError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
@@ -21,7 +21,7 @@ export interface Call<T> {
   readonly hedged: boolean;
   /** It is meant for a node that was named to connect(), and for no other. */
   readonly isForNamed?: boolean;
-  readonly run: (node: ClientNode, deadlineMs: number, signal: AbortSignal | undefined) => Promise<T>;
+  readonly run: (node: ClientNode, deadlineMs: MonotonicMs, signal: AbortSignal | undefined) => Promise<T>;
 }
 
 export interface CallerOptions {
@@ -50,7 +50,7 @@ export class Caller {
   async run<T>(call: Call<T>, { timeoutMs = this.#options.timeoutMs, signal }: CallOptions): Promise<T> {
     checkTimeout(timeoutMs);
     const { clock, random, retries, hedge } = this.#options;
-    const deadlineMs = clock.monotonicMs() + timeoutMs;
+    const deadlineMs = deadlineIn(clock, timeoutMs);
     const tried: ClientNode[] = [];
     for (let attempt = 0; ; attempt++) {
       signal?.throwIfAborted();
@@ -77,7 +77,7 @@ export class Caller {
           !tried.includes(one) && (call.isForNamed !== true || one.isNamed);
         const untried = elsewhere && this.#pool.list.some(isOther);
         const waitMs = untried ? 0 : backoffMs(attempt, retryAfterMsOf(error), random);
-        if (clock.monotonicMs() + waitMs >= deadlineMs || !this.#pay(error)) throw error;
+        if (hasPassed(deadlineMs, deadlineIn(clock, waitMs)) || !this.#pay(error)) throw error;
         if (waitMs > 0) await pause(waitMs, signal);
       }
     }
@@ -101,7 +101,7 @@ export class Caller {
   async #hedged<T>(
     call: Call<T>,
     node: ClientNode,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
     hedge: Hedge,
   ): Promise<T> {
@@ -114,7 +114,7 @@ export class Caller {
     const { afterMs } = hedge;
     const tries: Promise<T>[] = [first];
     try {
-      if (afterMs < deadlineMs - startMs) {
+      if (afterMs < msLeft(deadlineMs, startMs)) {
         const late = new Promise<'late'>((done) => {
           timer = setTimeout(() => done('late'), afterMs);
         });

@@ -4,7 +4,7 @@
  * alone; whoever asked decides what is repeated. Invariant: a request settles once, and a batch holds no more ops, bytes or
  * expected bytes of answers than the limits say, or one op.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, latest, type MonotonicMs, msLeft } from '../base/clock.ts';
 import { OverloadedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { isDots, type RawAnswer } from './encoding.ts';
@@ -17,11 +17,11 @@ export interface HttpBatchOptions {
   readonly clock: Clock;
   readonly soon: (what: () => void) => void;
   /** The answer, of a status below 400; rejects with what another stands for. */
-  readonly call: (request: HttpRequest, deadlineMs: number, signal: AbortSignal) => Promise<RawAnswer>;
+  readonly call: (request: HttpRequest, deadlineMs: MonotonicMs, signal: AbortSignal) => Promise<RawAnswer>;
   /** A request alone. */
   readonly one: (
     request: KvRequest,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
   ) => Promise<KvAnswer>;
 }
@@ -47,7 +47,7 @@ export class HttpBatch {
     );
   }
 
-  send(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer> {
+  send(request: KvRequest, deadlineMs: MonotonicMs, signal: AbortSignal | undefined): Promise<KvAnswer> {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       if (this.#waiting.length >= limits.clientQueueMax)
@@ -99,7 +99,7 @@ export class HttpBatch {
           batch.length < limits.clientBatchOpsMax &&
           bytes <= limits.clientBatchBytesMax &&
           expectedBytes <= limits.clientBatchReplyBytesMax &&
-          Math.abs(pending.deadlineMs - first.deadlineMs) <= limits.clientBatchSlackMs;
+          Math.abs(msLeft(pending.deadlineMs, first.deadlineMs)) <= limits.clientBatchSlackMs;
         if (batch.length > 0 && !fits) break;
         batch.push(pending);
       }
@@ -124,7 +124,7 @@ export class HttpBatch {
         first.resolve(answer);
         return;
       }
-      const deadlineMs = Math.max(...batch.map((pending) => pending.deadlineMs));
+      const deadlineMs = latest(batch.map((pending) => pending.deadlineMs));
       const requests = batch.map(({ request }) => request);
       const headers = { 'content-type': CBOR, accept: CBOR };
       const request = { method: 'POST', path: '/v1/batch', headers, body: encodeBatch(requests) } as const;

@@ -2,7 +2,7 @@
  * Reads and writes of one node over HTTP: one of many in batches (http-batch.ts), others alone. Values travel raw, not as
  * base64. Each request has its own timer. Those that have no answer yet, on a connection or waiting for one, are bounded in number and bytes.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, type MonotonicMs, msLeft } from '../base/clock.ts';
 import { ClosedError, OverloadedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
@@ -49,7 +49,7 @@ export class HttpLink implements KvLink {
 
   async send(
     request: KvRequest,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
     isOneOfMany: boolean,
   ): Promise<KvAnswer> {
@@ -59,7 +59,11 @@ export class HttpLink implements KvLink {
       : await this.#one(request, deadlineMs, signal);
   }
 
-  async #one(request: KvRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<KvAnswer> {
+  async #one(
+    request: KvRequest,
+    deadlineMs: MonotonicMs,
+    signal: AbortSignal | undefined,
+  ): Promise<KvAnswer> {
     const { op, key, value, consistency, ttl, version, idempotencyKey } = request;
     const path = `/v1/kv/${escapeBytes(key)}${queryOf({ consistency, ttl, version })}`;
     const once: Record<string, string> =
@@ -93,7 +97,11 @@ export class HttpLink implements KvLink {
   }
 
   /** Any request: an answer with a status below 400, or the error that it stands for. */
-  async call(request: HttpRequest, deadlineMs: number, signal: AbortSignal | undefined): Promise<RawAnswer> {
+  async call(
+    request: HttpRequest,
+    deadlineMs: MonotonicMs,
+    signal: AbortSignal | undefined,
+  ): Promise<RawAnswer> {
     const answer = await this.#exchange(request, deadlineMs, signal);
     if (answer.status >= FAILED) throw errorOfAnswer(answer, this.#url);
     return answer;
@@ -107,14 +115,14 @@ export class HttpLink implements KvLink {
 
   async #exchange(
     request: HttpRequest,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
   ): Promise<RawAnswer> {
     if (this.#isClosed) throw new ClosedError('the client is closed');
     signal?.throwIfAborted();
     const bytes = request.path.length + (request.body?.length ?? 0);
     this.#checkRoom(bytes);
-    const leftMs = Math.max(1, Math.ceil(deadlineMs - this.#clock.monotonicMs()));
+    const leftMs = Math.max(1, Math.ceil(msLeft(deadlineMs, this.#clock.monotonicMs())));
     const over = new AbortController();
     const expire = setTimeout(
       () => over.abort(new TimeoutError(`no answer within ${leftMs} ms; a write may have been done`)),

@@ -1,4 +1,5 @@
 /** One read or write as both transports take it, and what comes back. Errors come as rejections. */
+import type { MonotonicMs } from '../base/clock.ts';
 import type { Consistency } from './types.ts';
 
 /** PING is for the connection itself: it goes over WebSocket alone. */
@@ -38,12 +39,12 @@ export interface KvLink {
   /** Whether a call may well succeed now: false while the node is being reconnected to. */
   readonly usable: boolean;
   /**
-   * Resolves or rejects by `deadlineMs` (of Clock.monotonicMs) and a grace; rejects with the signal's reason. `isOneOfMany`: others
+   * Resolves or rejects by `deadlineMs` and a grace; rejects with the signal's reason. `isOneOfMany`: others
    * are sent in the same turn, with which it may share a message.
    */
   send(
     request: KvRequest,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
     isOneOfMany: boolean,
   ): Promise<KvAnswer>;

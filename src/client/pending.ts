@@ -1,10 +1,11 @@
 /** A request that waits to be sent, or for its answer, among others of the same message. It settles once. */
+import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { TimeoutError } from '../base/errors.ts';
 import { bytesOfRequest, type KvAnswer, type KvRequest } from './kv.ts';
 
 export class Pending {
   readonly request: KvRequest;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
   readonly bytes: number;
   readonly signal: AbortSignal | undefined;
   /** Others are sent in the same turn. */
@@ -23,7 +24,7 @@ export class Pending {
 
   constructor(
     request: KvRequest,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
     resolve: (answer: KvAnswer) => void,
     reject: (reason: unknown) => void,
@@ -49,8 +50,8 @@ export class Pending {
     if (this.#settle()) this.#reject(reason);
   }
   /** Ends it where it was not sent by its deadline. */
-  expireUnsent(nowMs: number): void {
-    if (this.deadlineMs <= nowMs)
+  expireUnsent(nowMs: MonotonicMs): void {
+    if (hasPassed(this.deadlineMs, nowMs))
       this.reject(new TimeoutError('the deadline passed before the request was sent; nothing was done'));
   }
   #settle(): boolean {

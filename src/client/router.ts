@@ -3,7 +3,7 @@
  * Members of the cluster and its ring map are fetched behind the calls, never before one: at the first, when they have
  * grown old, and soon after a call that failed at a node.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, deadlineIn } from '../base/clock.ts';
 import { RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import type { ClientNode, NodePool } from './node-pool.ts';
@@ -198,7 +198,7 @@ export class Router {
   async #ask<T>(node: ClientNode, path: string, parse: (body: Uint8Array) => T): Promise<T | null> {
     try {
       const request = { method: 'GET', path, headers: {}, body: null } as const;
-      const deadlineMs = this.#options.clock.monotonicMs() + limits.clientConnectMs;
+      const deadlineMs = deadlineIn(this.#options.clock, limits.clientConnectMs);
       return parse((await node.http.call(request, deadlineMs, undefined)).body);
     } catch (error) {
       if (error instanceof RingKvError) return null;

@@ -6,7 +6,7 @@
  * 3. OVERLOADED halves the number of requests in flight, successes raise it by one for each window (AIMD: Chiu and
  *    Jain, 1989), so that a server that is busy is not asked for more than it takes.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, msLeft } from '../base/clock.ts';
 import { OverloadedError, TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { KvOp } from './kv.ts';
@@ -141,7 +141,7 @@ export class WsBatch {
     const nowMs = this.#clock.monotonicMs();
     let stuck = false;
     for (const pending of this.#inFlight.values()) {
-      const lateMs = nowMs - pending.deadlineMs;
+      const lateMs = -msLeft(pending.deadlineMs, nowMs);
       if (lateMs < limits.clientGraceMs) continue;
       pending.reject(new TimeoutError('no answer by the deadline; whether the request was done is unknown'));
       if (lateMs > limits.clientStuckMs) stuck = true;

@@ -5,7 +5,7 @@
  * leaves a request unanswered long after its deadline, or sends what ringkv.v1 does not allow, counts as lost. A put whose value is longer
  * than the connection takes goes over HTTP to the same node, which may take it there: docs/websocket.md, "Limits are a connection's own".
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, type MonotonicMs, msLeft } from '../base/clock.ts';
 import {
   BadRequestError,
   ClosedError,
@@ -77,7 +77,7 @@ export class WsLink implements KvLink {
 
   send(
     request: KvRequest,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     signal: AbortSignal | undefined,
     isOneOfMany: boolean,
   ): Promise<KvAnswer> {
@@ -258,7 +258,7 @@ export class WsLink implements KvLink {
       const batch = this.#batch.next();
       if (batch.length === 0) return;
       const nowMs = this.#options.clock.monotonicMs();
-      const leftMs = batch.map(({ deadlineMs }) => Math.max(1, Math.ceil(deadlineMs - nowMs)));
+      const leftMs = batch.map(({ deadlineMs }) => Math.max(1, Math.ceil(msLeft(deadlineMs, nowMs))));
       this.#socket?.send(encodeRequests(batch, leftMs));
     }
   };

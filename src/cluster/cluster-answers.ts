@@ -1,5 +1,7 @@
 /** Answers questions about the cluster and begins changes of it (administration.ts), over a ClusterNode. Peer worker; pure. */
+
 import { CHECKSUM_BYTES, writeChecksum } from '../base/checksum.ts';
+import { type Clock, type MonotonicMs, msLeft } from '../base/clock.ts';
 import { BadRequestError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import {
@@ -39,24 +41,24 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 export class ClusterAnswers {
   readonly #node: ClusterNode;
   readonly #self: RingMember;
-  readonly #nowMs: () => number;
+  readonly #clock: Clock;
   readonly #join: (seeds: readonly string[]) => Promise<void>;
 
   /** `join` takes the node, if nothing speaks against it, into the cluster of these seeds: resolves when it looks for it. */
   constructor(
     node: ClusterNode,
     self: RingMember,
-    nowMs: () => number,
+    clock: Clock,
     join: (seeds: readonly string[]) => Promise<void>,
   ) {
     this.#node = node;
     this.#self = self;
-    this.#nowMs = nowMs;
+    this.#clock = clock;
     this.#join = join;
   }
 
   /** Throws BadRequestError and UnavailableError. */
-  async answer(request: ClusterQuestion | ClusterChange, deadlineMs: number): Promise<unknown> {
+  async answer(request: ClusterQuestion | ClusterChange, deadlineMs: MonotonicMs): Promise<unknown> {
     if ('ask' in request) {
       if (request.ask === 'status') return this.#status();
       if (request.ask === 'metrics') return this.#node.metrics;
@@ -145,7 +147,7 @@ export class ClusterAnswers {
     return known ?? (typeof told === 'string' ? told : nodeName(number));
   }
 
-  async #key(key: Uint8Array, deadlineMs: number): Promise<KeyStatus> {
+  async #key(key: Uint8Array, deadlineMs: MonotonicMs): Promise<KeyStatus> {
     if (key.length === 0) throw new BadRequestError('an empty key; a key has at least 1 byte');
     const ring = this.#ring();
     hashToken(key);
@@ -162,7 +164,12 @@ export class ClusterAnswers {
   #heldBy(
     number: NodeNumber,
     replica: Replica,
-    of: { readonly key: Uint8Array; readonly hi: number; readonly lo: number; readonly deadlineMs: number },
+    of: {
+      readonly key: Uint8Array;
+      readonly hi: number;
+      readonly lo: number;
+      readonly deadlineMs: MonotonicMs;
+    },
   ): Promise<KeyStatus['replicas'][number]> {
     const { key, hi, lo, deadlineMs } = of;
     const nodeId = this.#idOf(number);
@@ -171,12 +178,12 @@ export class ClusterAnswers {
       replica.read(read, ({ status, record, message }) => {
         if (status !== Status.OK) resolve({ nodeId, state: 'error', message: message || `status ${status}` });
         else if (record === null) resolve({ nodeId, state: 'absent' });
-        else resolve({ nodeId, ...describe(record, this.#nowMs()) });
+        else resolve({ nodeId, ...describe(record, this.#clock.nowMs()) });
       });
     });
   }
 
-  async #change(request: ClusterChange, deadlineMs: number): Promise<unknown> {
+  async #change(request: ClusterChange, deadlineMs: MonotonicMs): Promise<unknown> {
     const node = this.#node;
     // Also where it has no ring yet.
     const isJoin = request.do === 'join';
@@ -210,8 +217,9 @@ export class ClusterAnswers {
   }
 
   /** Waits for hints as long as whoever asks does. Asked again, it waits on. */
-  async #drain(deadlineMs: number): Promise<DrainAnswer> {
-    const left = await this.#node.drain(Math.max(0, deadlineMs - this.#nowMs() - limits.drainAnswerMs));
+  async #drain(deadlineMs: MonotonicMs): Promise<DrainAnswer> {
+    const waitMs = msLeft(deadlineMs, this.#clock.monotonicMs()) - limits.drainAnswerMs;
+    const left = await this.#node.drain(Math.max(0, waitMs));
     const warnings = left.map(({ target, bytes, isDeliverable }) => {
       const what = `${bytes} bytes of hints for node ${this.#idOf(target)}`;
       if (isDeliverable) return `${what} are not handed out yet`;

@@ -7,7 +7,7 @@
  * 1. A callback `done` is called exactly once, never before the call has returned.
  * 2. Bytes passed in belong to the callee from then on; bytes passed to `done` to the receiver.
  */
-import type { Clock } from '../base/clock.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import type { ConsistencyCode } from '../base/consistency.ts';
 import type { Random } from '../base/random.ts';
 import type { LocalReads } from '../shard/contract.ts';
@@ -51,8 +51,8 @@ export interface ReplicaWrite {
   /** A second record of the same token that becomes durable with it or not at all; null for none. */
   readonly also: Uint8Array | null;
   readonly mode: WriteModeCode;
-  /** Milliseconds since 1970 by this node's clock; work is dropped with TIMEOUT after it. */
-  readonly deadlineMs: number;
+  /** Work is dropped with TIMEOUT after it. */
+  readonly deadlineMs: MonotonicMs;
 }
 
 export interface WriteAnswer {
@@ -77,7 +77,7 @@ export interface ReplicaRead {
   readonly key: Uint8Array;
   /** The record with an empty value: to compare versions. */
   readonly headOnly: boolean;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 
 export interface ReadAnswer {
@@ -93,7 +93,7 @@ export interface ReplicaPrepare {
   readonly tokenLo: number;
   readonly key: Uint8Array;
   readonly ballot: Ballot;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 
 export interface PrepareAnswer {
@@ -123,7 +123,7 @@ export interface ReplicaPage {
   readonly headOnly: boolean;
   readonly recordsMax: number;
   readonly bytesMax: number;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 export interface PagePlace {
   readonly tokenHi: number;
@@ -151,7 +151,7 @@ export interface ReplicaTree {
   readonly session: number;
   readonly vnodes: readonly number[];
   readonly ignoreDeadBeforeMs: number;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 export interface TreeAnswer {
   readonly status: number;
@@ -316,7 +316,7 @@ export interface ClientWrite {
   readonly idempotencyKey: Uint8Array;
   readonly fingerprintHi: number;
   readonly fingerprintLo: number;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 export interface ClientWriteAnswer {
   /** OK, VERSION_MISMATCH, UNAVAILABLE, TIMEOUT, OVERLOADED, DISK_FULL, BAD_REQUEST. */
@@ -334,7 +334,7 @@ export interface ClientRead {
   readonly tokenLo: number;
   readonly key: Uint8Array;
   readonly consistency: ConsistencyCode;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 export interface ClientReadAnswer {
   readonly status: number;
@@ -351,7 +351,7 @@ export interface ClientScan {
   readonly recordsMax: number;
   readonly bytesMax: number;
   readonly consistency: ConsistencyCode;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 export interface ClientScanAnswer {
   readonly status: number;

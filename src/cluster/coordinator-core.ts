@@ -3,10 +3,10 @@
  * operations in flight instead of one or more for each. Owned by the thread of the coordinator.
  *
  * 1. An operation is in the list from `add` until it was answered. Calls to replicas may still be out after that.
- * 2. Time limits of operations are kept by the monotonic clock: a jump of the wall clock ends nothing early.
+ * 2. An operation ends by the deadline of whoever asked for it, which its replicas are told as it is.
  */
 import { AssertionError } from '../base/assert.ts';
-import type { HybridClock } from '../base/clock.ts';
+import { deadlineIn, type HybridClock, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { vnodeOf } from '../base/token.ts';
@@ -40,23 +40,19 @@ const ignore = (): void => undefined;
 
 export abstract class Operation {
   protected readonly core: CoordinatorCore;
-  /** Monotonic milliseconds at which the operation began, ends, and at which it next wants `onTick`. */
-  protected readonly startMs: number;
-  readonly endMs: number;
+  /** When the operation began, ends at the latest, and next wants `onTick`. */
+  protected readonly startMs: MonotonicMs;
+  readonly deadlineMs: MonotonicMs;
   wakeMs: number;
   answered = false;
   previous: Operation | null = null;
   next: Operation | null = null;
 
-  constructor(core: CoordinatorCore, deadlineMs: number) {
+  constructor(core: CoordinatorCore, deadlineMs: MonotonicMs) {
     this.core = core;
     this.startMs = core.nowMs();
-    this.endMs = this.startMs + Math.max(0, deadlineMs - core.world.clock.nowMs());
-    this.wakeMs = this.endMs;
-  }
-  /** The end by the wall clock as it stands now: what replicas are told. */
-  get deadlineMs(): number {
-    return this.core.world.clock.nowMs() + Math.max(0, this.endMs - this.core.nowMs());
+    this.deadlineMs = deadlineMs;
+    this.wakeMs = deadlineMs;
   }
   /**
    * Whether an attempt that too few replicas answered is worth another one: enough of them are up, so what broke is a
@@ -65,12 +61,12 @@ export abstract class Operation {
   protected mayReconnect(groups: Groups, consistency: ConsistencyCode): boolean {
     const againMs = this.core.nowMs() + limits.reconnectWaitMs;
     return (
-      againMs < Math.min(this.endMs, this.startMs + limits.reconnectedMs) &&
+      againMs < Math.min(this.deadlineMs, this.startMs + limits.reconnectedMs) &&
       enoughUp(this.core.view, groups, consistency)
     );
   }
   /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
-  abstract onTick(nowMs: number): void;
+  abstract onTick(nowMs: MonotonicMs): void;
 }
 
 export class CoordinatorCore {
@@ -112,7 +108,7 @@ export class CoordinatorCore {
   get self(): NodeNumber {
     return this.world.self;
   }
-  nowMs(): number {
+  nowMs(): MonotonicMs {
     return this.world.clock.monotonicMs();
   }
 
@@ -152,7 +148,7 @@ export class CoordinatorCore {
    */
   settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: (ok: boolean) => void = ignore): void {
     this.metrics.settles++;
-    const deadlineMs = this.world.clock.nowMs() + limits.behindMs;
+    const deadlineMs = deadlineIn(this.world.clock, limits.behindMs);
     const request = { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs };
     this.settleSerial(request, ({ status }) => done(status === Status.OK || status === Status.NOT_FOUND));
   }

@@ -4,6 +4,7 @@
  * leaves the ring does so only where nobody else can.
  * Owned by the thread of the coordinator.
  */
+import { deadlineIn } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { type NodeNumber, type WriteAnswer, WriteMode } from './contract.ts';
@@ -82,7 +83,7 @@ export class HintPlacement {
       return false;
     }
     this.#tried.push(node);
-    const deadlineMs = this.#core.world.clock.nowMs() + limits.behindMs;
+    const deadlineMs = deadlineIn(this.#core.world.clock, limits.behindMs);
     const write = { record: this.#record, also: this.#also, mode: WriteMode.MERGE, deadlineMs };
     this.#core.view.replica(node).hint(this.#target, write, this.#onAnswer);
     return true;

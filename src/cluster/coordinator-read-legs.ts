@@ -1,4 +1,5 @@
 /** Replicas as one read sees them: what each was asked, and what it answered. Owned by the thread of the coordinator. */
+import type { MonotonicMs } from '../base/clock.ts';
 import { KEYSPACE_PROMISES } from '../base/record.ts';
 import { Status } from '../base/status.ts';
 import type { NodeNumber, ReadAnswer, Replica, ReplicaRead } from './contract.ts';
@@ -40,7 +41,7 @@ export class Leg {
   ask(replica: Replica, request: ReplicaRead): void {
     replica.read(request, (answer) => this.#owner.onAnswer(this, answer));
   }
-  repair(core: CoordinatorCore, from: NodeNumber, record: Uint8Array, deadlineMs: number): void {
+  repair(core: CoordinatorCore, from: NodeNumber, record: Uint8Array, deadlineMs: MonotonicMs): void {
     this.state = 'repairing';
     this.sent = record;
     new ReplicaRepair(core, from, this.node, record, deadlineMs, (result, newer) =>

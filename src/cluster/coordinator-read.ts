@@ -15,7 +15,9 @@
  *    replicas must have no promise for the key, asked after the record was seen: whoever wrote it by SERIAL would have had promises
  *    of a majority before, one of them here. Not while the ring changes, and not for a record so old that its promises may be gone.
  */
+
 import { assert } from '../base/assert.ts';
+import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { KEYSPACE_USER } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -154,7 +156,7 @@ export class PlainRead extends Operation implements LegOwner {
   }
 
   #setWake(): void {
-    let wakeMs = Math.min(this.endMs, this.#restartAtMs);
+    let wakeMs = Math.min(this.deadlineMs, this.#restartAtMs);
     for (const { node, state, slow, askedMs, promises } of this.#legs) {
       const speculationMs = this.core.latencies.speculationMs(node);
       if (state === 'asked' && !slow) wakeMs = Math.min(wakeMs, askedMs + speculationMs);
@@ -163,9 +165,9 @@ export class PlainRead extends Operation implements LegOwner {
     this.wakeMs = wakeMs;
   }
 
-  onTick(nowMs: number): void {
+  onTick(nowMs: MonotonicMs): void {
     const { core } = this;
-    if (nowMs >= this.endMs) this.#fail(Status.TIMEOUT, 'the deadline passed');
+    if (hasPassed(this.deadlineMs, nowMs)) this.#fail(Status.TIMEOUT, 'the deadline passed');
     else if (this.#restartAtMs !== Number.POSITIVE_INFINITY) {
       if (nowMs >= this.#restartAtMs) this.#begin();
     } else {
@@ -219,7 +221,7 @@ export class PlainRead extends Operation implements LegOwner {
   #restart(): void {
     this.core.metrics.retriesOfRing++;
     this.#restartAtMs = this.core.view.ring === this.#ring ? this.core.nowMs() + limits.ringWaitMs : 0;
-    this.wakeMs = Math.min(this.endMs, this.#restartAtMs);
+    this.wakeMs = Math.min(this.deadlineMs, this.#restartAtMs);
   }
 
   /** Answers where that is possible now; otherwise sees to it that something is out. */

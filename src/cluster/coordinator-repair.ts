@@ -5,6 +5,7 @@
  * write without its outcome would let a repeat under the same idempotency key be applied again. They are read after the
  * record and from the replica that had it, so they are at least as new as it.
  */
+import { deadlineIn, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { headAt, KEYSPACE_OUTCOMES, KEYSPACE_USER, keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -34,7 +35,7 @@ export function resurrectionIn(sent: Uint8Array, newer: Uint8Array | null): bool
 }
 
 /** Asks for the whole of what a replica holds in a keyspace under the key of a record, which may be a head. */
-function readOf(record: Uint8Array, keyspace: number, deadlineMs: number): ReplicaRead {
+function readOf(record: Uint8Array, keyspace: number, deadlineMs: MonotonicMs): ReplicaRead {
   const view = viewOf(record);
   const [tokenHi, tokenLo] = [tokenHiAt(view, 0), tokenLoAt(view, 0)];
   return { tokenHi, tokenLo, keyspace, key: keyAt(view, record, 0), headOnly: false, deadlineMs };
@@ -45,7 +46,7 @@ export class ReplicaRepair {
   readonly #source: NodeNumber;
   readonly #target: NodeNumber;
   readonly #record: Uint8Array;
-  readonly #deadlineMs: number;
+  readonly #deadlineMs: MonotonicMs;
   readonly #done: (result: RepairResult, newer: Uint8Array | null) => void;
 
   /** `record` is whole, and was read from `source`. `newer`: what the target holds where that is newer. */
@@ -54,7 +55,7 @@ export class ReplicaRepair {
     source: NodeNumber,
     target: NodeNumber,
     record: Uint8Array,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     done: (result: RepairResult, newer: Uint8Array | null) => void,
   ) {
     this.#core = core;
@@ -106,7 +107,7 @@ export function repairBehind(
   target: NodeNumber,
   head: Uint8Array,
 ): void {
-  const deadlineMs = core.world.clock.nowMs() + limits.behindMs;
+  const deadlineMs = deadlineIn(core.world.clock, limits.behindMs);
   const read = readOf(head, KEYSPACE_USER, deadlineMs);
   const { tokenHi, tokenLo, key } = read;
   core.view.replica(source).read(read, ({ status, record }) => {
@@ -149,7 +150,7 @@ export class LaterRepairs {
 
   #look(source: NodeNumber, target: NodeNumber, head: Uint8Array): void {
     const core = this.#core;
-    const read = readOf(head, KEYSPACE_USER, core.world.clock.nowMs() + limits.behindMs);
+    const read = readOf(head, KEYSPACE_USER, deadlineIn(core.world.clock, limits.behindMs));
     core.view.replica(target).read({ ...read, headOnly: true }, ({ status, record }) => {
       if (status !== Status.OK) return;
       if (record !== null && compareHeads(record, head) >= 0) core.metrics.readRepairsSpared++;

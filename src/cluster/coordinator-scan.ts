@@ -11,6 +11,7 @@
  * 4. Runs of vnodes with the same replicas are asked for at once: in a cluster of as many nodes as replicas that is the
  *    whole ring.
  */
+import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   headAt,
@@ -158,7 +159,7 @@ export class ClusterScan extends Operation {
       if (possible < needed) return false;
     }
     this.#slowAtMs = more > 0 ? Number.POSITIVE_INFINITY : core.nowMs() + limits.readSpeculationMsMax;
-    this.wakeMs = Math.min(this.endMs, this.#slowAtMs);
+    this.wakeMs = Math.min(this.deadlineMs, this.#slowAtMs);
     return true;
   }
 
@@ -192,7 +193,7 @@ export class ClusterScan extends Operation {
       this.core.metrics.retriesOfRing++;
       this.#round++;
       this.#restartAtMs = this.core.nowMs() + (this.core.view.ring === this.#ring ? limits.ringWaitMs : 0);
-      this.wakeMs = Math.min(this.endMs, this.#restartAtMs);
+      this.wakeMs = Math.min(this.deadlineMs, this.#restartAtMs);
       return;
     }
     if (answer.status === Status.OK) {
@@ -216,9 +217,9 @@ export class ClusterScan extends Operation {
     return true;
   }
 
-  onTick(nowMs: number): void {
-    if (nowMs >= this.endMs) this.#fail(Status.TIMEOUT, 'the deadline passed');
-    else if (this.#reading > 0) this.wakeMs = this.endMs;
+  onTick(nowMs: MonotonicMs): void {
+    if (hasPassed(this.deadlineMs, nowMs)) this.#fail(Status.TIMEOUT, 'the deadline passed');
+    else if (this.#reading > 0) this.wakeMs = this.deadlineMs;
     else if (nowMs >= this.#restartAtMs) {
       if (!this.#ask()) this.#fail(Status.UNAVAILABLE, 'too few replicas are up');
     } else if (!this.#askEnough(nowMs >= this.#slowAtMs ? 1 : 0))
@@ -265,7 +266,7 @@ export class ClusterScan extends Operation {
     const { deadlineMs } = this;
     // Pages that are still out come too late.
     this.#round++;
-    this.wakeMs = this.endMs;
+    this.wakeMs = this.deadlineMs;
     for (const one of found) {
       if (!one.isDoubtful) continue;
       this.#reading++;

@@ -12,6 +12,7 @@
  * 4. After the answer each home replica that failed, was down or stays silent gets a hint. One that holds a higher version
  *    needs none; of one that only promised it the key is settled.
  */
+import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import { vnodeOf } from '../base/token.ts';
@@ -156,7 +157,7 @@ export class PlainWrite extends Operation {
 
   #sendLater(ms: number): void {
     this.#waits = true;
-    this.wakeMs = Math.min(this.endMs, this.core.nowMs() + ms);
+    this.wakeMs = Math.min(this.deadlineMs, this.core.nowMs() + ms);
   }
 
   onAnswer(leg: Leg, answer: WriteAnswer): void {
@@ -183,8 +184,8 @@ export class PlainWrite extends Operation {
     else if (leg.hint === 'lost') this.#hintAfterAnswer(leg);
   }
 
-  onTick(nowMs: number): void {
-    if (nowMs >= this.endMs) {
+  onTick(nowMs: MonotonicMs): void {
+    if (hasPassed(this.deadlineMs, nowMs)) {
       this.#fail(Status.TIMEOUT, 'the deadline passed');
       return;
     }
@@ -200,7 +201,7 @@ export class PlainWrite extends Operation {
     this.#evaluate();
   }
   #setWake(): void {
-    this.wakeMs = Math.min(this.endMs, this.#standInAtMs);
+    this.wakeMs = Math.min(this.deadlineMs, this.#standInAtMs);
   }
 
   /** Copies of the present version at home replicas and stand-ins of one group, and what may still come. */

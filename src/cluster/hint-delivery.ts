@@ -6,6 +6,7 @@
  *    What none keeps, because it was written too long ago or because none has room, goes to the replicas that are there: once every
  *    quorum has one of them that holds it, a hint adds nothing to it but that the target lacks it, and for that its vnode is marked.
  */
+import { deadlineIn, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { keyAt, tokenHiAt, tokenLoAt } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -217,7 +218,7 @@ export class HintSender {
     this.#elsewhere.set(position, places.add(at));
   }
 
-  #deadlineMs(): number {
-    return this.#options.world.clock.nowMs() + limits.behindMs;
+  #deadlineMs(): MonotonicMs {
+    return deadlineIn(this.#options.world.clock, limits.behindMs);
   }
 }

@@ -9,7 +9,7 @@
  * 3. Nothing at all may be held: a tombstone, or a record that has expired, would hide what the other cluster has under its key, and
  *    an outcome of an idempotency key would not be asked for there.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, deadlineIn } from '../base/clock.ts';
 import { BadRequestError, errorOfStatus, RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { KEYSPACE_USER, keyAt, keyspaceAt } from '../base/record.ts';
@@ -115,7 +115,7 @@ async function checkEmpty({ hints, local, clock }: LoneJoinOptions): Promise<voi
           ...{ firstHi: 0, firstLo: 0, lastHi: UINT32_MAX, lastLo: UINT32_MAX },
           ...{ after, userOnly: false, prefix: EMPTY, headOnly: true, recordsMax: 1 },
           bytesMax: limits.repairPageBytes,
-          deadlineMs: clock.nowMs() + limits.requestTimeoutMsMax,
+          deadlineMs: deadlineIn(clock, limits.requestTimeoutMsMax),
         },
         resolve,
       ),

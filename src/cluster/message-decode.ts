@@ -4,6 +4,7 @@
  * they keep the whole message alive, so whoever keeps bytes for longer than a request copies them.
  * Not checked here: that a token is that of its key, and that versions are no forged ones: the replica does that.
  */
+import { type MonotonicMs, msAfter } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { MessageError } from './message-bytes.ts';
 import { Fields, UINT32_MAX } from './message-fields.ts';
@@ -16,8 +17,8 @@ const STATUS_MAX = 255;
 const LEVEL_MAX = 3;
 const HASH_BYTES = 8;
 
-/** Decodes one message of a peer; deadlines are set from `nowMs`, this node's clock. Throws MessageError. */
-export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
+/** Decodes one message of a peer; deadlines are set from `nowMs`, this process's time. Throws MessageError. */
+export function decodeMessage(bytes: Uint8Array, nowMs: MonotonicMs): Message {
   const kind = fields.begin(bytes);
   if (typeof kind !== 'number') throw new MessageError('a message does not begin with its kind');
   const message = decodeOf(kind, nowMs);
@@ -25,7 +26,7 @@ export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
   return message;
 }
 
-function decodeOf(kind: number, nowMs: number): Message {
+function decodeOf(kind: number, nowMs: MonotonicMs): Message {
   if (kind >= Kind.WRITE_ANSWER) return decodeAnswer(kind);
   if (kind >= Kind.WRITE) return decodeRequest(kind, nowMs);
   switch (kind) {
@@ -45,14 +46,14 @@ function decodeOf(kind: number, nowMs: number): Message {
 
 const unknownKind = (kind: number): MessageError => new MessageError(`a message of unknown kind ${kind}`);
 
-function decodeRequest(kind: number, nowMs: number): Message {
+function decodeRequest(kind: number, nowMs: MonotonicMs): Message {
   switch (kind) {
     case Kind.WRITE: {
       const { generation, id, ring, remainingMs } = startRequest('write', 3);
       const mode = fields.writeMode();
       const record = fields.record('record');
       const also = fields.also(record);
-      const request = { record, also, mode, deadlineMs: nowMs + remainingMs };
+      const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.READ: {
@@ -63,7 +64,7 @@ function decodeRequest(kind: number, nowMs: number): Message {
         keyspace: fields.integer('keyspace', 0, 255),
         headOnly: fields.boolean('headOnly'),
         key: fields.key('key'),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -77,7 +78,7 @@ function decodeRequest(kind: number, nowMs: number): Message {
           origin: fields.integer('ballot origin', 0, UINT32_MAX),
         },
         key: fields.key('key'),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -94,7 +95,7 @@ function decodeRequest(kind: number, nowMs: number): Message {
         bytesMax: fields.integer('bytesMax', 1, limits.peerPageBytesMax),
         prefix: fields.bytes('prefix', 0, limits.keyBytesCeiling),
         after: fields.placeOrNull('after'),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -104,7 +105,7 @@ function decodeRequest(kind: number, nowMs: number): Message {
         session: fields.integer('session', 0, Number.MAX_SAFE_INTEGER),
         ignoreDeadBeforeMs: fields.integer('ignoreDeadBeforeMs', 0, Number.MAX_SAFE_INTEGER),
         vnodes: fields.integers('vnodes', limits.vnodesMax, 0, limits.vnodesMax - 1),
-        deadlineMs: nowMs + remainingMs,
+        deadlineMs: msAfter(nowMs, remainingMs),
       };
       return { kind, generation, id, ring, remainingMs, request };
     }
@@ -130,7 +131,7 @@ function decodeRequest(kind: number, nowMs: number): Message {
       const mode = fields.writeMode();
       const record = fields.record('record');
       const also = fields.also(record);
-      const request = { record, also, mode, deadlineMs: nowMs + remainingMs };
+      const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
       return { kind, generation, id, ring, remainingMs, target, request };
     }
     default:

@@ -58,7 +58,7 @@ export interface Envelope {
 }
 
 interface Call extends Envelope {
-  /** Its `deadlineMs` is by the clock of the node that decoded it. */
+  /** Its `deadlineMs` is one of the process that decoded it. */
   readonly request: unknown;
 }
 interface WriteCall extends Call {

@@ -26,7 +26,7 @@ export class MessageRouter {
   /** Takes one message of `from`, whose bytes are given away. Throws MessageError where it is malformed; then nothing was done. */
   receive(from: NodeNumber, bytes: Uint8Array): void {
     const { world, remote, service, onGossip, onRingAgreement, onRing } = this.#options;
-    const message = decodeMessage(bytes, world.clock.nowMs());
+    const message = decodeMessage(bytes, world.clock.monotonicMs());
     if (isRequest(message)) service.receive(from, message);
     else if (isAnswer(message)) remote.receive(from, message);
     else if (message.kind === Kind.GOSSIP) onGossip(from, message.payload);

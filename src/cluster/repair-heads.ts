@@ -1,4 +1,5 @@
 /** Heads of records (records without their values) of one side, read page by page. Pure. */
+import { deadlineIn } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   compareRecordAge,
@@ -74,7 +75,7 @@ export class Heads {
       headOnly: this.#headOnly,
       recordsMax: limits.repairPageRecordsMax,
       bytesMax: limits.repairPageBytes,
-      deadlineMs: options.clock.nowMs() + limits.repairRequestMsMax,
+      deadlineMs: deadlineIn(options.clock, limits.repairRequestMsMax),
     });
     if (this.#replica === options.remote) options.statistics.bytesReceived += records.length;
     await options.pace(records.length);

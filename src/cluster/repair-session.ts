@@ -15,6 +15,7 @@
  * 4. A promise goes after all records of its keys: before them it would bar them.
  * 5. Nothing is thrown away: what cannot be merged ends the session with an error.
  */
+import { deadlineIn } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   FLAG_TOMBSTONE,
@@ -206,7 +207,7 @@ async function merge(
   also: Uint8Array | null,
   mode: WriteModeCode,
 ): Promise<WriteAnswer> {
-  const deadlineMs = options.clock.nowMs() + limits.repairRequestMsMax;
+  const deadlineMs = deadlineIn(options.clock, limits.repairRequestMsMax);
   const answer = await writeTo(options, target, { record, also, mode, deadlineMs });
   const isBarred = answer.status === PeerStatus.STALE_VERSION && answer.barred;
   if (answer.status !== Status.OK && !isBarred)
@@ -228,7 +229,7 @@ async function wholeOf(
   replica: Replica,
   head: Head,
 ): Promise<Uint8Array | null> {
-  const deadlineMs = options.clock.nowMs() + limits.repairRequestMsMax;
+  const deadlineMs = deadlineIn(options.clock, limits.repairRequestMsMax);
   const { record } = await readOf(options, replica, { ...placeOf(head), headOnly: false, deadlineMs });
   return record;
 }

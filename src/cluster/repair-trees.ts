@@ -4,6 +4,7 @@
  * A large vnode takes many minutes, so a tree is waited for as long as its replica says that it builds it, and no longer: a request
  * or an answer that was lost, or a replica that hangs, would hold up all other repairs of this node until limits.repairTreeMsMax.
  */
+import { deadlineIn } from '../base/clock.ts';
 import { TimeoutError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
@@ -21,7 +22,7 @@ const HASH_BYTES = 8;
 export async function buildTrees(options: RepairSessionOptions): Promise<number> {
   const { local, remote, session, vnode, clock, expectedCutoffMs } = options;
   const ask = async (replica: Replica, ignoreDeadBeforeMs: number): Promise<number> => {
-    const deadlineMs = clock.nowMs() + limits.repairTreeMsMax;
+    const deadlineMs = deadlineIn(clock, limits.repairTreeMsMax);
     const request = { session, vnodes: [vnode], ignoreDeadBeforeMs, deadlineMs };
     return (await watchedTree(options, replica, request)).ignoredDeadBeforeMs;
   };

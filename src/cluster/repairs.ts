@@ -15,7 +15,9 @@
  * 6. A node that leaves the ring, or has left it, repairs nothing any more: what waits goes to nodes that stay (repair-marks.ts).
  * 7. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
+
 import { defined } from '../base/assert.ts';
+import { deadlineIn } from '../base/clock.ts';
 import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -316,7 +318,7 @@ export class Repairs {
 
   async #bury(tombstone: Uint8Array): Promise<void> {
     const { local, world } = this.#options;
-    const deadlineMs = world.clock.nowMs() + limits.repairRequestMsMax;
+    const deadlineMs = deadlineIn(world.clock, limits.repairRequestMsMax);
     const { status, message } = await writeTo({ pause: (ms) => this.#pause(ms) }, local, {
       record: tombstone,
       also: null,

@@ -49,7 +49,7 @@ export class RingProbe {
 
   /** Throws MessageError where the bytes are no message. */
   receive(bytes: Uint8Array): void {
-    const message = decodeMessage(bytes, this.#world.clock.nowMs());
+    const message = decodeMessage(bytes, this.#world.clock.monotonicMs());
     if (message.kind !== Kind.RING_AGREEMENT) return;
     try {
       const about = checkRingMessage(message.payload);

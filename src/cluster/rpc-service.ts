@@ -272,7 +272,7 @@ export function refuseRequest(
   bytes: Uint8Array,
   reason: string,
 ): void {
-  const message = decodeMessage(bytes, clock.nowMs());
+  const message = decodeMessage(bytes, clock.monotonicMs());
   if (!isRequest(message) || message.kind === Kind.END_TREE) return;
   const text = `node ${nodeName(self)} serves no requests: ${reason}`;
   network.send(from, encodeRefused(message.generation, message.id, Status.UNAVAILABLE, text));

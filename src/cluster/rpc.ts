@@ -10,6 +10,7 @@
  * What a failed call tells: status UNAVAILABLE, OVERLOADED or TIMEOUT and a message that ends with NOTHING_SENT or
  * OUTCOME_UNKNOWN. OVERLOADED always means that nothing was begun. Statuses that the replica gave come as they are.
  */
+import { type MonotonicMs, msLeft } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import type {
@@ -212,9 +213,9 @@ export class RemoteReplicas {
     if (this.#stopScan === null) this.#scanLater();
   }
 
-  /** Milliseconds until a point in time of this node's clock. */
-  until(deadlineMs: number): number {
-    return deadlineMs - this.#world.clock.nowMs();
+  /** Milliseconds until a deadline. */
+  until(deadlineMs: MonotonicMs): number {
+    return msLeft(deadlineMs, this.#world.clock.monotonicMs());
   }
 
   /** A message that nobody answers. */

@@ -8,7 +8,9 @@
  *    of the old groups say nothing about the new ones.
  * 3. `accepted` is told once a quorum of each group holds the record; `lost` otherwise, and then it may be held by some.
  */
+
 import { assert } from '../base/assert.ts';
+import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import { vnodeOf } from '../base/token.ts';
@@ -57,7 +59,7 @@ export interface SerialKey {
   readonly tokenHi: number;
   readonly tokenLo: number;
   readonly key: Uint8Array;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
 }
 
 export abstract class SerialRounds extends Operation {
@@ -99,11 +101,12 @@ export abstract class SerialRounds extends Operation {
     this.#prepare(true);
   }
 
-  onTick(nowMs: number): void {
-    if (nowMs >= this.endMs) this.onFailed(Status.TIMEOUT, `the deadline passed${this.#because()}`);
+  onTick(nowMs: MonotonicMs): void {
+    if (hasPassed(this.deadlineMs, nowMs))
+      this.onFailed(Status.TIMEOUT, `the deadline passed${this.#because()}`);
     else if (this.#phase === 'wait') this.#prepare(false);
     else if (this.#phase === 'prepare' && nowMs >= this.#patientUntilMs) {
-      this.wakeMs = this.endMs;
+      this.wakeMs = this.deadlineMs;
       this.onPromised(this.#promised(), false);
     } else this.#again();
   }
@@ -113,7 +116,7 @@ export abstract class SerialRounds extends Operation {
       limits.serialRoundMsMax,
       limits.serialRoundMsMin * 2 ** (Math.min(16, this.#attempt) - 1),
     );
-    this.wakeMs = Math.min(this.endMs, this.core.nowMs() + ms);
+    this.wakeMs = Math.min(this.deadlineMs, this.core.nowMs() + ms);
   }
 
   /** `starts`: in the turn of the request, in which nothing may be answered. */
@@ -137,7 +140,7 @@ export abstract class SerialRounds extends Operation {
     const version = core.versions.next();
     if (version === 0) {
       this.#phase = 'wait';
-      this.wakeMs = Math.min(this.endMs, core.nowMs() + limits.coordinatorTickMs);
+      this.wakeMs = Math.min(this.deadlineMs, core.nowMs() + limits.coordinatorTickMs);
       return;
     }
     this.#attempt++;
@@ -171,7 +174,7 @@ export abstract class SerialRounds extends Operation {
   /** From `onPromised`: further promises would help. */
   protected waitForMore(): void {
     if (this.#patientUntilMs !== Number.POSITIVE_INFINITY) return;
-    this.#patientUntilMs = Math.min(this.endMs, this.core.nowMs() + limits.serialWaitMs);
+    this.#patientUntilMs = Math.min(this.deadlineMs, this.core.nowMs() + limits.serialWaitMs);
     this.wakeMs = this.#patientUntilMs;
   }
 
@@ -295,7 +298,7 @@ export abstract class SerialRounds extends Operation {
       limits.serialBackoffMsMin * 2 ** Math.min(16, this.#attempt),
     );
     this.wakeMs = Math.min(
-      this.endMs,
+      this.deadlineMs,
       core.nowMs() + core.world.random.between(limits.serialBackoffMsMin, bound),
     );
   }

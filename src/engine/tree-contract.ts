@@ -1,4 +1,5 @@
 /** What a hash tree is asked for with, part by part, and what comes of it: plain data. */
+import type { MonotonicMs } from '../base/clock.ts';
 import type { SeekTarget } from '../ipc/contract.ts';
 import type { StopFlagMemory } from '../ipc/stop-flag.ts';
 
@@ -12,7 +13,7 @@ export interface TreeSpec {
   readonly nowMs: number;
   readonly ignoreDeadBeforeMs: number;
   /** By then it is given up with a TimeoutError. */
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
   /** Raised where nobody wants it any more: it is given up with a ClosedError. */
   readonly cancel: StopFlagMemory;
 }

@@ -9,7 +9,7 @@
  *    the newest when it was read, and what a table has beside it is the same, older, or came later. (Otherwise the values
  *    decide between such records, and heads have none.)
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, hasPassed } from '../base/clock.ts';
 import { ClosedError, TimeoutError } from '../base/errors.ts';
 import {
   comparePlace,
@@ -93,7 +93,8 @@ async function sum(job: TreeJob, tools: JobTools, cursor: MergeCursor): Promise<
 
 function checkWanted({ cancel, deadlineMs }: TreeSpec, clock: Clock): void {
   if (new StopFlag(cancel).raised) throw new ClosedError('nobody waits for the tree any more');
-  if (clock.nowMs() >= deadlineMs) throw new TimeoutError('the tree was not built by its deadline');
+  if (hasPassed(deadlineMs, clock.monotonicMs()))
+    throw new TimeoutError('the tree was not built by its deadline');
 }
 
 function isWithin(cursor: RecordCursor, { tree, to }: TreePart): boolean {

@@ -5,8 +5,10 @@
  * 2. An exchange goes back to the pool only when no callback of its request can come any more; where one can (a
  *    body that is still arriving), it is retired instead and never used again.
  */
+
 import type { HttpResponse } from 'uWebSockets.js';
 import { assert } from '../base/assert.ts';
+import { MONOTONIC_ZERO } from '../base/clock.ts';
 import type { ShardReply } from '../shard/contract.ts';
 import { WriteCondition } from './conditions.ts';
 import { RequestOptions } from './request-options.ts';
@@ -55,7 +57,7 @@ export class Exchange implements ReplySink {
   /** Kept where a request may have to be sent again. */
   value: Uint8Array = EMPTY;
   expiresMs = 0;
-  deadlineMs = 0;
+  deadlineMs = MONOTONIC_ZERO;
   attempts = 0;
 
   body: Uint8Array = EMPTY;

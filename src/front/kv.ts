@@ -2,7 +2,9 @@
  * PUT, GET, HEAD and DELETE of one key. Front-end thread. A read that shared memory can answer is answered inside
  * the handler; everything else is an exchange that waits for its shard.
  */
+
 import type { HttpRequest, HttpResponse } from 'uWebSockets.js';
+import { deadlineIn, type MonotonicMs, msAfter } from '../base/clock.ts';
 import { Consistency } from '../base/consistency.ts';
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
@@ -82,6 +84,7 @@ export class KeyValue {
       const nowMs = state.turnMs();
       const outcome = client.getLocal(token.hi, token.lo, key, nowMs);
       if (outcome === MEMTABLE_MISS) {
+        const beginMs = startMs === 0 ? state.clock.monotonicMs() : startMs;
         this.#fetch(
           res,
           key,
@@ -89,9 +92,9 @@ export class KeyValue {
           raw,
           ifMatch,
           ifNoneMatch,
-          state.clock.nowMs() + options.timeoutMs,
+          msAfter(beginMs, options.timeoutMs),
           options.consistency,
-          startMs === 0 ? state.clock.monotonicMs() : startMs,
+          beginMs,
         );
         return;
       }
@@ -129,7 +132,7 @@ export class KeyValue {
     raw: boolean,
     ifMatch: string,
     ifNoneMatch: string,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     consistency: number,
     startMs: number,
   ): void {
@@ -240,9 +243,9 @@ export class KeyValue {
     const severalSteps = condition.accepted.length > 1 || condition.refused.length > 0;
     if (severalSteps && options.idempotencyKey !== '')
       throw new BadRequestError('Idempotency-Key with several entity tags, or with If-None-Match of a tag');
-    const nowMs = this.#state.clock.nowMs();
-    exchange.deadlineMs = nowMs + options.timeoutMs;
-    exchange.expiresMs = options.ttlMs === 0 ? 0 : nowMs + options.ttlMs;
+    const { clock } = this.#state;
+    exchange.deadlineMs = deadlineIn(clock, options.timeoutMs);
+    exchange.expiresMs = options.ttlMs === 0 ? 0 : clock.nowMs() + options.ttlMs;
     if (condition.never) {
       this.#state.finish(
         exchange,

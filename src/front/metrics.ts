@@ -2,7 +2,7 @@
  * Counters of the front end in typed arrays, written per request on the front-end thread and read at a scrape.
  * Latency runs from the parsed head of a request to the call that ends its answer.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, MONOTONIC_ZERO, type MonotonicMs } from '../base/clock.ts';
 
 export const Metric = { GET: 0, HEAD: 1, PUT: 2, DELETE: 3, BATCH: 4, SCAN: 5, OTHER: 6 } as const;
 export const METRIC_NAMES = ['get', 'head', 'put', 'delete', 'batch', 'scan', 'other'] as const;
@@ -45,8 +45,8 @@ export class FrontMetrics {
   }
 
   /** When a read begins that may be answered from shared memory; 0 where it is not timed. */
-  beginLocal(): number {
-    if (--this.#untilSample > 0) return 0;
+  beginLocal(): MonotonicMs {
+    if (--this.#untilSample > 0) return MONOTONIC_ZERO;
     this.#untilSample = LOCAL_SAMPLE;
     return this.#clock.monotonicMs();
   }

@@ -2,7 +2,9 @@
  * Requests to the shards and who waits for their replies. Front-end thread. Invariant: a slot has a sink from
  * `send` until its one reply.
  */
+
 import { assert } from '../base/assert.ts';
+import { MONOTONIC_ZERO, type MonotonicMs } from '../base/clock.ts';
 import { Status } from '../base/status.ts';
 import { token } from '../base/token.ts';
 import {
@@ -55,7 +57,7 @@ export class Requests implements ReplyHandler {
     request.expiresMs = 0;
     request.condition = Condition.NONE;
     request.version = 0;
-    request.deadlineMs = 0;
+    request.deadlineMs = MONOTONIC_ZERO;
     request.idempotencyKey = EMPTY;
     request.fingerprintHi = 0;
     request.fingerprintLo = 0;
@@ -70,7 +72,7 @@ export class Requests implements ReplyHandler {
   }
 
   /** The client's request as a read of `key`, whose token is in `token`. */
-  setRead(key: Uint8Array, deadlineMs: number, consistency: number): void {
+  setRead(key: Uint8Array, deadlineMs: MonotonicMs, consistency: number): void {
     const request = this.blank();
     request.key = key;
     request.tokenHi = token.hi;
@@ -87,7 +89,7 @@ export class Requests implements ReplyHandler {
     expiresMs: number,
     condition: ConditionCode,
     version: number,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     options: WriteOptions,
   ): void {
     const request = this.blank();

@@ -2,7 +2,9 @@
  * A request that takes several replies: a batch, a scan, a look at every shard. Front-end thread. It lives from its
  * handler until its answer is written and its last reply has come, whichever is later, and counts as busy so long.
  */
+
 import type { HttpResponse } from 'uWebSockets.js';
+import { deadlineIn, type MonotonicMs } from '../base/clock.ts';
 import type { RingKvError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
 import type { ShardReply } from '../shard/contract.ts';
@@ -13,7 +15,7 @@ export abstract class Run implements ReplySink {
   protected readonly state: FrontState;
   protected readonly startMs: number;
   protected readonly head: boolean;
-  protected readonly deadlineMs: number;
+  protected readonly deadlineMs: MonotonicMs;
   protected inFlight = 0;
   readonly #metric: number;
   #res: HttpResponse | null = null;
@@ -26,7 +28,7 @@ export abstract class Run implements ReplySink {
     this.#metric = metric;
     this.startMs = startMs;
     this.head = head;
-    this.deadlineMs = state.clock.nowMs() + timeoutMs;
+    this.deadlineMs = deadlineIn(state.clock, timeoutMs);
   }
 
   /** Takes the response over; must be called once, inside the handler. */

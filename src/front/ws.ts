@@ -3,7 +3,9 @@
  * into the rings of the shards, or answered from shared memory, before the handler returns: uWebSockets.js takes the
  * bytes back then. What a request means, its limits and its options, is what they are over HTTP, by the same code.
  */
+
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t, WebSocket } from 'uWebSockets.js';
+import { MONOTONIC_ZERO, type MonotonicMs, msAfter } from '../base/clock.ts';
 import { BadRequestError, OverloadedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
@@ -55,10 +57,10 @@ export class WebSockets implements ReplySink {
   readonly #sizes: readonly WsSize[];
   readonly #closing: WsClosing;
   #stopping = false;
-  /** Of this turn of the loop, looked up once; 0 where it was not yet. */
-  #turnMs = 0;
+  /** Of this turn of the loop, looked up once; MONOTONIC_ZERO where it was not yet. */
+  #turnMs = MONOTONIC_ZERO;
   readonly #endTurn = (): void => {
-    this.#turnMs = 0;
+    this.#turnMs = MONOTONIC_ZERO;
   };
 
   constructor(state: FrontState) {
@@ -191,7 +193,7 @@ export class WebSockets implements ReplySink {
     requests.clear();
   }
 
-  #run(connection: WsConnection, index: number, nowMs: number, startMs: number): void {
+  #run(connection: WsConnection, index: number, nowMs: number, startMs: MonotonicMs): void {
     const id = this.#requests.ids.at(index);
     const op = this.#requests.ops.at(index);
     const refusal = this.#stopping ? STOPPING : connection.refusal();
@@ -216,7 +218,7 @@ export class WebSockets implements ReplySink {
     id: number,
     op: number,
     nowMs: number,
-    startMs: number,
+    startMs: MonotonicMs,
   ): number {
     const { requests, options: settings } = this.#state;
     const { keys, values, bytes } = this.#requests;
@@ -241,7 +243,7 @@ export class WebSockets implements ReplySink {
       value = bytes.subarray(values.start(index), values.end(index));
     } else if (values.has(index)) throw new BadRequestError(`a value beside op ${op}; a put alone has one`);
     hashToken(key);
-    const deadlineMs = nowMs + options.timeoutMs;
+    const deadlineMs = msAfter(startMs, options.timeoutMs);
     if (op === WsOp.GET) {
       const outcome = requests.client.getLocal(token.hi, token.lo, key, nowMs);
       if (outcome === MEMTABLE_HIT) this.#found(connection, id, requests.client.local, nowMs, startMs);
@@ -379,8 +381,8 @@ export class WebSockets implements ReplySink {
     for (const connection of [...this.#connections]) this.#shut(connection, 'going_away', STOPPING);
   }
 
-  #monotonicMs(): number {
-    if (this.#turnMs === 0) {
+  #monotonicMs(): MonotonicMs {
+    if (this.#turnMs === MONOTONIC_ZERO) {
       this.#turnMs = this.#state.clock.monotonicMs();
       setImmediate(this.#endTurn);
     }

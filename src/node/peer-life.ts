@@ -168,7 +168,7 @@ export class PeerLife {
     });
     this.#node = node;
     this.#member = member;
-    this.#answers = new ClusterAnswers(node, member, () => systemClock.nowMs(), join);
+    this.#answers = new ClusterAnswers(node, member, systemClock, join);
     const watch = new SeedWatch({
       timers,
       seeds,

@@ -2,7 +2,7 @@
  * The peer worker: sockets to other nodes, this node's part in the cluster, hints, and the coordinator that the front ends
  * ask. A client of every shard. It does what the main thread says (peer-protocol.ts).
  */
-import { systemClock } from '../base/clock.ts';
+import { type MonotonicMs, systemClock } from '../base/clock.ts';
 import { BadRequestError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Random, systemSeed } from '../base/random.ts';
@@ -255,7 +255,11 @@ class PeerNode {
     }
   }
 
-  #administer(request: Uint8Array, deadlineMs: number, done: (status: number, answer: string) => void): void {
+  #administer(
+    request: Uint8Array,
+    deadlineMs: MonotonicMs,
+    done: (status: number, answer: string) => void,
+  ): void {
     const question = JSON.parse(Buffer.from(request).toString()) as ClusterQuestion | ClusterChange;
     const isMetrics = 'ask' in question && question.ask === 'metrics';
     const life = this.#life;

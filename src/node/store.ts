@@ -3,6 +3,7 @@
  * operation and nothing else that waits: a reply resolves it straight from the client's handler. Requests in
  * flight are bounded by the client's slots; beyond them an operation fails at once with an OverloadedError.
  */
+import { deadlineIn } from '../base/clock.ts';
 import {
   BadRequestError,
   ClosedError,
@@ -289,16 +290,15 @@ export class Store implements ReplyHandler {
   #onShard(op: OpCode, shard: number, kind: number, snapshot = 0): Promise<Outcome> {
     return new Promise((resolve, reject) => {
       this.#checkOpen();
-      this.#clear(op);
+      this.#clear(op, limits.administrationMsMax);
       const { request } = this.#client;
       request.shard = shard;
       request.snapshot = snapshot;
-      request.deadlineMs = this.#clock.nowMs() + limits.administrationMsMax;
       this.#submit(kind, resolve, reject);
     });
   }
 
-  #clear(op: OpCode): void {
+  #clear(op: OpCode, timeoutMs: number = limits.requestTimeoutMsDefault): void {
     const { request } = this.#client;
     request.op = op;
     request.key = EMPTY;
@@ -306,7 +306,7 @@ export class Store implements ReplyHandler {
     request.expiresMs = 0;
     request.condition = Condition.NONE;
     request.version = 0;
-    request.deadlineMs = this.#clock.nowMs() + limits.requestTimeoutMsDefault;
+    request.deadlineMs = deadlineIn(this.#clock, timeoutMs);
     request.idempotencyKey = EMPTY;
     request.snapshot = 0;
   }

@@ -7,8 +7,10 @@
  * 2. A turn takes at most limits.shardBatchMax requests, limits.shardClientBatchMax of a client before the next. Only behind a turn
  *    that took none the thread sleeps: what comes while it is busy with sockets finds it awake.
  */
+
 import { assert } from '../base/assert.ts';
 import { copyBytes } from '../base/bytes.ts';
+import type { MonotonicMs } from '../base/clock.ts';
 import { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { expiresMsAt, KEYSPACE_USER, valueLengthAt, valueStartAt, versionAt } from '../base/record.ts';
@@ -35,7 +37,11 @@ export interface Coordination {
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void;
   scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void;
   /** A question or a change as JSON; answers with a status and JSON, or a message where the status is not OK. */
-  administer(request: Uint8Array, deadlineMs: number, done: (status: number, answer: string) => void): void;
+  administer(
+    request: Uint8Array,
+    deadlineMs: MonotonicMs,
+    done: (status: number, answer: string) => void,
+  ): void;
 }
 
 interface WaitingReply {

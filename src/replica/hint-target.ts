@@ -5,7 +5,7 @@
  * hint-log.ts.
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { DiskFullError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
@@ -20,7 +20,7 @@ interface Waiting {
   readonly record: Uint8Array;
   readonly also: Uint8Array | null;
   readonly bytes: number;
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
   readonly done: Done;
 }
 
@@ -114,12 +114,14 @@ export class HintTarget {
 
   /** One group: a write, a sync, the answers. */
   #write(): void {
-    const nowMs = this.#options.clock.nowMs();
-    const group = this.#takeGroup(nowMs);
+    const { clock } = this.#options;
+    const group = this.#takeGroup(clock.monotonicMs());
     if (group.length === 0) {
       this.#writeNext();
       return;
     }
+    // The age of hints is one of what is stored, over restarts: by the wall clock.
+    const nowMs = clock.nowMs();
     let file: HintFile;
     try {
       file = this.#openFor(nowMs);
@@ -141,8 +143,8 @@ export class HintTarget {
   }
 
   /** What goes into one write. What came too late is refused: a hint is about as young as its write. */
-  #takeGroup(nowMs: number): Waiting[] {
-    const isLate = ({ deadlineMs }: Waiting): boolean => deadlineMs <= nowMs;
+  #takeGroup(nowMs: MonotonicMs): Waiting[] {
+    const isLate = ({ deadlineMs }: Waiting): boolean => hasPassed(deadlineMs, nowMs);
     this.#refuse(this.#waiting.filter(isLate), Status.TIMEOUT, 'the deadline passed');
     this.#waiting = this.#waiting.filter((one) => !isLate(one));
     let bytes = 0;

@@ -2,6 +2,7 @@
  * SNAPSHOT, RELEASE_SNAPSHOT, STATS, FLUSH, COMPACT and VERIFY. Owned by the shard's thread. A snapshot belongs
  * to the client that took it: no other client can read or release it, and it goes when that client goes.
  */
+import { hasPassed } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { JobResult } from '../engine/contract.ts';
@@ -81,7 +82,7 @@ export class Administration {
 
   #later(link: ClientLink, request: RequestView, begin: () => Promise<Result>): void {
     const { held, replies, turn } = this.#parts;
-    if (request.deadlineMs <= turn.nowMs) {
+    if (hasPassed(request.deadlineMs, turn.monotonicMs)) {
       replies.answer(link, request, NIL, Status.TIMEOUT, 0, 'the deadline passed; nothing was done');
       return;
     }

@@ -6,7 +6,9 @@
  * 2. The generation of a slot rises whenever it stops being in flight: a reply that bears an older one came too
  *    late, and is dropped.
  */
+
 import { assert } from '../base/assert.ts';
+import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 
 const FREE = -1;
 
@@ -47,7 +49,7 @@ export class ClientSlots {
     return this.#op[slot] as number;
   }
 
-  take(shard: number, op: number, deadlineMs: number): void {
+  take(shard: number, op: number, deadlineMs: MonotonicMs): void {
     const slot = this.next();
     assert(slot >= 0, 'client slots: all are taken');
     this.#freeCount--;
@@ -77,9 +79,9 @@ export class ClientSlots {
     return -1;
   }
   /** The first slot at or after `from` in flight whose deadline is not after `nowMs`, -1 where there is none. */
-  expired(nowMs: number, from: number): number {
+  expired(nowMs: MonotonicMs, from: number): number {
     for (let slot = from; slot < this.#used; slot++)
-      if ((this.#deadlineMs[slot] as number) <= nowMs && this.#shard[slot] !== FREE) return slot;
+      if (hasPassed(this.#deadlineMs[slot] as MonotonicMs, nowMs) && this.#shard[slot] !== FREE) return slot;
     return -1;
   }
 }

@@ -2,6 +2,7 @@
  * Between a client thread (front end, embedding thread) and the shard threads: requests and replies as
  * flyweights over ring records. Implemented by shard-client.ts; tests put a fake in its place.
  */
+import type { MonotonicMs } from '../base/clock.ts';
 import type { LookupOutcome } from '../ipc/contract.ts';
 
 export const Op = {
@@ -53,8 +54,8 @@ export interface ShardRequest {
   expiresMs: number;
   condition: ConditionCode;
   version: number;
-  /** Milliseconds since 1970 after which the work is dropped with TIMEOUT. */
-  deadlineMs: number;
+  /** The work is dropped with TIMEOUT after it. */
+  deadlineMs: MonotonicMs;
   /** Empty: none. UTF-8 of the Idempotency-Key. */
   idempotencyKey: Uint8Array;
   /** Hash of what the request asks for (64 bits), to tell a repeat from a different write under one key. */

@@ -2,6 +2,7 @@
  * GET and SCAN over the durable state. Owned by the shard's thread. A read is executed anew where its reply finds no
  * room, so no value is kept for a client that does not read.
  */
+import { hasPassed } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   expiresMsAt,
@@ -42,7 +43,7 @@ export class Reads {
   /** Executes a GET: from its ring, or a held one (`slot`) from the start. */
   get(link: ClientLink, request: RequestView, slot: number): void {
     const { engine, held, replies, turn } = this.#parts;
-    if (request.deadlineMs <= turn.nowMs) {
+    if (hasPassed(request.deadlineMs, turn.monotonicMs)) {
       replies.answer(link, request, slot, Status.TIMEOUT, 0, 'the deadline passed; nothing was read');
       return;
     }
@@ -91,7 +92,7 @@ export class Reads {
   scan(link: ClientLink, request: RequestView): void {
     const { engine, replies, turn } = this.#parts;
     const { tokenHi, tokenLo, exclusive, snapshot } = request;
-    if (request.deadlineMs <= turn.nowMs) {
+    if (hasPassed(request.deadlineMs, turn.monotonicMs)) {
       replies.answer(link, request, NIL, Status.TIMEOUT, 0, 'the deadline passed; nothing was read');
       return;
     }

@@ -4,7 +4,7 @@
  * every answer finds its way, also where the ring is full.
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { PeerStatus, Status } from '../base/status.ts';
 import {
   type PageAnswer,
@@ -163,7 +163,7 @@ export class ReplicaServer {
     }
   }
 
-  #page(query: PageQuery, deadlineMs: number): PageAnswer {
+  #page(query: PageQuery, deadlineMs: MonotonicMs): PageAnswer {
     const { after, prefix, ...rest } = query;
     const place =
       after === null

@@ -18,7 +18,7 @@
  *    their version, and who has not that record would vouch for a write that nobody may ever find. A copy that would break this
  *    is barred, so that SERIAL settles the key.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   compareRecordAge,
@@ -134,8 +134,8 @@ export class ReplicaStore {
    * as `write` would, but keeps nothing of `record`, which may lie in a ring. Gives its seq, to be waited for; or 0 where nothing
    * was done, and `write` has to see what there is.
    */
-  takeFresh(record: Uint8Array, deadlineMs: number): number {
-    if (deadlineMs <= this.#options.clock.nowMs() || faultOf(record, null) !== '') return 0;
+  takeFresh(record: Uint8Array, deadlineMs: MonotonicMs): number {
+    if (hasPassed(deadlineMs, this.#options.clock.monotonicMs()) || faultOf(record, null) !== '') return 0;
     const view = viewOf(record);
     const hi = tokenHiAt(view, 0);
     const lo = tokenLoAt(view, 0);
@@ -401,8 +401,8 @@ export class ReplicaStore {
     return seq;
   }
 
-  #isLate(deadlineMs: number, fail: OnFailure): boolean {
-    if (deadlineMs > this.#options.clock.nowMs()) return false;
+  #isLate(deadlineMs: MonotonicMs, fail: OnFailure): boolean {
+    if (!hasPassed(deadlineMs, this.#options.clock.monotonicMs())) return false;
     fail(Status.TIMEOUT, 'the deadline passed; nothing was done');
     return true;
   }

@@ -4,7 +4,7 @@
  * come meanwhile may be in or not, and show as differences at worst. Leaves alone are kept; a node's hash is the sum of its
  * leaves'.
  */
-import type { Clock } from '../base/clock.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { OverloadedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
@@ -33,7 +33,7 @@ interface Build {
   readonly id: number;
   readonly session: Session;
   readonly vnodes: readonly number[];
-  readonly deadlineMs: number;
+  readonly deadlineMs: MonotonicMs;
   readonly nowMs: number;
   readonly ignoreDeadBeforeMs: number;
   readonly done: (answer: TreeAnswer) => void;

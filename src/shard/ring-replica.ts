@@ -4,7 +4,7 @@
  * vnodes of its range one after another, a tree is asked of each shard for its own vnodes. What the shards' memtables and
  * record caches hold is read in shared memory, as front ends of a node that is alone do.
  */
-import type { Clock } from '../base/clock.ts';
+import { type Clock, deadlineIn, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { recordBytesAt, tokenHiIn } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -255,22 +255,22 @@ export class RingReplica implements LocalReplica {
     for (const { done, answer } of found) done(answer);
   };
 
-  #soonMs(): number {
-    return this.#clock.nowMs() + limits.requestTimeoutMsMax;
+  #soonMs(): MonotonicMs {
+    return deadlineIn(this.#clock, limits.requestTimeoutMsMax);
   }
   #shardOf(tokenHi: number): number {
     const { vnodes, shards } = this.#client;
     return shardOf(tokenHi, vnodes, shards);
   }
 
-  #askJson(op: OpCode, shard: number, query: object, deadlineMs: number, done: OnReply): void {
+  #askJson(op: OpCode, shard: number, query: object, deadlineMs: MonotonicMs, done: OnReply): void {
     const request = this.#blank(op, deadlineMs);
     request.shard = shard;
     request.value = Buffer.from(JSON.stringify(query));
     this.#send(done);
   }
 
-  #blank(op: OpCode, deadlineMs: number): ShardRequest {
+  #blank(op: OpCode, deadlineMs: MonotonicMs): ShardRequest {
     const { request } = this.#client;
     request.op = op;
     request.tokenHi = 0;

@@ -14,7 +14,7 @@
  *    and UNAVAILABLE and TIMEOUT that a write may have been.
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, MONOTONIC_ZERO } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { expiresMsAt, KEYSPACE_USER, valueLengthAt, valueStartAt, versionAt } from '../base/record.ts';
 import { Status } from '../base/status.ts';
@@ -78,7 +78,7 @@ export const newShardRequest = (): ShardRequest => ({
   expiresMs: 0,
   condition: Condition.NONE,
   version: 0,
-  deadlineMs: 0,
+  deadlineMs: MONOTONIC_ZERO,
   idempotencyKey: EMPTY,
   fingerprintHi: 0,
   fingerprintLo: 0,
@@ -271,7 +271,7 @@ export class RingShardClient implements ShardClient {
 
   /** Gives TIMEOUT to requests whose deadline has passed. The client does so itself every limits.deadlineScanMs. */
   expire(): void {
-    const nowMs = this.#clock.nowMs();
+    const nowMs = this.#clock.monotonicMs();
     for (let slot = this.#slots.expired(nowMs, 0); slot >= 0; slot = this.#slots.expired(nowMs, slot + 1))
       this.#fail(slot, Status.TIMEOUT, TIMED_OUT);
   }

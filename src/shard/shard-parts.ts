@@ -1,10 +1,19 @@
 /** What the parts of one shard thread share: they run on it, one at a time. */
-import type { HybridClock } from '../base/clock.ts';
+import type { HybridClock, MonotonicMs } from '../base/clock.ts';
 import type { ShardEngine } from '../engine/contract.ts';
 import type { ClientLink } from './client-link.ts';
 import { type HeldRequests, NIL } from './held-requests.ts';
 import type { Replies } from './replies.ts';
 import type { RequestView } from './shard-protocol.ts';
+
+export interface Turn {
+  /** Milliseconds since 1970: for expiry. */
+  nowMs: number;
+  /** For deadlines. */
+  monotonicMs: MonotonicMs;
+  /** There is something to commit at its end. */
+  appended: boolean;
+}
 
 export interface ShardParts {
   readonly engine: ShardEngine;
@@ -12,8 +21,8 @@ export interface ShardParts {
   readonly replies: Replies;
   readonly versions: HybridClock;
   readonly origin: number;
-  /** Milliseconds since 1970, read once per turn and callback; whether there is something to commit at its end. */
-  readonly turn: { nowMs: number; appended: boolean };
+  /** What the turn shares: for each turn, and each callback, the clock is read once. */
+  readonly turn: Turn;
   /** A held request waits until its `seq` is durable, then is settled or, where `again`, executed anew. */
   waitDurable(slot: number): void;
   /** A turn follows soon: there is something to commit, flush or run. */

@@ -18,7 +18,7 @@
  *       20    4 tokenHi
  *       24    4 tokenLo
  *       28    4 limit
- *       32    8 deadlineMs, float
+ *       32    8 deadlineMs, float: monotonic, with its fraction
  *       40    8 expiresMs, float
  *       48    8 version, float
  *       56    8 snapshot, float
@@ -42,7 +42,9 @@
  *
  * The lengths add up to the record's: both ends check it, for a record that does not was overwritten.
  */
+
 import { assert } from '../base/assert.ts';
+import { MONOTONIC_ZERO, type MonotonicMs } from '../base/clock.ts';
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -136,7 +138,7 @@ export class RequestView {
   tokenHi = 0;
   tokenLo = 0;
   limit = 0;
-  deadlineMs = 0;
+  deadlineMs = MONOTONIC_ZERO;
   expiresMs = 0;
   version = 0;
   snapshot = 0;
@@ -167,7 +169,7 @@ export class RequestView {
     this.tokenHi = view.getUint32(offset + 20, true);
     this.tokenLo = view.getUint32(offset + 24, true);
     this.limit = view.getUint32(offset + 28, true);
-    this.deadlineMs = view.getFloat64(offset + 32, true);
+    this.deadlineMs = view.getFloat64(offset + 32, true) as MonotonicMs;
     this.expiresMs = view.getFloat64(offset + 40, true);
     this.version = view.getFloat64(offset + 48, true);
     this.snapshot = view.getFloat64(offset + 56, true);

@@ -12,7 +12,7 @@
  * 4. The engine's errors go to the request that met them. Any other error ends the thread.
  */
 import { assert } from '../base/assert.ts';
-import { type Clock, HybridClock } from '../base/clock.ts';
+import { type Clock, HybridClock, MONOTONIC_ZERO } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { EngineListener, EngineLookup, ShardEngine } from '../engine/contract.ts';
@@ -25,7 +25,7 @@ import { Reads } from './reads.ts';
 import { ReplicaServer } from './replica-server.ts';
 import { encodeMessage, Replies } from './replies.ts';
 import type { ShardServerEnds } from './shard-ends.ts';
-import type { ShardParts } from './shard-parts.ts';
+import type { ShardParts, Turn } from './shard-parts.ts';
 import { isForReplica, isWrite, RequestView } from './shard-protocol.ts';
 import { Writes } from './writes.ts';
 
@@ -55,7 +55,7 @@ export class ShardServer implements EngineListener {
   readonly #sleeper: DoorbellSleeper;
   readonly #held: HeldRequests;
   readonly #replies: Replies;
-  readonly #turnState = { nowMs: 0, appended: false };
+  readonly #turnState: Turn = { nowMs: 0, monotonicMs: MONOTONIC_ZERO, appended: false };
   readonly #durable = newHeldList();
   readonly #runnable = newHeldList();
   readonly #links: ClientLink[] = [];
@@ -177,7 +177,7 @@ export class ShardServer implements EngineListener {
   onLookup(ticket: number, outcome: EngineLookup, error: Error | null): void {
     const running = this.#running;
     if (running === null) return;
-    this.#turnState.nowMs = this.#options.clock.nowMs();
+    this.#readClock();
     if (running.replica.store.waits.isMine(ticket)) {
       running.replica.store.waits.onLookup(ticket, outcome, error);
       this.#schedule();
@@ -194,6 +194,12 @@ export class ShardServer implements EngineListener {
     this.#options.onEvent(level, message);
   }
 
+  #readClock(): void {
+    const { clock } = this.#options;
+    this.#turnState.nowMs = clock.nowMs();
+    this.#turnState.monotonicMs = clock.monotonicMs();
+  }
+
   #schedule(): void {
     if (this.#turnDue || this.#running === null) return;
     this.#turnDue = true;
@@ -204,7 +210,7 @@ export class ShardServer implements EngineListener {
     const running = this.#running;
     if (running === null) return;
     this.#sleeper.wake();
-    this.#turnState.nowMs = this.#options.clock.nowMs();
+    this.#readClock();
     for (let slot = this.#held.shift(this.#runnable); slot !== NIL; slot = this.#held.shift(this.#runnable))
       this.#runAgain(running, slot);
     for (const link of this.#links) if (link.blocked) this.#retry(running, link);

@@ -9,6 +9,7 @@
  * 3. With an idempotency key, record and outcome are one append: a crash keeps both or neither. A refused condition
  *    is an outcome and is kept too; a refusal by the engine (disk full, overloaded) is none, and may be repeated.
  */
+import { hasPassed } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   FLAG_EXPIRING,
@@ -114,7 +115,7 @@ export class Writes {
       if (slot !== NIL) held.free(slot);
       return false;
     }
-    if (request.deadlineMs <= turn.nowMs) {
+    if (hasPassed(request.deadlineMs, turn.monotonicMs)) {
       this.#answer(link, request, slot, Status.TIMEOUT, 0, 'the deadline passed; nothing was written');
       return false;
     }

@@ -1,6 +1,6 @@
 /** The nodes of a cluster that nobody named: learnt, used, followed where they move, and dropped when they leave. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Clock, systemClock } from '../../src/base/clock.ts';
+import { type Clock, deadlineIn, systemClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { type Client, type ConnectOptions, connect } from '../../src/client/index.ts';
@@ -49,7 +49,7 @@ async function serversOf(count: number, first = 0): Promise<FakeWsServer[]> {
 }
 /** A clock that can be put forward: members are fetched anew when they have grown old. */
 let skewMs = 0;
-const clock: Clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + skewMs };
+const clock: Clock = { ...systemClock, monotonicMs: () => deadlineIn(systemClock, skewMs) };
 const grownOld = (): void => {
   skewMs += limits.clientRingAgeMs;
 };

@@ -1,6 +1,6 @@
 /** What one node is asked over HTTP and has not answered yet is bounded, whether somebody waits for it or not. */
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
+import { deadlineIn, systemClock } from '../../src/base/clock.ts';
 import { limits, MiB } from '../../src/base/limits.ts';
 import type { RawAnswer } from '../../src/client/encoding.ts';
 import { HttpLink } from '../../src/client/http-link.ts';
@@ -44,7 +44,7 @@ function link(): { node: HeldNode; put: (value: Uint8Array, signal?: AbortSignal
       version: undefined,
       idempotencyKey: undefined,
     };
-    const answer = http.send(request, systemClock.monotonicMs() + DEADLINE_MS, signal, false);
+    const answer = http.send(request, deadlineIn(systemClock, DEADLINE_MS), signal, false);
     // Nobody waits for most of them.
     answer.catch(() => undefined);
     return answer;

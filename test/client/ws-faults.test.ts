@@ -1,6 +1,6 @@
 /** The client over WebSocket against a node that drops, delays, lies and closes. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { ManualClock, systemClock } from '../../src/base/clock.ts';
+import { deadlineIn, ManualClock, systemClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { type Client, type ConnectOptions, connect } from '../../src/client/index.ts';
@@ -315,7 +315,7 @@ describe('the client over WebSocket', () => {
     cleanups.push(() => link.close());
     const get = { op: KvOp.GET, key: Buffer.from('key'), value: null, consistency: undefined } as const;
     const request = { ...get, version: undefined, ttl: undefined, idempotencyKey: undefined };
-    await link.send(request, systemClock.monotonicMs() + 5000, undefined, false);
+    await link.send(request, deadlineIn(systemClock, 5000), undefined, false);
     await expect.poll(() => server.heartbeats).toBeGreaterThan(0);
     // A server that does not know the op refuses it: that is a sign of life too.
     server.onHeartbeat = 3;

@@ -1,6 +1,6 @@
 /** Values that are too long for the WebSocket connection, and a node that answers over HTTP when the test says so. */
 import { afterEach, expect, it } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
+import { deadlineIn, systemClock } from '../../src/base/clock.ts';
 import { limits, MiB } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { type KvAnswer, type KvLink, KvOp, type KvRequest } from '../../src/client/kv.ts';
@@ -36,7 +36,7 @@ it('the client has no more bytes on their way over HTTP than may wait for the co
       (error: { readonly code?: string }) => error.code,
     );
   const value = new Uint8Array(MiB);
-  const deadlineMs = systemClock.monotonicMs() + 60_000;
+  const deadlineMs = deadlineIn(systemClock, 60_000);
   const first = put();
   await expect.poll(() => ends.length).toBe(1);
   const all = Array.from({ length: limits.clientQueueBytesMax / MiB - 2 }, put);

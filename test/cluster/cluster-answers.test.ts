@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { deadlineIn, ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { ClusterAnswers } from '../../src/cluster/cluster-answers.ts';
 import type { ClusterNode } from '../../src/cluster/cluster-node.ts';
 import type { HintsLeft } from '../../src/cluster/hint-replay.ts';
 import { testMember, testRing } from './coordinator-world.ts';
 
-const NOW_MS = 1_700_000_000_000;
+const clock = new ManualClock(1_700_000_000_000);
 
 /** Answers of node 1 of 3, of which a drain ends with these hints left; and how long it was to wait. */
 function answersOf(left: readonly HintsLeft[]): { answers: ClusterAnswers; waits: number[] } {
@@ -18,11 +19,8 @@ function answersOf(left: readonly HintsLeft[]): { answers: ClusterAnswers; waits
       return Promise.resolve(left);
     },
   };
-  const answers = new ClusterAnswers(
-    node as unknown as ClusterNode,
-    testMember(1),
-    () => NOW_MS,
-    () => Promise.reject(new Error('nobody joins')),
+  const answers = new ClusterAnswers(node as unknown as ClusterNode, testMember(1), clock, () =>
+    Promise.reject(new Error('nobody joins')),
   );
   return { answers, waits };
 }
@@ -32,8 +30,8 @@ describe('the counters of a node', () => {
     const metrics = { hints: { hintsReplayed: 7 } };
     const node = { ring: null, metrics } as unknown as ClusterNode;
     const nobody = (): Promise<void> => Promise.reject(new Error('nobody joins'));
-    const answers = new ClusterAnswers(node, testMember(1), () => NOW_MS, nobody);
-    expect(await answers.answer({ ask: 'metrics' }, NOW_MS + 5000)).toEqual(metrics);
+    const answers = new ClusterAnswers(node, testMember(1), clock, nobody);
+    expect(await answers.answer({ ask: 'metrics' }, deadlineIn(clock, 5000))).toEqual(metrics);
   });
 });
 
@@ -43,7 +41,7 @@ describe('a drain', () => {
       { target: 2, bytes: 7, isDeliverable: true },
       { target: 3, bytes: 11, isDeliverable: false },
     ]);
-    const answer = (await answers.answer({ do: 'drain' }, NOW_MS + 5000)) as {
+    const answer = (await answers.answer({ do: 'drain' }, deadlineIn(clock, 5000))) as {
       warnings: string[];
       hintBytes: number;
     };
@@ -58,7 +56,7 @@ describe('a drain', () => {
 
   it('waits for nothing where the request ends at once', async () => {
     const { answers, waits } = answersOf([]);
-    expect(await answers.answer({ do: 'drain' }, NOW_MS + limits.drainAnswerMs - 1)).toEqual({
+    expect(await answers.answer({ do: 'drain' }, deadlineIn(clock, limits.drainAnswerMs - 1))).toEqual({
       warnings: [],
       hintBytes: 0,
     });

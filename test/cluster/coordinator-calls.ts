@@ -1,3 +1,4 @@
+import { deadlineIn } from '../../src/base/clock.ts';
 import { keyAt, valueAt } from '../../src/base/record.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
 import {
@@ -59,7 +60,7 @@ export class Cluster {
       idempotencyKey: NONE,
       fingerprintHi: 1,
       fingerprintLo: 2,
-      deadlineMs: node.clock.nowMs() + 1000,
+      deadlineMs: deadlineIn(node.clock, 1000),
       ...more,
     };
     node.coordinator.write(request, done);
@@ -81,12 +82,21 @@ export class Cluster {
     done: (answer: ClientReadAnswer) => void,
   ): void {
     const node = this.world.node(at);
-    const deadlineMs = node.clock.nowMs() + 1000;
+    const deadlineMs = deadlineIn(node.clock, 1000);
     node.coordinator.read({ ...tokenOf(key), key: Buffer.from(key), consistency, deadlineMs }, done);
   }
   scan(after: PagePlace | null, recordsMax: number, prefix = '', bytesMax = 1 << 20): ClientScanAnswer {
+    return this.#wait((done) => this.startScan(after, recordsMax, prefix, bytesMax, done));
+  }
+  startScan(
+    after: PagePlace | null,
+    recordsMax: number,
+    prefix: string,
+    bytesMax: number,
+    done: (answer: ClientScanAnswer) => void,
+  ): void {
     const node = this.world.node(1);
-    const deadlineMs = node.clock.nowMs() + 1000;
+    const deadlineMs = deadlineIn(node.clock, 1000);
     const consistency = Consistency.QUORUM;
     const request = {
       after,
@@ -97,7 +107,7 @@ export class Cluster {
       consistency,
       deadlineMs,
     };
-    return this.#wait<ClientScanAnswer>((done) => node.coordinator.scan(request, done));
+    node.coordinator.scan(request, done);
   }
   settle(key: string, at: NodeNumber = 1): boolean {
     const { tokenHi, tokenLo } = tokenOf(key);

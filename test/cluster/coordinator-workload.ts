@@ -1,3 +1,4 @@
+import { deadlineIn, type MonotonicMs } from '../../src/base/clock.ts';
 import { valueAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -198,7 +199,7 @@ export class CoordinatorRun {
 
   #send<A>(
     at: NodeNumber,
-    send: (deadlineMs: number, done: (answer: A) => void) => void,
+    send: (deadlineMs: MonotonicMs, done: (answer: A) => void) => void,
     done: (answer: A | null) => void,
   ): void {
     const node = this.world.node(at);
@@ -211,7 +212,7 @@ export class CoordinatorRun {
     const lost = (): void => done(null);
     waiting.add(lost);
     let inCall = true;
-    send(node.clock.nowMs() + OPERATION_MS, (answer) => {
+    send(deadlineIn(node.clock, OPERATION_MS), (answer) => {
       if (inCall) throw new Error('an answer before the call has returned');
       if (!waiting.delete(lost)) throw new Error('a second answer, or one from a coordinator that is gone');
       done(answer);
@@ -246,7 +247,7 @@ export class CoordinatorRun {
     const consistency: ConsistencyCode = call.serial ? Consistency.SERIAL : Consistency.QUORUM;
     const condition =
       call.kind === 'cas' ? Condition.VERSION : call.kind === 'exists' ? Condition.EXISTS : Condition.NONE;
-    const request = (deadlineMs: number): ClientWrite => ({
+    const request = (deadlineMs: MonotonicMs): ClientWrite => ({
       tokenHi,
       tokenLo,
       key,

@@ -1,5 +1,11 @@
 import { AssertionError, assert } from '../../src/base/assert.ts';
-import { type Clock, HybridClock } from '../../src/base/clock.ts';
+import {
+  type Clock,
+  HybridClock,
+  MANUAL_MONOTONIC_MS,
+  type MonotonicMs,
+  msLeft,
+} from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import type {
@@ -12,6 +18,7 @@ import type {
 import { Coordinator } from '../../src/cluster/coordinator.ts';
 import { HintReplay } from '../../src/cluster/hint-replay.ts';
 import type { RingMap, RingMember } from '../../src/cluster/ring-map.ts';
+import { clockOf } from '../base/clocks.ts';
 import { MemoryHints } from './memory-hints.ts';
 import { MemoryReplica } from './memory-replica.ts';
 
@@ -112,11 +119,10 @@ export class TestNode {
     this.number = number;
     this.ring = ring;
     const { schedule } = world;
-    this.clock = {
-      nowMs: () => Math.floor(START_MS + this.skewMs + schedule.nowMs),
-      nowUs: () => Math.floor((START_MS + this.skewMs + schedule.nowMs) * 1000),
-      monotonicMs: () => schedule.nowMs,
-    };
+    this.clock = clockOf(
+      () => START_MS + this.skewMs + schedule.nowMs,
+      () => schedule.nowMs + number * MANUAL_MONOTONIC_MS,
+    );
     this.replica = new MemoryReplica({
       clock: this.clock,
       vnodes: VNODES,
@@ -248,7 +254,7 @@ export class CoordinatorWorld {
   /** The replica of a node as another node reaches it: `done` once, with TIMEOUT after the deadline at the latest. */
   replicaFor(from: TestNode, number: NodeNumber): Replica {
     const to = this.node(number);
-    const call = <R extends { readonly deadlineMs: number }, A>(
+    const call = <R extends { readonly deadlineMs: MonotonicMs }, A>(
       operation: (replica: Replica, request: R, done: (answer: A) => void) => void,
       failed: (status: number) => A,
     ) => {
@@ -261,7 +267,7 @@ export class CoordinatorWorld {
           open = false;
           done(answer);
         };
-        this.schedule.after(Math.max(0.1, request.deadlineMs - from.clock.nowMs()), () =>
+        this.schedule.after(Math.max(0.1, msLeft(request.deadlineMs, from.clock.monotonicMs())), () =>
           end(failed(Status.TIMEOUT)),
         );
         this.#carry(from, to, () => {

@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/base/clock.ts';
+import { MANUAL_MONOTONIC_MS } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import type {
   ClusterWorld,
@@ -10,6 +10,7 @@ import type {
 } from '../../src/cluster/contract.ts';
 import { Membership } from '../../src/cluster/membership.ts';
 import type { Contact } from '../../src/cluster/membership-contacts.ts';
+import { clockOf } from '../base/clocks.ts';
 import { EventQueue } from './event-queue.ts';
 
 /** Small documents on a disk that survives restarts. */
@@ -91,11 +92,10 @@ export class GossipNode implements MembershipListener {
 
   #world(documents: Documents): ClusterWorld {
     const network = this.#network;
-    const clock: Clock = {
-      nowMs: () => Math.floor(network.nowMs + this.skewMs),
-      nowUs: () => Math.floor((network.nowMs + this.skewMs) * 1000),
-      monotonicMs: () => network.nowMs,
-    };
+    const clock = clockOf(
+      () => network.nowMs + this.skewMs,
+      () => network.nowMs + this.number * MANUAL_MONOTONIC_MS,
+    );
     return {
       self: this.number,
       clock,

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
 import type { CoordinatorCore } from '../../src/cluster/coordinator-core.ts';
@@ -14,7 +15,7 @@ function waiting() {
   const core = {
     metrics,
     world: {
-      clock: { nowMs: () => 0 },
+      clock: new ManualClock(0),
       timers: {
         after: (ms: number, run: () => void) => {
           expect(ms).toBe(limits.readRepairBehindMs);

@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { type NodeNumber, WriteMode } from '../../src/cluster/contract.ts';
@@ -106,7 +107,7 @@ export class LoneNode {
     const { queue, replica } = this;
     this.#underWay++;
     queue.after(queue.random.below(20), () => {
-      const deadlineMs = queue.clock.nowMs() + 1000;
+      const deadlineMs = deadlineIn(queue.clock, 1000);
       replica.write({ record: recordOf(written), also: null, mode: WriteMode.FRESH, deadlineMs }, () => {
         this.acknowledged.push(String(written.key));
         this.#underWay--;

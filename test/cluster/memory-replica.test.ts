@@ -9,6 +9,7 @@ import {
   type WriteAnswer,
   WriteMode,
 } from '../../src/cluster/contract.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { MemoryReplica } from './memory-replica.ts';
 import { keyTextOf, recordOf, viewOf, type Written } from './records.ts';
 
@@ -17,7 +18,7 @@ const newReplica = (clock = new ManualClock(START_MS)): MemoryReplica =>
   new MemoryReplica({ clock, vnodes: 4, gcGraceMs: 1000 });
 const write = (replica: MemoryReplica, mode: 1 | 2, written: Written): Promise<WriteAnswer> =>
   new Promise((resolve) => {
-    replica.write({ record: recordOf(written), also: null, mode, deadlineMs: START_MS + 1000 }, resolve);
+    replica.write({ record: recordOf(written), also: null, mode, deadlineMs: FAR_MS }, resolve);
   });
 const prepare = (replica: MemoryReplica, key: string, version: number): Promise<number> => {
   hashToken(Buffer.from(key));
@@ -27,7 +28,7 @@ const prepare = (replica: MemoryReplica, key: string, version: number): Promise<
     tokenLo: token.lo,
     key: Buffer.from(key),
     ballot,
-    deadlineMs: START_MS,
+    deadlineMs: FAR_MS,
   };
   return new Promise((resolve) => {
     replica.prepare(request, ({ status }) => resolve(status));
@@ -97,7 +98,7 @@ describe('the replica in memory', () => {
         headOnly: true,
         recordsMax: 7,
         bytesMax: 10_000,
-        deadlineMs: START_MS,
+        deadlineMs: FAR_MS,
       };
       const page: PageAnswer = await new Promise((resolve) => {
         replica.page(request, resolve);

@@ -1,9 +1,12 @@
 /** One message of each kind, with the name that docs/peer-protocol.md gives its test vector. */
+
+import { msAfter } from '../../src/base/clock.ts';
 import { recordBytes, writeRecord } from '../../src/base/record.ts';
 import type * as contract from '../../src/cluster/contract.ts';
 import { WriteMode } from '../../src/cluster/contract.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import * as m from '../../src/cluster/messages.ts';
+import { monotonic } from '../base/clocks.ts';
 
 export function recordOf(key: string, value: string, version: number, flags = 0, tokenLo = 2): Uint8Array {
   const [keyBytes, valueBytes] = [Buffer.from(key), Buffer.from(value)];
@@ -22,9 +25,10 @@ export function recordOf(key: string, value: string, version: number, flags = 0,
   return bytes;
 }
 
-export const NOW_MS = 1_700_000_000_000;
+/** Of the monotonic clock of who decodes. */
+export const NOW_MS = monotonic(5000);
 export const envelope = { generation: 3, id: 70_000, ring: 12, remainingMs: 500 };
-const deadlineMs = NOW_MS + 500;
+const deadlineMs = msAfter(NOW_MS, 500);
 const record = recordOf('k', 'value', 1_700_000_000_000_001);
 const also = recordOf('k', '', 5, 1);
 const key = Buffer.from('k');

@@ -9,6 +9,7 @@ import { decodePlain, encodePlain, MessageError, type Plain } from '../../src/cl
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import * as m from '../../src/cluster/messages.ts';
+import { monotonic } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import { envelope, NOW_MS, read, recordOf, samples, write } from './message-samples.ts';
 
@@ -41,8 +42,8 @@ describe('a message', () => {
   });
 
   it('is told what time its deadline is by the clock of the receiver', () => {
-    const late = decodeMessage(m.encodeRead(envelope, read), 5_000_000);
-    expect(late).toMatchObject({ request: { deadlineMs: 5_000_500 } });
+    const late = decodeMessage(m.encodeRead(envelope, read), monotonic(7000.25));
+    expect(late).toMatchObject({ request: { deadlineMs: 7500.25 } });
   });
 
   it('owns its bytes: the next one is not written over it', () => {

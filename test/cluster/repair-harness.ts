@@ -1,4 +1,4 @@
-import { ManualClock } from '../../src/base/clock.ts';
+import { deadlineIn, ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
 import {
@@ -64,7 +64,7 @@ export class RepairHarness {
 
   /** 0, or the version to beat. */
   async #propose(key: Uint8Array, tokenHi: number, tokenLo: number, ballot: Ballot): Promise<number> {
-    const deadlineMs = this.clock.nowMs() + 1000;
+    const deadlineMs = deadlineIn(this.clock, 1000);
     const request = { tokenHi, tokenLo, key, ballot, deadlineMs };
     const promises = await Promise.all(
       this.replicas.map((one) => new Promise<PrepareAnswer>((resolve) => one.prepare(request, resolve))),

@@ -23,7 +23,7 @@ const SETTLED_MS = 3 * limits.repairMarksAnswerMs;
 
 /** The marks of a node as they are on its disk: what a crash leaves. */
 function kept(cluster: RepairCluster, node: NodeNumber): number[] {
-  const clock = { nowMs: () => cluster.nowMs, nowUs: () => 0, monotonicMs: () => cluster.nowMs };
+  const { clock } = cluster;
   const documents = cluster.documents.get(node) ?? new MemoryDocuments();
   return [...new RepairBacklog({ clock, documents, log: () => undefined }, VNODES).vnodes()];
 }

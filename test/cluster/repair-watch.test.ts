@@ -3,6 +3,7 @@ import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Replica, ReplicaTree, TreeAnswer } from '../../src/cluster/contract.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import type { MemoryReplica } from './memory-replica.ts';
 import { recordOf } from './records.ts';
 import { RepairHarness, START_MS, textOf } from './repair-harness.ts';
@@ -114,10 +115,7 @@ describe('a repair session whose tree takes long', () => {
   it('ends soon where the tree was built and the answer was lost', async () => {
     const slow = new SlowTree(() => Status.OK);
     // The tree is there, as after a request that was answered.
-    slow.remote.tree(
-      { session: 1, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: START_MS + 1000 },
-      () => undefined,
-    );
+    slow.remote.tree({ session: 1, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: FAR_MS }, () => undefined);
     await slow.run();
     expect(String(slow.result)).toMatch('it is built, and no answer came');
   });

@@ -14,6 +14,7 @@ import {
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { type Replica, type ReplicaWrite, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import type { MemoryReplica } from './memory-replica.ts';
 import { keyTextOf, recordOf, viewOf } from './records.ts';
@@ -46,7 +47,7 @@ const write = (
   request: Pick<ReplicaWrite, 'record' | 'mode'>,
 ): Promise<WriteAnswer> =>
   new Promise((resolve) => {
-    replica.write({ ...request, also: null, deadlineMs: START_MS + 1000 }, resolve);
+    replica.write({ ...request, also: null, deadlineMs: FAR_MS }, resolve);
   });
 
 describe(`a repair session, seed ${seed},`, () => {

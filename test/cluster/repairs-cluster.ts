@@ -1,3 +1,4 @@
+import { MANUAL_MONOTONIC_MS } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contract.ts';
@@ -6,6 +7,7 @@ import { Repairs } from '../../src/cluster/repairs.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { checkRingMessage } from '../../src/cluster/ring-message-check.ts';
 import { isRepairMessage, type RepairMessage } from '../../src/cluster/ring-messages.ts';
+import { clockOf } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import { EventQueue, NO_NETWORK, timersOf } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
@@ -37,6 +39,10 @@ export const ringOf = (nodes: readonly NodeNumber[], over: Partial<RingMap> = {}
 /** Nodes with replicas in memory, each with its repairs; time moves when told. */
 export class RepairCluster {
   nowMs = START_MS;
+  readonly clock = clockOf(
+    () => this.nowMs,
+    () => this.nowMs - START_MS + MANUAL_MONOTONIC_MS,
+  );
   readonly queue = new EventQueue();
   readonly replicas = new Map<NodeNumber, MemoryReplica>();
   readonly purgeBefore = new Map<NodeNumber, Map<number, number>>();
@@ -54,7 +60,7 @@ export class RepairCluster {
 
   constructor(nodes: readonly NodeNumber[], over: Partial<RingMap> = {}) {
     this.ring = ringOf(nodes, over);
-    const clock = { nowMs: () => this.nowMs, nowUs: () => this.nowMs * 1000, monotonicMs: () => this.nowMs };
+    const { clock } = this;
     for (const node of nodes) {
       const fault = (): number => (this.down.has(node) ? Status.UNAVAILABLE : Status.OK);
       this.replicas.set(node, new MemoryReplica({ clock, vnodes: VNODES, gcGraceMs: GRACE_MS, fault }));
@@ -86,7 +92,7 @@ export class RepairCluster {
       setPurgeBefore: (vnode: number, version: number) => void horizons.set(vnode, version),
       resurrections: 0,
     });
-    const clock = { nowMs: () => this.nowMs, nowUs: () => this.nowMs * 1000, monotonicMs: () => this.nowMs };
+    const { clock } = this;
     const repairs = new Repairs({
       world: {
         self: node,

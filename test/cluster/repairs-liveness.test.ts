@@ -4,6 +4,7 @@ import { Random } from '../../src/base/random.ts';
 import type { Documents, LocalReplica } from '../../src/cluster/contract.ts';
 import { Repairs } from '../../src/cluster/repairs.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
+import { clockOf } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import { EventQueue, NO_NETWORK, timersOf } from './event-queue.ts';
 import { MemoryDocuments } from './gossip-network.ts';
@@ -28,7 +29,7 @@ class World {
 
   constructor(intervalMs: number) {
     const nowMs = (): number => this.wallMs + this.monotonicMs;
-    const clock = { nowMs, nowUs: () => nowMs() * 1000, monotonicMs: () => this.monotonicMs };
+    const clock = clockOf(nowMs, () => this.monotonicMs);
     const [own, other] = [1, 2].map(() => new MemoryReplica({ clock, vnodes: VNODES, gcGraceMs: GRACE_MS }));
     const kept = new MemoryDocuments();
     const documents: Documents = {

@@ -1,10 +1,17 @@
 import { describe, expect, it } from 'vitest';
+import { MANUAL_MONOTONIC_MS } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Replica, TreeAnswer } from '../../src/cluster/contract.ts';
-import { START_MS, TestNet, type TestNode } from './rpc-harness.ts';
+import { monotonic } from '../base/clocks.ts';
+import { TestNet, type TestNode } from './rpc-harness.ts';
 
-const TREE = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: START_MS + 1_800_000 };
+const TREE = {
+  session: 5,
+  vnodes: [0],
+  ignoreDeadBeforeMs: 0,
+  deadlineMs: monotonic(MANUAL_MONOTONIC_MS + 1_800_000),
+};
 
 function asked(replica: Replica): { readonly answers: TreeAnswer[] } {
   const answers: TreeAnswer[] = [];

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { deadlineIn, MANUAL_MONOTONIC_MS, MONOTONIC_ZERO } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
@@ -9,7 +10,7 @@ import * as m from '../../src/cluster/messages.ts';
 import { wasNothingSent } from '../../src/cluster/rpc.ts';
 import { testSeed } from '../seed.ts';
 import { recordOf } from './message-samples.ts';
-import { START_MS, TestNet } from './rpc-harness.ts';
+import { TestNet } from './rpc-harness.ts';
 
 const record = recordOf('k', 'v', 9);
 const key = Buffer.from('k');
@@ -33,11 +34,11 @@ function pair(seed = 1) {
       answers.push({ op, ...answer });
     };
   const write = (ms: number, replica: Replica = a.remote.replica(2)): void => {
-    const deadlineMs = net.events.clock.nowMs() + ms;
+    const deadlineMs = deadlineIn(net.events.clock, ms);
     replica.write({ record, also: null, mode: WriteMode.FRESH, deadlineMs }, note('write'));
   };
   const all = (ms: number): void => {
-    const deadlineMs = net.events.clock.nowMs() + ms;
+    const deadlineMs = deadlineIn(net.events.clock, ms);
     const replica = a.remote.replica(2);
     write(ms);
     replica.hint(7, { record, also: null, mode: WriteMode.MERGE, deadlineMs }, note('hint'));
@@ -84,7 +85,7 @@ describe('a replica of another node', () => {
     const { net, b, write } = pair();
     write(300);
     await net.events.pass(5);
-    expect(b.replica.asked[0]?.request).toMatchObject({ deadlineMs: START_MS + 301 });
+    expect(b.replica.asked[0]?.request).toMatchObject({ deadlineMs: MANUAL_MONOTONIC_MS + 301 });
   });
 
   it('that is silent times each request out at its deadline, not before, and says that the outcome is unknown', async () => {
@@ -263,7 +264,7 @@ describe('the service of a replica', () => {
   it('works on so many requests of one peer, and refuses the next without a word to the replica', async () => {
     const { net, a, b, answers, write } = pair();
     b.replica.hold = true;
-    const ok = { record, also: null, mode: WriteMode.FRESH, deadlineMs: 0 };
+    const ok = { record, also: null, mode: WriteMode.FRESH, deadlineMs: MONOTONIC_ZERO };
     const call = { generation: 1, ring: 5, remainingMs: 10_000 };
     for (let id = 10; id < 10 + limits.peerRequestsMax; id++)
       b.router.receive(1, m.encodeWrite({ ...call, id }, ok));
@@ -292,7 +293,7 @@ describe('the service of a replica', () => {
     const long = recordOf('k', 'v'.repeat(8 * 1024 * 1024), 1);
     const bytes = m.encodeWrite(
       { generation: 1, id: 1, ring: 5, remainingMs: 1000 },
-      { record: long, also: null, mode: WriteMode.MERGE, deadlineMs: 0 },
+      { record: long, also: null, mode: WriteMode.MERGE, deadlineMs: MONOTONIC_ZERO },
     );
     const fit = Math.floor(limits.peerRequestBytesMax / long.length);
     for (const round of [1, 2]) {
@@ -307,7 +308,7 @@ describe('the service of a replica', () => {
 
   it('begins nothing whose time is up, and sends no answer that comes too late', async () => {
     const { net, b } = pair();
-    const ok = { record, also: null, mode: WriteMode.FRESH, deadlineMs: 0 };
+    const ok = { record, also: null, mode: WriteMode.FRESH, deadlineMs: MONOTONIC_ZERO };
     b.router.receive(1, m.encodeWrite({ generation: 1, id: 1, ring: 5, remainingMs: 0 }, ok));
     expect(b.replica.asked).toEqual([]);
     expect(b.service.counts.expired).toBe(1);
@@ -372,7 +373,7 @@ describe('with a network that loses, duplicates and reorders', () => {
         else seen.lost++;
       };
       const replica = from.remote.replica(nodes.indexOf(to) + 1);
-      const deadlineMs = net.events.clock.nowMs() + timeout;
+      const deadlineMs = deadlineIn(net.events.clock, timeout);
       if (random.chance(0.5))
         replica.write({ record, also: null, mode: WriteMode.FRESH, deadlineMs }, done as never);
       else

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { KEYSPACE_OUTCOMES } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -233,7 +234,7 @@ describe('SERIAL', () => {
       const cluster = new Cluster();
       cluster.write('k', 'old', { consistency: ALL });
       const ballot = { version: cluster.nowVersion() + 1_000_000, origin: 9 };
-      const deadlineMs = cluster.world.node(3).clock.nowMs() + 1000;
+      const deadlineMs = deadlineIn(cluster.world.node(3).clock, 1000);
       const prepare = { ...tokenOf('k'), key: Buffer.from('k'), ballot, deadlineMs };
       cluster.world.node(3).replica.prepare(prepare, () => undefined);
       cluster.world.run(5);

@@ -21,6 +21,7 @@ import { Status } from '../../src/base/status.ts';
 import type { ReplicaPage } from '../../src/cluster/contract.ts';
 import type { SeekTarget } from '../../src/ipc/contract.ts';
 import { readPage } from '../../src/shard/replica-pages.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import { EngineHarness, fieldsOf, ownKeys, SHAPE, type Shape } from './engine-harness.ts';
@@ -183,7 +184,7 @@ describe(`raw pages (seed ${seed})`, () => {
           headOnly,
           recordsMax: random.between(1, 12),
           bytesMax: random.pick([1, 4000, 1e6]),
-          deadlineMs: Number.MAX_SAFE_INTEGER,
+          deadlineMs: FAR_MS,
         });
         expect(page.status).toBe(Status.OK);
         const durable = new Map(world.model.all().map((record) => [placeOf(nameOf(record)), record]));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
+import { deadlineIn, ManualClock } from '../../src/base/clock.ts';
 import { ClosedError, CorruptionError, TimeoutError } from '../../src/base/errors.ts';
 import { Random } from '../../src/base/random.ts';
 import {
@@ -24,6 +24,7 @@ import { Sstables } from '../../src/engine/sstables.ts';
 import type { TreePart, TreeSums } from '../../src/engine/tree-contract.ts';
 import type { SeekTarget } from '../../src/ipc/contract.ts';
 import { createStopFlag, StopFlag } from '../../src/ipc/stop-flag.ts';
+import { clockOf, FAR_MS } from '../base/clocks.ts';
 import { testSeed } from '../seed.ts';
 import { newDisk } from './disk.ts';
 import {
@@ -50,7 +51,7 @@ const partOf = (others: Partial<TreePart> = {}, tree: Partial<TreePart['tree']> 
     ...ALL,
     nowMs: START_MS,
     ignoreDeadBeforeMs: 0,
-    deadlineMs: Number.MAX_SAFE_INTEGER,
+    deadlineMs: FAR_MS,
     cancel: createStopFlag(),
     ...tree,
   },
@@ -220,10 +221,17 @@ describe(`a tree job (seed ${seed})`, () => {
       [() => new StopFlag(harness.stop).raise(), ClosedError],
       [({ tree }) => new StopFlag(tree.cancel).raise(), ClosedError],
       [() => harness.clock.advanceMs(5000), TimeoutError],
+      [
+        () => {
+          harness.clock.jumpMs(-600_000);
+          harness.clock.advanceMs(5000);
+        },
+        TimeoutError,
+      ],
     ];
     for (const [end, error] of ends) {
       harness.stop = createStopFlag();
-      const part = partOf({}, { deadlineMs: harness.clock.nowMs() + 5000 });
+      const part = partOf({}, { deadlineMs: deadlineIn(harness.clock, 5000) });
       let slices = 0;
       harness.onPause = () => {
         if (++slices === 3) end(part);
@@ -239,6 +247,16 @@ describe(`a tree job (seed ${seed})`, () => {
     }
   });
 
+  it('is built although the wall clock is set far ahead', async () => {
+    const harness = newHarness();
+    const tables = [harness.tableOf({ key: 'a', value: 'v'.repeat(300_000), version: 1 })];
+    harness.onPause = () => harness.clock.jumpMs(600_000);
+    harness.clock.jumpMs(600_000);
+    const part = partOf({}, { deadlineMs: deadlineIn(harness.clock, 5000) });
+    harness.clock.jumpMs(600_000);
+    expect((await sum(harness, tables, part)).records).toBe(1);
+  });
+
   it('rests between its slices, whoever waits for it', async () => {
     const harness = newHarness();
     const writes = Array.from({ length: 30 }, (_, i) => ({
@@ -249,7 +267,10 @@ describe(`a tree job (seed ${seed})`, () => {
     const tables = [harness.tableOf(...writes)];
     let nowMs = 0;
     // Each slice takes 2 ms by this clock.
-    const clock = { nowMs: () => START_MS, nowUs: () => START_MS * 1000, monotonicMs: () => (nowMs += 1) };
+    const clock = clockOf(
+      () => START_MS,
+      () => (nowMs += 1),
+    );
     const rests: number[] = [];
     const tools = {
       tables: harness.tables,

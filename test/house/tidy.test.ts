@@ -34,6 +34,22 @@ describe('the source is tidy:', () => {
     );
     expect(bare).toEqual([]);
   });
+  it('deadlines are compared and reckoned with in one file, where both sides must be of the monotonic clock', () => {
+    const reckoning =
+      /\b#?deadlineMs\)?(\[\w+\])? *([<>]=?|[-+](?!\w)) |((?<!=)[<>]=?| [-+]) [\w.#]*\bdeadlineMs\b/;
+    const isCode = (line: string): boolean => !/^\s*(\*|\/\/|\/\*\*)/.test(line);
+    const found = files
+      .filter((file) => /^(src|workers)\//.test(file) && file !== 'src/base/clock.ts')
+      .flatMap((file) =>
+        textOf(file)
+          .split('\n')
+          .filter((line) => isCode(line) && reckoning.test(line))
+          .map((line) => `${file}: ${line.trim()}`),
+      );
+    expect(found).toEqual([]);
+    for (const line of ['if (deadlineMs <= nowMs)', 'a = b - deadlineMs;', 'request.deadlineMs - 5'])
+      expect(reckoning.test(line), line).toBe(true);
+  });
   it('no work is marked as missing, no test is narrowed', () => {
     const words = /\b(TODO|FIXME|XXX|HACK)\b|\.only\(|\.todo\(|expect\(true\)/;
     expect(files.filter((file) => !file.endsWith('tidy.test.ts') && words.test(textOf(file)))).toEqual([]);

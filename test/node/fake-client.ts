@@ -2,6 +2,7 @@
  * A ShardClient over Maps: each reply comes in a later turn, in bytes that are wiped as soon as the handler
  * returns, as those of a ring are.
  */
+import { MONOTONIC_ZERO } from '../../src/base/clock.ts';
 import { recordBytes, writeRecord } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, shardOf, token } from '../../src/base/token.ts';
@@ -50,7 +51,7 @@ export class FakeClient implements ShardClient {
     expiresMs: 0,
     condition: Condition.NONE,
     version: 0,
-    deadlineMs: 0,
+    deadlineMs: MONOTONIC_ZERO,
     idempotencyKey: EMPTY,
     fingerprintHi: 0,
     fingerprintLo: 0,

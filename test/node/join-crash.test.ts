@@ -2,6 +2,7 @@
  * A join of a running node over a disk that fails or loses its power at every call: the node is alone or joins, in memory and at
  * the next start, and what it goes by is whole.
  */
+
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
@@ -14,6 +15,7 @@ import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import type { Operation } from '../../src/vfs/simulated-faults.ts';
+import { clockOf } from '../base/clocks.ts';
 import { testMember } from '../cluster/coordinator-world.ts';
 import { testSeed } from '../seed.ts';
 
@@ -78,7 +80,10 @@ async function loneDisk(random: Random): Promise<SimulatedFileSystem> {
 /** As the peer worker does it: decides, ends what it has, and begins anew from the disk. */
 async function join(fs: SimulatedFileSystem): Promise<{ error: Error | null; isHeld: boolean }> {
   const documents = new FileDocuments(fs, PARENT);
-  const clock = { nowMs: () => 1, nowUs: () => 1000, monotonicMs: () => 1 };
+  const clock = clockOf(
+    () => 1,
+    () => 1,
+  );
   let isHeld = false;
   const begun = beginLoneJoin(
     {

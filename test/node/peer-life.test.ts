@@ -1,6 +1,6 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
+import { deadlineIn, MONOTONIC_ZERO, systemClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { TreeAnswer } from '../../src/cluster/contract.ts';
@@ -63,13 +63,13 @@ describe('a node whose shards still recover', () => {
   it('refuses requests of its peers at once, so that none waits until its deadline', async () => {
     const answers: object[] = [];
     const peer = new TestPeer(7, {
-      onMessage: (_, message) => void answers.push(decodeMessage(message, systemClock.nowMs())),
+      onMessage: (_, message) => void answers.push(decodeMessage(message, systemClock.monotonicMs())),
     });
     const port = await listening();
     peer.transport.setAddress(SELF, `127.0.0.1:${port}`);
     await until(() => peer.transport.isConnected(SELF));
     const envelope = { generation: 3, id: 70_000, ring: 12, remainingMs: 1_800_000 };
-    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: 0 };
+    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: MONOTONIC_ZERO };
     expect(peer.transport.send(SELF, encodeTree(envelope, tree))).toBe(true);
     await until(
       () => answers.length > 0,
@@ -104,7 +104,10 @@ describe('a node that has two connections with another', () => {
     const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0 };
     opened.node
       .replica(7)
-      .tree({ ...tree, deadlineMs: systemClock.nowMs() + 1_800_000 }, (answer) => void answers.push(answer));
+      .tree(
+        { ...tree, deadlineMs: deadlineIn(systemClock, 1_800_000) },
+        (answer) => void answers.push(answer),
+      );
     await until(
       () => lost.has(FrameKind.MESSAGES),
       () => 'the request',
@@ -134,7 +137,7 @@ describe('a node whose peer asked for a tree', () => {
     peer.transport.setAddress(SELF, `127.0.0.1:${port}`);
     await until(() => peer.transport.isConnected(SELF));
     const envelope = { generation: 3, id: 70_000, ring: 12, remainingMs: 1_800_000 };
-    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: 0 };
+    const tree = { session: 5, vnodes: [0], ignoreDeadBeforeMs: 0, deadlineMs: MONOTONIC_ZERO };
     expect(peer.transport.send(SELF, encodeTree(envelope, tree))).toBe(true);
     await until(() => replica.treeSessions === 1);
     await peer.transport.close();

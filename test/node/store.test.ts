@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
+import { MANUAL_MONOTONIC_MS, ManualClock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { Store } from '../../src/node/store.ts';
 import { Op } from '../../src/shard/contract.ts';
@@ -7,14 +8,22 @@ import { FakeClient, tokenOf } from './fake-client.ts';
 
 const START_MS = 1_700_000_000_000;
 let closed = 0;
-function setUp(shards = 3, slotsMax = 64): { client: FakeClient; store: Store } {
+function setUp(
+  shards = 3,
+  slotsMax = 64,
+): {
+  client: FakeClient;
+  store: Store;
+  clock: ManualClock;
+} {
   const client = new FakeClient(shards, slotsMax);
   const clock = new ManualClock(START_MS);
   const onClose = (): Promise<void> => {
     closed++;
     return Promise.resolve();
   };
-  return { client, store: new Store({ client, clock, maxKeyBytes: 16, maxValueBytes: 100, onClose }) };
+  const store = new Store({ client, clock, maxKeyBytes: 16, maxValueBytes: 100, onClose });
+  return { client, store, clock };
 }
 const text = (bytes: Uint8Array | null | undefined): string | null | undefined =>
   bytes ? Buffer.from(bytes).toString() : bytes;
@@ -73,8 +82,23 @@ describe('the embedded store', () => {
     expect(client.sent[2]).toMatchObject({
       op: Op.GET,
       value: new Uint8Array(0),
-      deadlineMs: START_MS + 5000,
+      deadlineMs: MANUAL_MONOTONIC_MS + 5000,
     });
+  });
+
+  it('gives each request a deadline of the monotonic clock, however the wall clock is set', async () => {
+    const { client, store, clock } = setUp(1);
+    for (const jumpMs of [600_000, -1_200_000]) {
+      clock.jumpMs(jumpMs);
+      await store.put('key', 'a');
+      await store.flush();
+    }
+    expect(client.sent.map(({ deadlineMs }) => deadlineMs - MANUAL_MONOTONIC_MS)).toEqual([
+      limits.requestTimeoutMsDefault,
+      limits.administrationMsMax,
+      limits.requestTimeoutMsDefault,
+      limits.administrationMsMax,
+    ]);
   });
 
   it('refuses wrong keys, values and options, and says which limit', async () => {

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
+import { ManualClock, type MonotonicMs, msAfter } from '../../src/base/clock.ts';
 import { Consistency } from '../../src/base/consistency.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
@@ -24,6 +24,7 @@ import {
   allAsleep,
   answered,
   answerOf,
+  BEGIN_MS,
   bytes,
   SlowClient,
   START_MS,
@@ -55,7 +56,11 @@ class FakeCoordination {
   scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void {
     this.scans.push({ request, done });
   }
-  administer(request: Uint8Array, deadlineMs: number, done: (status: number, answer: string) => void): void {
+  administer(
+    request: Uint8Array,
+    deadlineMs: MonotonicMs,
+    done: (status: number, answer: string) => void,
+  ): void {
     this.questions.push(Buffer.from(request).toString());
     setImmediate(() => done(Status.OK, JSON.stringify({ deadlineMs })));
   }
@@ -140,7 +145,7 @@ describe(`the coordinator of front ends, seed ${seed},`, () => {
       fingerprintLo: 8,
       consistency: Consistency.SERIAL,
       sloppy: Sloppy.NO,
-      deadlineMs: START_MS + 99,
+      deadlineMs: msAfter(BEGIN_MS, 99),
     });
     const gone = client.delete('key', { sloppy: Sloppy.YES, consistency: Consistency.ALL });
     const plain = client.put('key', '');
@@ -157,7 +162,7 @@ describe(`the coordinator of front ends, seed ${seed},`, () => {
       fingerprintLo: 8,
       consistency: Consistency.SERIAL,
       sloppy: false,
-      deadlineMs: START_MS + 99,
+      deadlineMs: msAfter(BEGIN_MS, 99),
     });
     expect(two?.request).toMatchObject({ value: null, sloppy: true, consistency: Consistency.ALL });
     // Nothing said: QUORUM, and stand-ins as the level has it.
@@ -234,8 +239,11 @@ describe(`the coordinator of front ends, seed ${seed},`, () => {
   it('passes questions about the cluster on as they are, and refuses what only shards do', async () => {
     const world = new World();
     const client = world.client();
-    const question = client.send(Op.CLUSTER, { value: '{"ask":"status"}', deadlineMs: START_MS + 5 });
-    expect(JSON.parse((await answerOf(question)).text)).toEqual({ deadlineMs: START_MS + 5 });
+    const question = client.send(Op.CLUSTER, {
+      value: '{"ask":"status"}',
+      deadlineMs: msAfter(BEGIN_MS, 5.25),
+    });
+    expect(JSON.parse((await answerOf(question)).text)).toEqual({ deadlineMs: msAfter(BEGIN_MS, 5.25) });
     expect(world.coordination.questions).toEqual(['{"ask":"status"}']);
     for (const op of [Op.FLUSH, Op.STATS, Op.SNAPSHOT, Op.PREPARE]) {
       const { status, text } = await answerOf(client.send(op));

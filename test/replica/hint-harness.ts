@@ -1,4 +1,4 @@
-import { ManualClock } from '../../src/base/clock.ts';
+import { deadlineIn, ManualClock } from '../../src/base/clock.ts';
 import { keyAt } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { type HintBatch, type HintLoss, WriteMode } from '../../src/cluster/contract.ts';
@@ -41,7 +41,12 @@ export class Hints {
   }
   add(name: string, target = TARGET, valueBytes = 1): void {
     const record = recordOf({ key: name, version: 1, value: new Uint8Array(valueBytes) });
-    const write = { record, also: null, mode: WriteMode.MERGE, deadlineMs: this.clock.nowMs() + REQUEST_MS };
+    const write = {
+      record,
+      also: null,
+      mode: WriteMode.MERGE,
+      deadlineMs: deadlineIn(this.clock, REQUEST_MS),
+    };
     this.log.add(target, write, ({ status, message }) => {
       this.answers.set(name, status);
       this.messages.set(name, message);

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { DIRECTORY, Hints, namesOf, newDisk, TARGET, TARGET_DIRECTORY } from './hint-harness.ts';
@@ -19,7 +20,7 @@ describe('the bounds', () => {
     const answer = await new Promise<number>((resolve) =>
       hints.log.add(
         TARGET,
-        { record: new Uint8Array(50), also: null, mode: 2, deadlineMs: hints.clock.nowMs() + 1 },
+        { record: new Uint8Array(50), also: null, mode: 2, deadlineMs: deadlineIn(hints.clock, 1) },
         ({ status }) => resolve(status),
       ),
     );
@@ -77,6 +78,30 @@ describe('the bounds', () => {
     await hints.settle();
     expect(hints.answers.get('later')).toBe(Status.OK);
   });
+
+  it.each([600_000, -600_000])(
+    'keep their deadlines where the wall clock is set by %i ms',
+    async (jumpMs) => {
+      const hints = new Hints(newDisk());
+      hints.add('first');
+      await Promise.resolve();
+      hints.add('in time');
+      hints.clock.jumpMs(jumpMs);
+      await hints.settle();
+      hints.add('before');
+      await Promise.resolve();
+      hints.add('late');
+      hints.clock.jumpMs(-2 * jumpMs);
+      hints.clock.advanceMs(5000);
+      await hints.settle();
+      expect([...hints.answers].sort()).toEqual([
+        ['before', Status.OK],
+        ['first', Status.OK],
+        ['in time', Status.OK],
+        ['late', Status.TIMEOUT],
+      ]);
+    },
+  );
 
   it('refuse hints whose deadline passed while they waited', async () => {
     const hints = new Hints(newDisk());

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { msAfter } from '../../src/base/clock.ts';
 import { IoError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
@@ -9,6 +10,7 @@ import { Condition, Op } from '../../src/shard/contract.ts';
 import {
   answered,
   answerOf,
+  BEGIN_MS,
   bytes,
   type Call,
   Harness,
@@ -253,7 +255,7 @@ describe('the client', () => {
   it('gives TIMEOUT itself where no reply comes, drops the reply that comes later, and uses the slot again', async () => {
     const { client, engine, clock } = harness({ slotsMax: 1 });
     engine.automatic = false;
-    const late = client.put('k', 'v', { deadlineMs: START_MS + 50 });
+    const late = client.put('k', 'v', { deadlineMs: msAfter(BEGIN_MS, 50) });
     await until(() => engine.appends === 1);
     clock.advanceMs(50);
     client.client.expire();
@@ -268,7 +270,7 @@ describe('the client', () => {
   it('looks at deadlines by itself', async () => {
     const { client, engine, clock } = harness();
     engine.automatic = false;
-    const late = client.put('k', 'v', { deadlineMs: START_MS + 50 });
+    const late = client.put('k', 'v', { deadlineMs: msAfter(BEGIN_MS, 50) });
     await until(() => engine.appends === 1);
     clock.advanceMs(50);
     const waited = performance.now();

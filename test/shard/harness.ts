@@ -1,5 +1,6 @@
 /** Clients and one shard on one thread, over real channels, with a clock that stands still. */
-import { ManualClock } from '../../src/base/clock.ts';
+
+import { MANUAL_MONOTONIC_MS, ManualClock, type MonotonicMs, msAfter } from '../../src/base/clock.ts';
 import { hashToken, token } from '../../src/base/token.ts';
 import { ChannelReader, ChannelWriter } from '../../src/ipc/channel.ts';
 import { createDoorbell, type DoorbellMemory } from '../../src/ipc/doorbell.ts';
@@ -15,9 +16,12 @@ import { RingShardClient } from '../../src/shard/shard-client.ts';
 import { connectShard, type ShardClientEnds } from '../../src/shard/shard-ends.ts';
 import { ReplyView, writeRequest } from '../../src/shard/shard-protocol.ts';
 import { ShardServer } from '../../src/shard/shard-server.ts';
+import { monotonic } from '../base/clocks.ts';
 import { FakeEngine } from './fake-engine.ts';
 
 export const START_MS = 1_700_000_000_000;
+/** The same time by the monotonic clock. */
+export const BEGIN_MS = monotonic(MANUAL_MONOTONIC_MS);
 const EMPTY = new Uint8Array(0);
 const encoder = new TextEncoder();
 export const bytes = (text: string): Uint8Array => encoder.encode(text);
@@ -45,7 +49,7 @@ export type Fields = Partial<Omit<ShardRequest, 'key' | 'value' | 'idempotencyKe
 const asBytes = (text: string | Uint8Array | undefined): Uint8Array =>
   text === undefined ? EMPTY : typeof text === 'string' ? bytes(text) : text;
 
-function requestOf(op: number, fields: Fields, nowMs: number): ShardRequest {
+function requestOf(op: number, fields: Fields, nowMs: MonotonicMs): ShardRequest {
   const key = asBytes(fields.key);
   hashToken(key);
   return {
@@ -55,7 +59,7 @@ function requestOf(op: number, fields: Fields, nowMs: number): ShardRequest {
     expiresMs: 0,
     condition: Condition.NONE,
     version: 0,
-    deadlineMs: nowMs + 5000,
+    deadlineMs: msAfter(nowMs, 5000),
     fingerprintHi: 0,
     fingerprintLo: 0,
     shard: 0,
@@ -84,7 +88,7 @@ export class SlowClient {
   }
   /** False where the request ring is full. */
   send(op: number, fields: Fields = {}): boolean {
-    if (!writeRequest(this.#writer, this.#sent, 0, requestOf(op, fields, START_MS))) return false;
+    if (!writeRequest(this.#writer, this.#sent, 0, requestOf(op, fields, BEGIN_MS))) return false;
     this.#sent++;
     this.#writer.flush();
     return true;
@@ -136,7 +140,7 @@ export class TestClient implements ReplyHandler {
     return call;
   }
   submit(op: number, fields: Fields): number {
-    Object.assign(this.client.request, requestOf(op, fields, this.#clock.nowMs()));
+    Object.assign(this.client.request, requestOf(op, fields, this.#clock.monotonicMs()));
     return this.client.submit();
   }
   put(key: string, value: string | Uint8Array, fields: Fields = {}): Call {

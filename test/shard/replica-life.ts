@@ -1,4 +1,6 @@
 /** The rule of a replica over the real engine on a simulated disk, beside the reference in memory, through crashes. */
+
+import type { MonotonicMs } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
 import {
   FLAG_TOMBSTONE,
@@ -23,13 +25,13 @@ import type { EngineLookup } from '../../src/engine/contract.ts';
 import { ReplicaStore } from '../../src/shard/replica-store.ts';
 import type { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { Crash } from '../../src/vfs/simulated-faults.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
 import { recordOf, viewOf } from '../cluster/records.ts';
 import { EngineHarness, SHAPE, type Shape, turn } from '../engine/engine-harness.ts';
 
 const FIRST_TICKET = 1_000_000;
 const TURNS_MAX = 20_000;
-const DEADLINE_MS = Number.MAX_SAFE_INTEGER;
 export const GRACE_MS = 3_600_000;
 /** Nothing is purged, so that the reference holds the same records. */
 export const LIFE_SHAPE: Shape = { ...SHAPE, vnodes: 4, gcGraceMs: GRACE_MS, purgeBefore: 0 };
@@ -47,9 +49,11 @@ export interface Request {
   readonly ask: (to: Asked, done: (answer: Answer) => void) => void;
 }
 
-const placeOf = (key: string): { tokenHi: number; tokenLo: number; key: Uint8Array; deadlineMs: number } => {
+const placeOf = (
+  key: string,
+): { tokenHi: number; tokenLo: number; key: Uint8Array; deadlineMs: MonotonicMs } => {
   hashToken(Buffer.from(key));
-  return { tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), deadlineMs: DEADLINE_MS };
+  return { tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), deadlineMs: FAR_MS };
 };
 
 export const prepareOf = (key: string, version: number, origin: number): Request => ({
@@ -93,7 +97,7 @@ export function writeOf(
     isWrite: true,
     statusOnly: outcomes,
     ask: (to, done) =>
-      to.write({ record: record.slice(), also: also?.slice() ?? null, mode, deadlineMs: DEADLINE_MS }, done),
+      to.write({ record: record.slice(), also: also?.slice() ?? null, mode, deadlineMs: FAR_MS }, done),
   };
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ManualClock } from '../../src/base/clock.ts';
+import { MANUAL_MONOTONIC_MS, ManualClock, type MonotonicMs } from '../../src/base/clock.ts';
 import { ClosedError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
@@ -14,13 +14,14 @@ import {
   type WriteModeCode,
 } from '../../src/cluster/contract.ts';
 import { ReplicaStore } from '../../src/shard/replica-store.ts';
+import { monotonic } from '../base/clocks.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
 import { recordOf, viewOf, type Written } from '../cluster/records.ts';
 import { testSeed } from '../seed.ts';
 import { FakeEngine } from './fake-engine.ts';
 
 const START_MS = 1_700_000_000_000;
-const DEADLINE_MS = START_MS + 30 * 86_400_000;
+const DEADLINE_MS = monotonic(MANUAL_MONOTONIC_MS + 30 * 86_400_000);
 const VNODES = 4;
 const GRACE_MS = 3_600_000;
 const FIRST_TICKET = 1000;
@@ -75,7 +76,12 @@ const writeAtOnce = (store: ReplicaStore, written: Written, onTaken: () => void)
     ),
   );
 };
-function placeOf(key: string): { tokenHi: number; tokenLo: number; key: Uint8Array; deadlineMs: number } {
+function placeOf(key: string): {
+  tokenHi: number;
+  tokenLo: number;
+  key: Uint8Array;
+  deadlineMs: MonotonicMs;
+} {
   hashToken(Buffer.from(key));
   return { tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), deadlineMs: DEADLINE_MS };
 }
@@ -282,7 +288,7 @@ describe(`the rule of a replica (seed ${seed})`, () => {
     const record = recordOf({ key: 'a', version: 9, value: 'second' });
     expect(store.takeFresh(record, DEADLINE_MS)).toBe(0);
     while (engine.waiting.length > 0) engine.endLookup();
-    expect(store.takeFresh(record, START_MS)).toBe(0);
+    expect(store.takeFresh(record, monotonic(MANUAL_MONOTONIC_MS))).toBe(0);
     expect(store.takeFresh(record.slice(0, 40), DEADLINE_MS)).toBe(0);
     engine.tablesMax = 9;
     expect(store.takeFresh(record, DEADLINE_MS)).toBe(0);

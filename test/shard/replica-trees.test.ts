@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { UnavailableError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
@@ -252,7 +253,7 @@ describe(`hash trees of a replica (seed ${seed})`, () => {
   it('that are not built by their deadline are given up', async () => {
     const world = await newWorld(new Random(seed));
     const gate = holdJobs(world);
-    const late = world.build({ session: 1, vnodes: [0], deadlineMs: world.clock.nowMs() + 1000 });
+    const late = world.build({ session: 1, vnodes: [0], deadlineMs: deadlineIn(world.clock, 1000) });
     const next = world.build({ session: 1, vnodes: [1] });
     await world.settle();
     world.advance(1000);

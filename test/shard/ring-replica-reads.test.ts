@@ -16,6 +16,7 @@ import type { HintStore, ReadAnswer } from '../../src/cluster/contract.ts';
 import { SharedMemtableWriter } from '../../src/ipc/memtable-writer.ts';
 import { encoded, viewOf } from '../../src/shard/replica-records.ts';
 import { RingReplica } from '../../src/shard/ring-replica.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { ManualTimers } from '../cluster/manual-timers.ts';
 import { bytes, Harness, START_MS, until } from './harness.ts';
 
@@ -75,7 +76,7 @@ class Replicas {
   async read(key: string, headOnly: boolean, keyspace = KEYSPACE_USER): Promise<ReadAnswer> {
     const { tokenHi, tokenLo, key: name } = this.record(key, '');
     const answers: ReadAnswer[] = [];
-    const read = { tokenHi, tokenLo, key: name, keyspace, headOnly, deadlineMs: START_MS + 1000 };
+    const read = { tokenHi, tokenLo, key: name, keyspace, headOnly, deadlineMs: FAR_MS };
     this.replica.read(read, (answer) => answers.push(answer));
     expect(answers, 'an answer before the call has returned').toEqual([]);
     await until(() => answers.length > 0, 'an answer');

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { KEYSPACE_PROMISES, KEYSPACE_USER, recordBytesAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
@@ -6,6 +7,7 @@ import { hashToken, token } from '../../src/base/token.ts';
 import type { PageAnswer, ReplicaPage } from '../../src/cluster/contract.ts';
 import { WriteMode } from '../../src/cluster/contract.ts';
 import { RingReplica } from '../../src/shard/ring-replica.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { ManualTimers } from '../cluster/manual-timers.ts';
 import { keyTextOf, recordOf, viewOf } from '../cluster/records.ts';
 import { testSeed } from '../seed.ts';
@@ -62,7 +64,7 @@ class World {
       call.message = message;
     };
     hashToken(Buffer.from(key));
-    const deadlineMs = this.harness.clock.nowMs() + TIMEOUT_MS;
+    const deadlineMs = deadlineIn(this.harness.clock, TIMEOUT_MS);
     const place = { tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), deadlineMs };
     const session = random.below(4);
     if (kind === 'write') {
@@ -110,7 +112,7 @@ const allOf = (recordsMax: number, bytesMax: number): ReplicaPage => ({
   headOnly: false,
   recordsMax,
   bytesMax,
-  deadlineMs: Number.MAX_SAFE_INTEGER,
+  deadlineMs: FAR_MS,
 });
 const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
 

@@ -1,4 +1,5 @@
 /** Hash trees over the real engine on a simulated disk, beside a model that keeps every version of every record. */
+
 import { expect } from 'vitest';
 import type { Random } from '../../src/base/random.ts';
 import {
@@ -12,13 +13,13 @@ import { hashToken, token } from '../../src/base/token.ts';
 import type { ReplicaTree, TreeAnswer } from '../../src/cluster/contract.ts';
 import { ReplicaTrees } from '../../src/shard/replica-trees.ts';
 import { type TreeBounds, treeBounds } from '../../src/shard/tree-heads.ts';
+import { FAR_MS } from '../base/clocks.ts';
 import { newDisk } from '../engine/disk.ts';
 import { EngineHarness, fieldsOf, type Put, SHAPE, type Shape, turn } from '../engine/engine-harness.ts';
 
 export const VNODES = 4;
 export const GRACE_MS = 3_600_000;
 export const LEAVES = 4096;
-export const NEVER_MS = Number.MAX_SAFE_INTEGER;
 const LEVELS = [1, 16, 256, LEAVES];
 const BITS_64 = (1n << 64n) - 1n;
 const TURNS_MAX = 200_000;
@@ -165,7 +166,7 @@ export class TreeWorld extends EngineHarness {
 
   build(request: Partial<ReplicaTree> & Pick<ReplicaTree, 'session' | 'vnodes'>): TreeBuild {
     const building = new TreeBuild();
-    const whole = { ignoreDeadBeforeMs: 0, deadlineMs: NEVER_MS, ...request };
+    const whole = { ignoreDeadBeforeMs: 0, deadlineMs: FAR_MS, ...request };
     this.trees.build(whole, (answer) => {
       expect(building.answer, 'answered twice').toBeNull();
       building.answer = answer;

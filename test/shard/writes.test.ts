@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { msAfter } from '../../src/base/clock.ts';
 import { CorruptionError, IoError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { KEYSPACE_IDEMPOTENCY } from '../../src/base/record.ts';
@@ -8,6 +9,7 @@ import {
   type Answer,
   answered,
   answerOf,
+  BEGIN_MS,
   Harness,
   type HarnessOptions,
   START_MS,
@@ -145,9 +147,9 @@ describe('a write', () => {
 describe('a deadline', () => {
   it('that has passed drops the work before it is done', async () => {
     const { engine, client, clock } = harness();
-    const late = client.put('k', 'v', { deadlineMs: START_MS + 10 });
-    const inTime = client.put('k', 'w', { deadlineMs: START_MS + 11 });
-    const read = client.get('k', { deadlineMs: START_MS + 10 });
+    const late = client.put('k', 'v', { deadlineMs: msAfter(BEGIN_MS, 10) });
+    const inTime = client.put('k', 'w', { deadlineMs: msAfter(BEGIN_MS, 11) });
+    const read = client.get('k', { deadlineMs: msAfter(BEGIN_MS, 10) });
     clock.advanceMs(10);
     await answered(late, inTime, read);
     expect(late.answer).toMatchObject({
@@ -164,7 +166,7 @@ describe('a deadline', () => {
   it('that passes while a conditional write waits for a lookup drops it', async () => {
     const { engine, client, clock } = harness();
     engine.pends = () => true;
-    client.put('k', 'v', { ...version(0), deadlineMs: START_MS + 10 });
+    client.put('k', 'v', { ...version(0), deadlineMs: msAfter(BEGIN_MS, 10) });
     await until(() => engine.waiting.length === 1);
     clock.advanceMs(10);
     engine.endLookup();

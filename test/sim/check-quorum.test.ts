@@ -15,7 +15,15 @@ function broken(...changes: readonly Partial<Operation>[]): string[] {
     history.add({
       ...{ id: index + 1, client: 1, node: 'n1', kind: 'put', key: 'k', consistency: Consistency.QUORUM },
       ...{ sloppyAllowed: undefined, condition: Condition.NONE, expected: null, idempotencyKey: '' },
-      ...{ value: null, expiresMs: 0, invokedUs: index * 20, dueUs: index * 20 + 10, invokedMs: 0 },
+      ...{
+        value: null,
+        expiresMs: 0,
+        invokedUs: index * 20,
+        dueUs: index * 20 + 10,
+        deadlineUs: index * 20 + 10,
+        ranThrough: true,
+        invokedMs: 0,
+      },
       ...{ endedUs: index * 20 + 10, endedMs: 0, status: Status.OK, version: 0, sloppy: false },
       ...{ found: null, page: new Map(), message: '' },
       ...change,

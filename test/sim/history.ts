@@ -36,6 +36,10 @@ export interface Operation {
   readonly invokedUs: number;
   /** By then the coordinator has answered, or never will. */
   readonly dueUs: number;
+  /** The deadline that the coordinator was told, by a clock that neither drifts nor is set. */
+  readonly deadlineUs: number;
+  /** The process that was asked ran from then until the answer or, without one, until `dueUs`; and it was not about to end. */
+  ranThrough: boolean;
   /** Clock of the coordinator then. */
   readonly invokedMs: number;
   /** Infinity while there is no answer. */

@@ -3,7 +3,9 @@
  * written to and lose their power. What one of them acknowledged is there in the end, in whatever cluster it is then, and none waits
  * for ever.
  */
+
 import { describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -97,7 +99,7 @@ class Scenario {
     const { program } = machine;
     if (program === null) return;
     const key = `key-${this.#keys++}`;
-    program.write(plainPut(key, false, machine.clock.nowMs() + 2000), ({ status }) => {
+    program.write(plainPut(key, false, deadlineIn(machine.processClock, 2000)), ({ status }) => {
       this.cluster.note(`${machine.name} answers ${status} to ${key}`);
       if (status === Status.OK) this.acknowledged.push({ machine, key });
     });
@@ -186,7 +188,7 @@ class Scenario {
           {
             ...{ tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key) },
             consistency: Consistency.QUORUM,
-            deadlineMs: machine.clock.nowMs() + 5000,
+            deadlineMs: deadlineIn(machine.processClock, 5000),
           },
           ({ status }) => {
             isOver = true;

@@ -2,7 +2,9 @@
  * A cluster from which a node goes that keeps hints for another, and is stopped for good at the moment at which the others say that it has
  * left.
  */
+
 import { expect } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
@@ -157,7 +159,7 @@ export class Scenario {
   write(machine: Machine, key: string): void {
     const { program } = machine;
     if (program === null) throw new Error(`${machine.name} does not run`);
-    program.write(plainPut(key, true, machine.clock.nowMs() + 5000), ({ status }) => {
+    program.write(plainPut(key, true, deadlineIn(machine.processClock, 5000)), ({ status }) => {
       this.#answered++;
       if (status === Status.OK) this.acknowledged.push(key);
     });

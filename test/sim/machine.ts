@@ -2,6 +2,7 @@
  * One simulated machine: disk, clock, address, and the process that runs on it or does not. A crash is a power cut: what
  * was not synced is lost by chance. Who comes back with an empty disk is another node, under another number.
  */
+import type { Clock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
 import type { Defect } from './defects.ts';
@@ -39,6 +40,10 @@ export class Machine {
   nodeId = '';
   state: MachineState = 'down';
   program: Program | null = null;
+  /** How often its process has ended, stopped, or been told to end. */
+  interruptions = 0;
+  /** As its process reads the machine's. */
+  processClock: Clock;
   #life: ProcessLife | null = null;
 
   constructor(site: Site, name: string, rack: string, random: Random, clock: SimClock, role: Role) {
@@ -48,6 +53,7 @@ export class Machine {
     this.rack = rack;
     this.role = role;
     this.clock = clock;
+    this.processClock = clock.ofProcess();
     this.#random = random;
     this.disk = new SimDisk(site.scheduler, new Random(random.uint32()));
     if (site.defect === 'skip-fsync') this.disk.unsynced = /wal-/;
@@ -68,7 +74,9 @@ export class Machine {
     const life = new ProcessLife(scheduler, this.clock);
     this.#life = life;
     this.state = 'running';
-    const { name, address, rack, nodeId, number, clock, role } = this;
+    const clock = this.clock.ofProcess();
+    this.processClock = clock;
+    const { name, address, rack, nodeId, number, role } = this;
     const host: ProgramHost = {
       name,
       self: number,
@@ -111,6 +119,7 @@ export class Machine {
     const { program } = this;
     const life = this.#life;
     if (program === null || life === null) return;
+    this.interruptions++;
     program.stop().then(
       () => {
         if (!life.isAlive) return;
@@ -124,6 +133,7 @@ export class Machine {
     );
   }
   pause(): void {
+    this.interruptions++;
     this.#life?.stop();
   }
   resume(): void {
@@ -137,6 +147,7 @@ export class Machine {
 
   #end(): void {
     if (this.#life === null) return;
+    this.interruptions++;
     this.#life.end();
     this.#life = null;
     this.#site.network.ended(this.address);

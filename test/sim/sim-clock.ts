@@ -1,14 +1,16 @@
 /**
  * The clock of one simulated machine: off by a skew, running at its own rate, set forward and back on demand. It goes on
- * while the machine's process is down or stopped. Its monotonic side drifts too and never jumps.
+ * while the machine's process is down or stopped. Its monotonic side drifts too and never jumps; each process counts it from its
+ * own start, so that a monotonic time which is kept over a restart, or told to another node, shows.
  */
 import type { Clock } from '../../src/base/clock.ts';
+import { monotonic } from '../base/clocks.ts';
 import type { Scheduler } from './scheduler.ts';
 
 /** When simulations begin: 2023-11-14T22:13:20Z. */
 export const EPOCH_MS = 1_700_000_000_000;
 
-export class SimClock implements Clock {
+export class SimClock {
   readonly #scheduler: Scheduler;
   #offsetUs: number;
   #rate = 1;
@@ -28,8 +30,14 @@ export class SimClock implements Clock {
   nowMs(): number {
     return Math.floor(this.nowUs() / 1000);
   }
-  monotonicMs(): number {
-    return this.#ranUs() / 1000;
+  /** As a process reads it that starts now. */
+  ofProcess(): Clock {
+    const startUs = this.#ranUs();
+    return {
+      nowMs: () => this.nowMs(),
+      nowUs: () => this.nowUs(),
+      monotonicMs: () => monotonic((this.#ranUs() - startUs) / 1000),
+    };
   }
 
   /** How far it is ahead of the true time. */

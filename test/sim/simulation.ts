@@ -8,6 +8,7 @@ import { Consistency } from '../../src/cluster/contract.ts';
 import { firstRing } from '../../src/cluster/ring-change.ts';
 import { encodeRing } from '../../src/cluster/ring-codec.ts';
 import { imageOf } from '../../src/node/cluster-documents.ts';
+import { checkDeadlines } from './check-deadlines.ts';
 import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
@@ -184,6 +185,7 @@ class Simulation {
       if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
     violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
+    violations.push(...checkDeadlines(this.#history));
     violations.push(
       ...checkSerial(
         this.#history,

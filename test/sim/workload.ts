@@ -1,4 +1,5 @@
 /** Clients that ask one thing after another of a few keys (plans.ts). */
+import { deadlineIn, type MonotonicMs } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -135,6 +136,8 @@ export class Workload {
       expiresMs: plan.ttlMs === undefined ? 0 : nowMs + plan.ttlMs,
       invokedUs: scheduler.nowUs,
       dueUs: scheduler.nowUs + this.#options.deadlineMs * 1000 + PATIENCE_US,
+      deadlineUs: scheduler.nowUs + this.#options.deadlineMs * 1000,
+      ranThrough: false,
       invokedMs: nowMs,
       endedUs: Number.POSITIVE_INFINITY,
       endedMs: 0,
@@ -146,10 +149,12 @@ export class Workload {
       message: '',
     };
     history.add(operation);
+    const { interruptions } = machine;
     let isOpen = true;
     const end = (status: number, message: string): void => {
       if (!isOpen) throw new Error(`#${operation.id} was answered twice`);
       isOpen = false;
+      operation.ranThrough = machine.interruptions === interruptions;
       operation.status = status;
       operation.message = message;
       operation.endedUs = scheduler.nowUs;
@@ -159,6 +164,7 @@ export class Workload {
     };
     const patience = scheduler.after(this.#options.deadlineMs * 1000 + PATIENCE_US, () => {
       isOpen = false;
+      operation.ranThrough = program !== null && machine.interruptions === interruptions;
       done(operation);
     });
     const answer = (status: number, message: string): void => {
@@ -170,7 +176,7 @@ export class Workload {
       answer(Status.UNAVAILABLE, 'connection refused');
       return;
     }
-    const deadlineMs = nowMs + this.#options.deadlineMs;
+    const deadlineMs = deadlineIn(machine.processClock, this.#options.deadlineMs);
     if (plan.kind === 'scan') {
       this.#scan(program, operation, deadlineMs, answer);
       return;
@@ -216,7 +222,7 @@ export class Workload {
   #scan(
     program: NonNullable<Machine['program']>,
     operation: Operation,
-    deadlineMs: number,
+    deadlineMs: MonotonicMs,
     answer: (status: number, message: string) => void,
   ): void {
     const next = (after: Parameters<typeof program.scan>[0]['after'], pages: number): void =>

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { probePort, startFront } from '../../src/front/front.ts';
+import { clockOf } from '../base/clocks.ts';
 import { type Served, serve } from '../front/harness.ts';
 import { testSeed } from '../seed.ts';
 
@@ -287,7 +288,10 @@ describe('listening', () => {
     const { port } = served.front;
     const options = {
       client: served.client,
-      clock: { nowMs: () => 0, nowUs: () => 0, monotonicMs: () => 0 },
+      clock: clockOf(
+        () => 0,
+        () => 0,
+      ),
       sharedPort: false,
       maxKeyBytes: 16,
       maxValueBytes: 16,

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { afterEach, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
+import { deadlineIn, type MonotonicMs, systemClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
@@ -37,7 +37,7 @@ interface Answer {
   readonly version: number;
   readonly text: string;
 }
-type Fields = Partial<{ condition: 0 | 1 | 2; version: number; once: string; deadlineMs: number }>;
+type Fields = Partial<{ condition: 0 | 1 | 2; version: number; once: string; deadlineMs: MonotonicMs }>;
 
 /** A client of one shard, with promises. */
 class Caller {
@@ -70,7 +70,7 @@ class Caller {
       expiresMs: 0,
       condition: fields.condition ?? Condition.NONE,
       version: fields.version ?? 0,
-      deadlineMs: fields.deadlineMs ?? systemClock.nowMs() + 20_000,
+      deadlineMs: fields.deadlineMs ?? deadlineIn(systemClock, 20_000),
       idempotencyKey: fields.once === undefined ? EMPTY : Buffer.from(fields.once),
     });
     const slot = this.client.submit();

@@ -56,7 +56,7 @@ const store = new Store({
     return threads.close();
   },
 });
-const soonMs = () => systemClock.nowMs() + 60_000;
+const soonMs = () => systemClock.monotonicMs() + 60_000;
 const treeOf = (session, vnodes) =>
   new Promise((done) => replica.tree({ session, vnodes, ignoreDeadBeforeMs: 0, deadlineMs: soonMs() }, done));
 const leavesOf = (session, vnode) =>
