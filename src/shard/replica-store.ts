@@ -36,7 +36,6 @@ import {
   versionAt,
 } from '../base/record.ts';
 import { PeerStatus, Status, statusName } from '../base/status.ts';
-import { vnodeOf } from '../base/token.ts';
 import type {
   PrepareAnswer,
   ReadAnswer,
@@ -48,6 +47,7 @@ import type {
 import { WriteMode } from '../cluster/contract.ts';
 import type { ShardEngine } from '../engine/contract.ts';
 import { statusOfError } from './error-status.ts';
+import { Forgotten } from './forgotten.ts';
 import {
   barredBy,
   buried,
@@ -92,6 +92,7 @@ export class ReplicaStore {
   readonly #options: ReplicaStoreOptions;
   readonly #engine: ShardEngine;
   readonly #waits: ReplicaWaits;
+  readonly #forgotten: Forgotten;
   readonly #fields: RecordFields = newFields();
   readonly #also: RecordFields = newFields();
   /** Records that came by repair though their vnode was repaired past them: deleted ones that would have come back. */
@@ -101,6 +102,7 @@ export class ReplicaStore {
     this.#options = options;
     this.#engine = options.engine;
     this.#waits = new ReplicaWaits(options.engine, options.firstTicket);
+    this.#forgotten = new Forgotten(options);
   }
 
   /** What the engine tells goes there. */
@@ -142,7 +144,7 @@ export class ReplicaStore {
     if (keyspaceAt(view, 0) !== KEYSPACE_USER || this.#waits.isOccupied(hi, lo)) return 0;
     const engine = this.#engine;
     const version = versionAt(view, 0);
-    if (version <= engine.tablesVersionMax(hi, lo) || version < this.#oldestWrite(hi)) return 0;
+    if (version <= engine.tablesVersionMax(hi, lo) || version < this.#forgotten.oldestWrite(hi)) return 0;
     load(this.#fields, record);
     const { key } = this.#fields;
     const { found } = engine;
@@ -205,7 +207,7 @@ export class ReplicaStore {
     // The same ballot again: a message that came twice.
     const isRepeat = this.#isAlive(promised) && isBallot(promised, ballot) && accepted < ballot.version;
     const isPassed = promised !== null && !isBelowBallot(promised, ballot);
-    const oldest = this.#oldestWrite(request.tokenHi);
+    const oldest = this.#forgotten.oldestWrite(request.tokenHi);
     if (!isRepeat && (ballot.version <= accepted || isPassed || ballot.version < oldest)) {
       finish({ ...prepareAnswer(PeerStatus.STALE_VERSION, ''), beat: Math.max(beat, oldest) });
       return;
@@ -245,7 +247,7 @@ export class ReplicaStore {
       else if (keyspace === KEYSPACE_OUTCOMES)
         find(KEYSPACE_PROMISES, (promise) =>
           find(KEYSPACE_USER, (user) => {
-            if (this.#isBacked(view, user)) judge(held, promise, null);
+            if (this.#forgotten.isBacked(view, user)) judge(held, promise, null);
             else ends.finish(barredBy(view));
           }),
         );
@@ -281,7 +283,8 @@ export class ReplicaStore {
       finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords });
       return;
     }
-    const oldest = keyspaceAt(view, 0) === KEYSPACE_USER ? this.#oldestWrite(tokenHiAt(view, 0)) : 0;
+    const oldest =
+      keyspaceAt(view, 0) === KEYSPACE_USER ? this.#forgotten.oldestWrite(tokenHiAt(view, 0)) : 0;
     if (version < oldest) finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat: oldest });
     else this.#take(record, also, null, ends);
   }
@@ -318,7 +321,7 @@ export class ReplicaStore {
       finish(barredBy(promise.view));
       return;
     }
-    if (held === null && this.#isResurrection(view)) {
+    if (held === null && this.#forgotten.isResurrection(view)) {
       this.resurrections++;
       const tombstone = buried(record);
       this.#take(tombstone, null, tombstone, ends);
@@ -326,29 +329,6 @@ export class ReplicaStore {
     }
     if (age > 0) this.#take(record, newerAlso, null, ends);
     else this.#take(news, null, newer, ends);
-  }
-
-  /** Whether outcomes that come alone find the record that they were accepted with, or a newer one; a dead one may have been purged. */
-  #isBacked(outcomes: DataView, user: Held | null): boolean {
-    if (user !== null) return !isBelow(user.view, outcomes);
-    return versionAt(outcomes, 0) < this.#horizon(tokenHiAt(outcomes, 0), this.#options.gcGraceMs);
-  }
-
-  /** A live user record of which this replica holds nothing although it had it, or a tombstone: that is gone. */
-  #isResurrection(view: DataView): boolean {
-    const { clock, gcGraceMs } = this.#options;
-    if (keyspaceAt(view, 0) !== KEYSPACE_USER || isDeadAt(view, 0, clock.nowMs())) return false;
-    return versionAt(view, 0) < this.#horizon(tokenHiAt(view, 0), gcGraceMs);
-  }
-  /** The lowest version of a new write. */
-  #oldestWrite(tokenHi: number): number {
-    return this.#horizon(tokenHi, this.#options.gcGraceMs / 2);
-  }
-  /** The vnode's horizon, but no version younger than `ageMs`; 0 where there are no other replicas. */
-  #horizon(tokenHi: number, ageMs: number): number {
-    const { clock, vnodes } = this.#options;
-    const before = this.#engine.purgeBefore(vnodeOf(tokenHi, vnodes));
-    return Number.isFinite(before) ? Math.max(0, Math.min(before, (clock.nowMs() - ageMs) * 1000)) : 0;
   }
 
   #isAlive(promise: Held | null): promise is Held {

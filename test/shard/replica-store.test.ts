@@ -1,94 +1,34 @@
 import { describe, expect, it } from 'vitest';
-import { MANUAL_MONOTONIC_MS, ManualClock, type MonotonicMs } from '../../src/base/clock.ts';
+import { MANUAL_MONOTONIC_MS, ManualClock } from '../../src/base/clock.ts';
 import { ClosedError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
-import { KEYSPACE_OUTCOMES, KEYSPACE_USER, valueAt } from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
-import { hashToken, token } from '../../src/base/token.ts';
 import {
   type PrepareAnswer,
   type ReadAnswer,
   type WriteAnswer,
   WriteMode,
-  type WriteModeCode,
 } from '../../src/cluster/contract.ts';
-import { ReplicaStore } from '../../src/shard/replica-store.ts';
 import { monotonic } from '../base/clocks.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
-import { recordOf, viewOf, type Written } from '../cluster/records.ts';
+import { recordOf } from '../cluster/records.ts';
 import { testSeed } from '../seed.ts';
-import { FakeEngine } from './fake-engine.ts';
 
-const START_MS = 1_700_000_000_000;
-const DEADLINE_MS = monotonic(MANUAL_MONOTONIC_MS + 30 * 86_400_000);
-const VNODES = 4;
-const GRACE_MS = 3_600_000;
-const FIRST_TICKET = 1000;
+import {
+  type Asked,
+  DEADLINE_MS,
+  GRACE_MS,
+  newStore,
+  prepare,
+  read,
+  START_MS,
+  VNODES,
+  write,
+  writeAtOnce,
+} from './replica-store-harness.ts';
+
 const seed = testSeed();
-
-type Asked = Pick<ReplicaStore, 'write' | 'read' | 'prepare'>;
-
-/** The store over an engine whose syncs come when they are told to. */
-function newStore(): {
-  readonly store: ReplicaStore;
-  readonly engine: FakeEngine;
-  readonly clock: ManualClock;
-} {
-  const clock = new ManualClock(START_MS);
-  const engine = new FakeEngine(
-    {
-      onDurable: (seq) => store.waits.onDurable(seq),
-      onWriteFailure: (status, error) => store.waits.onWriteFailure(status, error),
-      onLookup: (ticket, outcome, error) => store.waits.onLookup(ticket, outcome, error),
-      onEvent: () => undefined,
-    },
-    () => clock.nowMs(),
-  );
-  engine.automatic = false;
-  const appended = (): void => undefined;
-  const store: ReplicaStore = new ReplicaStore({
-    engine,
-    clock,
-    vnodes: VNODES,
-    gcGraceMs: GRACE_MS,
-    appended,
-    firstTicket: FIRST_TICKET,
-  });
-  return { store, engine, clock };
-}
-
-const write = (to: Asked, mode: WriteModeCode, written: Written): Promise<WriteAnswer> =>
-  new Promise((resolve) => {
-    to.write({ record: recordOf(written), also: null, mode, deadlineMs: DEADLINE_MS }, resolve);
-  });
-/** The way of a fresh write that the shard's thread takes first; by `write` where that gives it up. */
-const writeAtOnce = (store: ReplicaStore, written: Written, onTaken: () => void): Promise<WriteAnswer> => {
-  const seq = store.takeFresh(recordOf(written), DEADLINE_MS);
-  if (seq === 0) return write(store, WriteMode.FRESH, written);
-  onTaken();
-  const answer = { beat: 0, barred: false, newer: null, message: '' };
-  return new Promise((resolve) =>
-    store.waits.whenDurable(
-      seq,
-      () => resolve({ status: Status.OK, ...answer }),
-      (status) => resolve({ status, ...answer }),
-    ),
-  );
-};
-function placeOf(key: string): {
-  tokenHi: number;
-  tokenLo: number;
-  key: Uint8Array;
-  deadlineMs: MonotonicMs;
-} {
-  hashToken(Buffer.from(key));
-  return { tokenHi: token.hi, tokenLo: token.lo, key: Buffer.from(key), deadlineMs: DEADLINE_MS };
-}
-const prepare = (to: Asked, key: string, version: number, origin: number): Promise<PrepareAnswer> =>
-  new Promise((resolve) => to.prepare({ ...placeOf(key), ballot: { version, origin } }, resolve));
-const read = (to: Asked, key: string): Promise<ReadAnswer> =>
-  new Promise((resolve) => to.read({ ...placeOf(key), keyspace: KEYSPACE_USER, headOnly: false }, resolve));
 
 describe(`the rule of a replica (seed ${seed})`, () => {
   it('gives the answers of the reference, whatever comes and whichever lookups wait', async () => {
@@ -138,75 +78,6 @@ describe(`the rule of a replica (seed ${seed})`, () => {
     }
     // Some 130, within 10 of it mostly.
     expect(takenAtOnce).toBeGreaterThan(50);
-  });
-
-  it('keeps newer outcomes than those that come with a newer record', async () => {
-    const { store, engine } = newStore();
-    const merge = async (record: Uint8Array, also: Uint8Array | null): Promise<number> => {
-      const answer = new Promise<WriteAnswer>((resolve) =>
-        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
-      );
-      engine.commit();
-      engine.sync();
-      return (await answer).status;
-    };
-    const outcomes = (version: number): Uint8Array =>
-      recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
-    const heldOutcomes = async (): Promise<string> => {
-      const request = { ...placeOf('a'), keyspace: KEYSPACE_OUTCOMES, headOnly: false };
-      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
-      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
-    };
-    expect(await merge(recordOf({ key: 'a', version: 4, value: 'x' }), outcomes(4))).toBe(Status.OK);
-    expect(await merge(recordOf({ key: 'a', version: 5, value: 'y' }), outcomes(3))).toBe(Status.OK);
-    expect(await heldOutcomes()).toBe('o4');
-    expect(await merge(recordOf({ key: 'a', version: 6, value: 'z' }), outcomes(6))).toBe(Status.OK);
-    expect(await heldOutcomes()).toBe('o6');
-  });
-
-  it('takes outcomes that come with a copy of a record that it holds, or that is older than what it holds', async () => {
-    const { store, engine } = newStore();
-    const merge = (version: number, outcomes: number): Promise<WriteAnswer> => {
-      const record = recordOf({ key: 'a', version, value: `v${version}` });
-      const also =
-        outcomes === 0
-          ? null
-          : recordOf({ key: 'a', version: outcomes, value: `o${outcomes}`, keyspace: KEYSPACE_OUTCOMES });
-      const answer = new Promise<WriteAnswer>((resolve) =>
-        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
-      );
-      engine.commit();
-      engine.sync();
-      return answer;
-    };
-    const held = async (keyspace: number): Promise<string> => {
-      const request = { ...placeOf('a'), keyspace, headOnly: false };
-      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
-      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
-    };
-    expect((await merge(4, 0)).status).toBe(Status.OK);
-    expect(await held(KEYSPACE_OUTCOMES)).toBe('');
-    expect((await merge(4, 4)).status).toBe(Status.OK);
-    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
-    // Older ones change nothing, and what is held is not told again.
-    const { status, newer } = await merge(4, 3);
-    expect([status, newer]).toEqual([Status.OK, null]);
-    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
-    expect((await merge(9, 0)).status).toBe(Status.OK);
-    const behind = await merge(7, 7);
-    expect(behind.status).toBe(Status.OK);
-    expect(behind.newer === null ? 0 : Buffer.from(behind.newer)).toEqual(
-      Buffer.from(recordOf({ key: 'a', version: 9, value: 'v9' })),
-    );
-    expect([await held(KEYSPACE_USER), await held(KEYSPACE_OUTCOMES)]).toEqual(['v9', 'o7']);
-    // What was promised is not passed by outcomes either.
-    const promised = prepare(store, 'a', 20, 2);
-    engine.commit();
-    engine.sync();
-    expect((await promised).status).toBe(Status.OK);
-    const barred = await merge(9, 9);
-    expect([barred.status, barred.beat, barred.barred]).toEqual([PeerStatus.STALE_VERSION, 20, true]);
-    expect(await held(KEYSPACE_OUTCOMES)).toBe('o7');
   });
 
   it('answers nothing before it is durable, and says so where it never will be', async () => {

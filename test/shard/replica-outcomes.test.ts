@@ -1,0 +1,149 @@
+import { describe, expect, it } from 'vitest';
+import { KEYSPACE_OUTCOMES, KEYSPACE_USER, valueAt } from '../../src/base/record.ts';
+import { PeerStatus, Status } from '../../src/base/status.ts';
+import { type ReadAnswer, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
+import { recordOf, viewOf } from '../cluster/records.ts';
+
+import {
+  DEADLINE_MS,
+  GRACE_MS,
+  newStore,
+  placeOf,
+  prepare,
+  START_MS,
+  VNODES,
+} from './replica-store-harness.ts';
+
+describe('outcomes at a replica', () => {
+  it('that are newer than those of a newer record that comes are kept', async () => {
+    const { store, engine } = newStore();
+    const merge = async (record: Uint8Array, also: Uint8Array | null): Promise<number> => {
+      const answer = new Promise<WriteAnswer>((resolve) =>
+        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
+      );
+      engine.commit();
+      engine.sync();
+      return (await answer).status;
+    };
+    const outcomes = (version: number): Uint8Array =>
+      recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
+    const heldOutcomes = async (): Promise<string> => {
+      const request = { ...placeOf('a'), keyspace: KEYSPACE_OUTCOMES, headOnly: false };
+      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
+      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
+    };
+    expect(await merge(recordOf({ key: 'a', version: 4, value: 'x' }), outcomes(4))).toBe(Status.OK);
+    expect(await merge(recordOf({ key: 'a', version: 5, value: 'y' }), outcomes(3))).toBe(Status.OK);
+    expect(await heldOutcomes()).toBe('o4');
+    expect(await merge(recordOf({ key: 'a', version: 6, value: 'z' }), outcomes(6))).toBe(Status.OK);
+    expect(await heldOutcomes()).toBe('o6');
+  });
+
+  it('are taken with a copy of a record that is held, or that is older than what is held', async () => {
+    const { store, engine } = newStore();
+    const merge = (version: number, outcomes: number): Promise<WriteAnswer> => {
+      const record = recordOf({ key: 'a', version, value: `v${version}` });
+      const also =
+        outcomes === 0
+          ? null
+          : recordOf({ key: 'a', version: outcomes, value: `o${outcomes}`, keyspace: KEYSPACE_OUTCOMES });
+      const answer = new Promise<WriteAnswer>((resolve) =>
+        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
+      );
+      engine.commit();
+      engine.sync();
+      return answer;
+    };
+    const held = async (keyspace: number): Promise<string> => {
+      const request = { ...placeOf('a'), keyspace, headOnly: false };
+      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
+      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
+    };
+    expect((await merge(4, 0)).status).toBe(Status.OK);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('');
+    expect((await merge(4, 4)).status).toBe(Status.OK);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
+    // Older ones change nothing, and what is held is not told again.
+    const { status, newer } = await merge(4, 3);
+    expect([status, newer]).toEqual([Status.OK, null]);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
+    expect((await merge(9, 0)).status).toBe(Status.OK);
+    const behind = await merge(7, 7);
+    expect(behind.status).toBe(Status.OK);
+    expect(behind.newer === null ? 0 : Buffer.from(behind.newer)).toEqual(
+      Buffer.from(recordOf({ key: 'a', version: 9, value: 'v9' })),
+    );
+    expect([await held(KEYSPACE_USER), await held(KEYSPACE_OUTCOMES)]).toEqual(['v9', 'o7']);
+    // What was promised is not passed by outcomes either.
+    const promised = prepare(store, 'a', 20, 2);
+    engine.commit();
+    engine.sync();
+    expect((await promised).status).toBe(Status.OK);
+    const barred = await merge(9, 9);
+    expect([barred.status, barred.beat, barred.barred]).toEqual([PeerStatus.STALE_VERSION, 20, true]);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o7');
+  });
+
+  const outcomesOf = (version: number): Uint8Array =>
+    recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
+  const asking = (): {
+    readonly merge: (record: Uint8Array, also: Uint8Array | null) => Promise<WriteAnswer>;
+    readonly held: (keyspace: number) => Promise<string>;
+    readonly engine: ReturnType<typeof newStore>['engine'];
+  } => {
+    const { store, engine } = newStore();
+    const merge = (record: Uint8Array, also: Uint8Array | null): Promise<WriteAnswer> => {
+      const answer = new Promise<WriteAnswer>((resolve) =>
+        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
+      );
+      engine.commit();
+      engine.sync();
+      return answer;
+    };
+    const held = async (keyspace: number): Promise<string> => {
+      const request = { ...placeOf('a'), keyspace, headOnly: false };
+      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
+      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
+    };
+    return { merge, held, engine };
+  };
+
+  it('of a newer record than they come with are barred with it, whatever is held', async () => {
+    const { merge, held } = asking();
+    const old = recordOf({ key: 'a', version: 4, value: 'v4' });
+    const barred = { status: PeerStatus.STALE_VERSION, beat: 6, barred: true };
+    // The record is news, known, and older than what is held.
+    expect(await merge(old, outcomesOf(6))).toMatchObject(barred);
+    expect([await held(KEYSPACE_USER), await held(KEYSPACE_OUTCOMES)]).toEqual(['', '']);
+    expect((await merge(old, null)).status).toBe(Status.OK);
+    expect(await merge(old, outcomesOf(6))).toMatchObject(barred);
+    expect((await merge(recordOf({ key: 'a', version: 5, value: 'v5' }), null)).status).toBe(Status.OK);
+    expect(await merge(old, outcomesOf(6))).toMatchObject(barred);
+    expect([await held(KEYSPACE_USER), await held(KEYSPACE_OUTCOMES)]).toEqual(['v5', '']);
+    expect((await merge(recordOf({ key: 'a', version: 6, value: 'v6' }), outcomesOf(6))).status).toBe(
+      Status.OK,
+    );
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o6');
+  });
+
+  it('that come alone are barred until the record of their version is held, or a newer one', async () => {
+    const { merge, held } = asking();
+    const barred = { status: PeerStatus.STALE_VERSION, beat: 6, barred: true };
+    expect(await merge(outcomesOf(6), null)).toMatchObject(barred);
+    expect((await merge(recordOf({ key: 'a', version: 5, value: 'v5' }), null)).status).toBe(Status.OK);
+    expect(await merge(outcomesOf(6), null)).toMatchObject(barred);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('');
+    expect((await merge(recordOf({ key: 'a', version: 7, value: 'v7' }), null)).status).toBe(Status.OK);
+    expect((await merge(outcomesOf(6), null)).status).toBe(Status.OK);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o6');
+  });
+
+  it('that come alone are taken where the record, a dead one, may have been purged', async () => {
+    const { merge, held, engine } = asking();
+    const horizon = (START_MS - GRACE_MS) * 1000;
+    for (let vnode = 0; vnode < VNODES; vnode++) engine.setPurgeBefore(vnode, horizon);
+    expect((await merge(outcomesOf(horizon), null)).barred).toBe(true);
+    expect((await merge(outcomesOf(horizon - 1), null)).status).toBe(Status.OK);
+    expect(await held(KEYSPACE_OUTCOMES)).toBe(`o${horizon - 1}`);
+  });
+});
