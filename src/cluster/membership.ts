@@ -127,14 +127,21 @@ export class Membership {
     const facts = new Map(this.#facts).set(name, value);
     checkFacts(facts);
     this.#facts.set(name, value);
-    const self = this.#table.get(this.#world.self);
-    if (this.#state !== 'running' || self === undefined) return;
-    const version = self.version + 1;
-    const base = self.version;
-    this.#take(
-      { ...this.#table.newsOf(self, base), version, base, facts: [[name, { version, value }]] },
-      true,
-    );
+    this.#tellFacts();
+  }
+  /** Those that the table of members does not have yet: of this node alone, and never more than were set since the last time. */
+  #tellFacts(): void {
+    for (const [name, value] of this.#facts) {
+      const self = this.#table.get(this.#world.self);
+      if (this.#state !== 'running' || self === undefined) return;
+      if (self.facts.get(name) === value) continue;
+      const base = self.version;
+      const version = base + 1;
+      this.#take(
+        { ...this.#table.newsOf(self, base), version, base, facts: [[name, { version, value }]] },
+        true,
+      );
+    }
   }
 
   /** Declares another node removed for good: its present life never counts again. False where it is not known. */
@@ -367,6 +374,7 @@ export class Membership {
       else {
         this.#state = 'running';
         this.#world.log('error', `the generation was not saved: ${error.message}`);
+        this.#tellFacts();
       }
     });
   }

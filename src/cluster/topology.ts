@@ -115,7 +115,7 @@ export class Topology {
     const { ring } = this.#agreement;
     if (ring !== null) this.#onRing(ring, null);
     else if (seeds.length === 0) this.#agreement.learn(encodeRing(firstRing(shape, [member])));
-    else this.#joining?.start(null);
+    if (this.#standing === 'waiting') this.#joining?.start(ring);
     this.#tick();
   }
 
@@ -291,8 +291,7 @@ export class Topology {
       }
       this.#standing = 'waiting';
       if (this.#undone) this.#joining?.stop();
-      else if (before === null) this.#joining?.start(ring);
-      this.#joining?.onRing(ring);
+      else this.#joining?.onRing(ring);
     }
     this.#pulls.onRing(ring);
     this.#tellProgress();
