@@ -252,8 +252,10 @@ async function follow(
 function shareDone({ nodes, repair }: ClusterStatus): number {
   const sum = (of: (node: ClusterStatus['nodes'][number]) => number): number =>
     nodes.reduce((total, node) => total + of(node), 0);
-  const all = sum(({ gains }) => gains) + repair.vnodesWaiting + repair.vnodesDone;
-  return all === 0 ? 0 : (sum(({ gained }) => gained) + repair.vnodesDone) / all;
+  const all =
+    sum(({ gains, leaveMarksMost }) => gains + leaveMarksMost) + repair.vnodesWaiting + repair.vnodesDone;
+  const done = sum(({ gained, leaveMarks, leaveMarksMost }) => gained + leaveMarksMost - leaveMarks);
+  return all === 0 ? 0 : (done + repair.vnodesDone) / all;
 }
 
 const WEIGHT_MAX = limits.ringWeightMax;

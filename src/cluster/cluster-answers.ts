@@ -25,6 +25,7 @@ import type {
   RingStatus,
 } from './administration.ts';
 import { checkChange } from './change-check.ts';
+import { changeWaits } from './change-waits.ts';
 import type { ClusterNode } from './cluster-node.ts';
 import { NodeFact } from './cluster-node-options.ts';
 import type { MemberState, NodeNumber, Replica } from './contract.ts';
@@ -98,6 +99,12 @@ export class ClusterAnswers {
               node: this.#idOf(change.node),
               by: change.by === 0 ? '' : this.#idOf(change.by),
               phase: change.phase,
+              waitsFor: changeWaits({
+                ring,
+                isUp: (number) => this.#node.membership.isUp(number),
+                fact: (number, name) => this.#node.membership.member(number)?.facts.get(name),
+                idOf: (number) => this.#idOf(number),
+              }),
             },
       repair: {
         running: repairs.running,
@@ -118,6 +125,7 @@ export class ClusterAnswers {
     const text = (name: string, other: string): string => String(state?.facts.get(name) ?? other);
     const zone = member?.zone ?? text(NodeFact.ZONE, '');
     const rack = member?.rack ?? text(NodeFact.RACK, '');
+    const isLeaving = leavers(ring).includes(number);
     const isGaining = ring.change !== null && fact(TopologyFact.GAINED_VNODES) > 0;
     return {
       nodeId: this.#idOf(number),
@@ -133,7 +141,10 @@ export class ClusterAnswers {
       gains: isGaining ? fact(TopologyFact.GAINED_VNODES) : 0,
       gained: isGaining ? fact(TopologyFact.PULLED_VNODES) : 0,
       gainedBytes: isGaining ? fact(TopologyFact.PULLED_BYTES) : 0,
-      leaveHintBytes: leavers(ring).includes(number) ? fact(TopologyFact.LEAVE_HINTS) : 0,
+      leaveHintBytes: isLeaving ? fact(TopologyFact.LEAVE_HINTS) : 0,
+      leaveHintBytesMost: isLeaving ? fact(TopologyFact.LEAVE_HINTS_MOST) : 0,
+      leaveMarks: isLeaving ? fact(TopologyFact.LEAVE_MARKS) : 0,
+      leaveMarksMost: isLeaving ? fact(TopologyFact.LEAVE_MARKS_MOST) : 0,
       hintBytes: this.#node.hintBytes.get(number) ?? 0,
     };
   }

@@ -107,6 +107,7 @@ export class ClusterNode {
       pull: (vnode, sources) => this.repairs.pull(vnode, sources),
       hintBytes: () => [...hints.targets().values()].reduce((sum, bytes) => sum + bytes, 0),
       marksLeft: () => this.repairs.waiting,
+      hintBlock: () => this.#hintReplay.block,
       onRing: (ring) => this.#takeRing(ring),
     });
     const { self } = world;

@@ -257,6 +257,7 @@ export class RingNetwork {
       pull: (vnode, sources) => this.#pull(node, vnode, sources),
       hintBytes: () => node.hintBytes,
       marksLeft: () => node.marksLeft,
+      hintBlock: () => null,
       onRing: () => undefined,
     };
   }

@@ -105,6 +105,9 @@ export const schemas = {
         gained: z.int(),
         gainedBytes: z.int(),
         leaveHintBytes: z.int(),
+        leaveHintBytesMost: z.int(),
+        leaveMarks: z.int(),
+        leaveMarksMost: z.int(),
         hintBytes: z.int(),
       }),
     ),
@@ -114,6 +117,7 @@ export const schemas = {
         node: z.string(),
         by: z.string(),
         phase: z.enum(['copying', 'switching']),
+        waitsFor: z.array(z.string()),
       })
       .nullable(),
     repair: z.strictObject({
