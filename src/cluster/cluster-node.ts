@@ -77,6 +77,7 @@ export class ClusterNode {
       send: (to, bytes) => world.network.send(to, encodeGossip(bytes)),
       sendTo: (address, bytes) => world.network.sendTo(address, encodeGossip(bytes)),
       setAddress: (node, address) => world.network.setAddress(node, address),
+      features: (node) => world.network.features(node),
       forget: (node) => this.#forget(node),
     };
     const facts = new Map<string, string | number>([

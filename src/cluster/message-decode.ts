@@ -21,7 +21,7 @@ export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
   const items = decodePlain(bytes);
   if (!Array.isArray(items)) throw new MessageError('a message is no array');
   const kind = (items as readonly Plain[])[0];
-  if (typeof kind !== 'number') throw new MessageError('a message does not begin with its kind');
+  if (!isCount(kind)) throw new MessageError('a message does not begin with its kind');
   if (kind >= Kind.WRITE_ANSWER) return decodeAnswer(kind, items);
   if (kind >= Kind.WRITE) return decodeRequest(kind, items, nowMs);
   switch (kind) {
@@ -35,11 +35,25 @@ export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
       fields.start('ring', items, 2);
       return { kind, ring: fields.bytes('ring', 1, limits.peerMessageBytesMax) };
     default:
-      throw unknownKind(kind);
+      throw new UnknownKindError(kind, items);
   }
 }
 
-const unknownKind = (kind: number): MessageError => new MessageError(`a message of unknown kind ${kind}`);
+/** Of a later build, perhaps: the connection need not end for it. */
+export class UnknownKindError extends MessageError {
+  readonly kind: number;
+  /** Who waits for an answer; null where it is no request, or not even one with an envelope. */
+  readonly call: { readonly generation: number; readonly id: number } | null;
+  constructor(kind: number, items: readonly Plain[]) {
+    super(`a message of unknown kind ${kind}`);
+    this.kind = kind;
+    const [, generation, id] = items;
+    const isCall = kind >= Kind.WRITE && kind < Kind.WRITE_ANSWER;
+    this.call = isCall && isCount(generation) && isCount(id) ? { generation, id } : null;
+  }
+}
+const isCount = (value: Plain | undefined): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 
 function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Message {
   switch (kind) {
@@ -130,7 +144,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, target, request };
     }
     default:
-      throw unknownKind(kind);
+      throw new UnknownKindError(kind, items);
   }
 }
 
@@ -222,6 +236,6 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, status: status(), message: message() };
     }
     default:
-      throw unknownKind(kind);
+      throw new UnknownKindError(kind, items);
   }
 }
