@@ -352,9 +352,12 @@ export class Topology {
 
   #fetchNewer(ring: RingMap): void {
     const members = [...ring.members, ...(ring.change?.members ?? [])];
-    const ahead = members.find(({ number }) => this.#ringOf(number) > ring.number);
-    if (ahead !== undefined) this.#agreement.noteRing(ahead.number, this.#ringOf(ahead.number));
-    else if (this.#ticks % FETCH_TICKS === 0) {
+    const ahead = members.filter(({ number }) => this.#ringOf(number) > ring.number);
+    const up = ahead.filter(({ number }) => this.#ports.isUp(number));
+    if (ahead.length > 0) {
+      const { number } = this.#world.random.pick(up.length > 0 ? up : ahead);
+      this.#agreement.noteRing(number, this.#ringOf(number));
+    } else if (this.#ticks % FETCH_TICKS === 0) {
       const { number } = this.#world.random.pick(members);
       if (number !== this.#world.self) this.#ports.send(number, { kind: 'ring-fetch', have: ring.number });
     }
