@@ -63,7 +63,7 @@ async function view<T>(
 
 /** A table of the nodes, and what is under way. */
 export function statusText(status: ClusterStatus): string[] {
-  const { clusterName, clusterId, ring, vnodes, replicas, nodes, self, change, repair } = status;
+  const { clusterName, clusterId, ring, vnodes, replicas, nodes, self, refusal, change, repair } = status;
   const lines = [
     `cluster ${clusterName} (${shortId(clusterId)}), ring ${ring}, ${vnodes} vnodes, ${replicas} replicas`,
     ...tableOf([
@@ -71,6 +71,7 @@ export function statusText(status: ClusterStatus): string[] {
       ...nodes.map((node) => nodeRow(node, self)),
     ]),
   ];
+  if (refusal !== '') lines.push(`not joined yet: ${refusal}`);
   if (change !== null) {
     const by = change.by === '' ? '' : ` by ${shortId(change.by)}`;
     lines.push(`change: ${change.kind} ${shortId(change.node)}${by}, ${change.phase}`);
@@ -79,6 +80,7 @@ export function statusText(status: ClusterStatus): string[] {
     for (const text of change.waitsFor) lines.push(`  waits: ${text}`);
   }
   if (repair.running) lines.push(`repair: ${repair.vnodesDone} vnodes done, ${repair.vnodesWaiting} waiting`);
+  for (const text of repair.waitsFor) lines.push(`  waits: ${text}`);
   return lines;
 }
 

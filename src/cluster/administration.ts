@@ -71,6 +71,8 @@ export interface RepairStatus {
   readonly recordsReceived: number;
   readonly resurrections: number;
   readonly lastEndMs: number;
+  /** What keeps vnodes from being repaired, as sentences. */
+  readonly waitsFor: readonly string[];
 }
 
 export interface ClusterStatus {
@@ -84,6 +86,8 @@ export interface ClusterStatus {
   /** The node that answers. */
   readonly self: string;
   readonly nodes: readonly NodeStatus[];
+  /** Why the last request of the node that answers to be joined was refused; '' where it was not. */
+  readonly refusal: string;
   readonly change: {
     readonly kind: string;
     readonly node: string;

@@ -9,6 +9,7 @@ import {
   meetingQuorums,
   type NodeList,
   quorumOf,
+  writeGroups,
 } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 import { TopologyFact } from './topology-facts.ts';
@@ -86,6 +87,21 @@ function leaver(view: WaitsView, node: NodeNumber): string[] {
   return [
     `node ${idOf(node)} has hints of vnode ${block.vnode} that no other node takes, and too few replicas of it are up: ${down}`,
   ];
+}
+
+/** What keeps these vnodes from being repaired with all of their replicas: at most one sentence. */
+export function repairWaits(view: WaitsView, vnodes: Iterable<number>): string[] {
+  const down = new Set<NodeNumber>();
+  let count = 0;
+  for (const vnode of vnodes) {
+    if (vnode >= view.ring.vnodes) continue;
+    const missing = writeGroups(view.ring, vnode)
+      .flat()
+      .filter((node) => !view.isUp(node));
+    if (missing.length > 0) count++;
+    for (const node of missing) down.add(node);
+  }
+  return count === 0 ? [] : [`${count} vnodes wait for replicas that are down: ${named(view, [...down])}`];
 }
 
 function named({ isUp, idOf }: WaitsView, nodes: NodeList): string {

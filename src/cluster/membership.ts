@@ -129,18 +129,15 @@ export class Membership {
     this.#facts.set(name, value);
     this.#tellFacts();
   }
-  /** Those that the table of members does not have yet: of this node alone, and never more than were set since the last time. */
+  /** Those that the table of members does not have yet. */
   #tellFacts(): void {
     for (const [name, value] of this.#facts) {
       const self = this.#table.get(this.#world.self);
       if (this.#state !== 'running' || self === undefined) return;
-      if (self.facts.get(name) === value) continue;
-      const base = self.version;
-      const version = base + 1;
-      this.#take(
-        { ...this.#table.newsOf(self, base), version, base, facts: [[name, { version, value }]] },
-        true,
-      );
+      const { facts, version: base } = self;
+      if (facts.get(name) === value) continue;
+      const told = [name, { version: base + 1, value }] as const;
+      this.#take({ ...this.#table.newsOf(self, base), version: base + 1, base, facts: [told] }, true);
     }
   }
 

@@ -90,6 +90,10 @@ export class Repairs {
   get waiting(): number {
     return this.#backlog?.size ?? 0;
   }
+  /** Those that wait. */
+  vnodes(): Iterable<number> {
+    return this.#backlog?.vnodes() ?? [];
+  }
   get done(): number {
     return this.#done;
   }
@@ -300,7 +304,9 @@ export class Repairs {
       vnodes: ring.vnodes,
       local: hub === world.self ? local : replica(hub),
       remote: replica(other),
-      tellsOfTrees: [hub, other].map((node) => node === world.self || this.#tellsOfTrees(node)),
+      tellsOfTrees: [hub, other].map(
+        (node) => node === world.self || (world.network.features(node) & Feature.TREE_PROGRESS) !== 0,
+      ),
       session: world.random.uint32(),
       pullOnly,
       // Where one source is enough for a pull, that one is part of every quorum.
@@ -314,10 +320,6 @@ export class Repairs {
       onOnlyHere,
     });
     if (cutoffMs > expectedCutoffMs) this.#cutoffOffsetMs = cutoffMs - nowMs;
-  }
-
-  #tellsOfTrees(node: NodeNumber): boolean {
-    return (this.#options.world.network.features(node) & Feature.TREE_PROGRESS) !== 0;
   }
 
   async #bury(tombstone: Uint8Array): Promise<void> {

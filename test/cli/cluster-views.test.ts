@@ -31,6 +31,7 @@ const STATUS: ClusterStatus = {
   replicas: 3,
   self: LEAVER.nodeId,
   nodes: [LEAVER],
+  refusal: '',
   change: {
     kind: 'leave',
     node: LEAVER.nodeId,
@@ -46,6 +47,7 @@ const STATUS: ClusterStatus = {
     recordsReceived: 0,
     resurrections: 0,
     lastEndMs: 0,
+    waitsFor: [],
   },
 };
 

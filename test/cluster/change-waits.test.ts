@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { changeWaits } from '../../src/cluster/change-waits.ts';
+import { changeWaits, repairWaits, type WaitsView } from '../../src/cluster/change-waits.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { beginJoin, beginLeave, nextPhase } from '../../src/cluster/ring-change.ts';
-import { gains } from '../../src/cluster/ring-lookup.ts';
+import { gains, replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { TopologyFact } from '../../src/cluster/topology-facts.ts';
 import { textOfBlock } from '../../src/cluster/topology-leaving.ts';
@@ -23,18 +23,20 @@ class View {
   readonly ring: RingMap;
   constructor(ring: RingMap) {
     this.ring = ring;
+    this.view = {
+      ring,
+      isUp: (node) => !this.down.has(node),
+      fact: (node, name) => this.facts.get(`${node} ${name}`),
+      idOf: (node) => `n${node}`,
+    };
     for (const node of [...NODES, 7]) this.tell(node, TopologyFact.RING, ring.number);
   }
   tell(node: NodeNumber, name: string, value: string | number): void {
     this.facts.set(`${node} ${name}`, value);
   }
+  readonly view: WaitsView;
   waits(): string[] {
-    return changeWaits({
-      ring: this.ring,
-      isUp: (node) => !this.down.has(node),
-      fact: (node, name) => this.facts.get(`${node} ${name}`),
-      idOf: (node) => `n${node}`,
-    });
+    return changeWaits(this.view);
   }
 }
 
@@ -97,5 +99,20 @@ describe('what a change of the ring waits for', () => {
     expect(view.waits()).toEqual([
       `node n3 leaves and is down: it is waited for until it has been down for ${limits.leaverDownMsMax} ms`,
     ]);
+  });
+});
+
+describe('what repairs wait for', () => {
+  it('are replicas that are down, of vnodes that wait', () => {
+    const view = new View(BEFORE);
+    const all = Array.from({ length: BEFORE.vnodes }, (_, vnode) => vnode);
+    expect(repairWaits(view.view, all)).toEqual([]);
+    view.down.add(4);
+    const of4 = all.filter((vnode) => replicasOf(BEFORE, vnode).includes(4));
+    expect(repairWaits(view.view, [...all, BEFORE.vnodes])).toEqual([
+      `${of4.length} vnodes wait for replicas that are down: n4 (down)`,
+    ]);
+    const others = all.filter((vnode) => !of4.includes(vnode));
+    expect(repairWaits(view.view, others)).toEqual([]);
   });
 });

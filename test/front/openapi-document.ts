@@ -111,6 +111,7 @@ export const schemas = {
         hintBytes: z.int(),
       }),
     ),
+    refusal: z.string(),
     change: z
       .strictObject({
         kind: z.string(),
@@ -128,6 +129,7 @@ export const schemas = {
       recordsReceived: z.int(),
       resurrections: z.int(),
       lastEndMs: z.number(),
+      waitsFor: z.array(z.string()),
     }),
   }),
   /** What a change takes: which fields, depends on the change. */
