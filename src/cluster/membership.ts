@@ -129,15 +129,14 @@ export class Membership {
     this.#facts.set(name, value);
     this.#tellFacts();
   }
-  /** Those that the table of members does not have yet. */
   #tellFacts(): void {
     for (const [name, value] of this.#facts) {
       const self = this.#table.get(this.#world.self);
       if (this.#state !== 'running' || self === undefined) return;
       const { facts, version: base } = self;
-      if (facts.get(name) === value) continue;
       const told = [name, { version: base + 1, value }] as const;
-      this.#take({ ...this.#table.newsOf(self, base), version: base + 1, base, facts: [told] }, true);
+      const news = { ...this.#table.newsOf(self, base), version: base + 1, base, facts: [told] };
+      if (facts.get(name) !== value) this.#take(news, true);
     }
   }
 
@@ -367,12 +366,10 @@ export class Membership {
     this.#state = 'raising';
     this.#generation.raiseAbove(above, (error) => {
       if (this.#state !== 'raising') return;
+      this.#state = 'running';
       if (error === null) this.#beginLife();
-      else {
-        this.#state = 'running';
-        this.#world.log('error', `the generation was not saved: ${error.message}`);
-        this.#tellFacts();
-      }
+      else this.#world.log('error', `the generation was not saved: ${error.message}`);
+      this.#tellFacts();
     });
   }
 

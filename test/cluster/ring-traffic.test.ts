@@ -108,3 +108,21 @@ describe(`whole rings between ${NODES} nodes`, () => {
     expect(await network.run(30_000, () => numberAt(late) > before)).toBe(true);
   });
 });
+
+describe('a node with seeds', () => {
+  it('takes in a node as soon as it has found the ring, however long it has looked for it', async () => {
+    const network = new RingNetwork(12, shapeOf(16));
+    network.add(memberOf(1));
+    network.add(memberOf(2), SEEDS);
+    expect(await network.run(60_000, () => isSettled(network, 2))).toBe(true);
+    network.cut.add(3);
+    network.add(memberOf(3), SEEDS);
+    await network.run(60_000);
+    network.cut.delete(3);
+    expect(await network.run(limits.joinRetryMsMax, () => (network.node(3).topology?.ring ?? null) !== null)).toBe(true);
+    const foundMs = network.nowMs;
+    expect(await network.run(60_000, () => network.node(1).topology?.ring?.change != null)).toBe(true);
+    // The least pause between two of its requests is half of this.
+    expect(network.nowMs - foundMs).toBeLessThan(limits.joinRetryMsMin / 2);
+  });
+});
