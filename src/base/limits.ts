@@ -448,6 +448,10 @@ export const limits = {
   /** Before a node that is no member asks again to be joined. */
   joinRetryMsMin: 1000,
   joinRetryMsMax: 15_000,
+  /** A ring that was heard of is asked for again, of another node perhaps, when so long nothing has come. */
+  ringFetchAgainMs: 1000,
+  /** Kinds of messages of later builds, node by node, that the log names. */
+  unknownKindsLoggedMax: 64,
   /** Requests for changes that one node asked of others and that are not answered. */
   topologyRequestsMax: 16,
   topologyRequestMs: 10_000,

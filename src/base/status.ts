@@ -26,6 +26,8 @@ export const PeerStatus = {
   STALE_VERSION: 64,
   /** The sender's ring is older than the receiver's. */
   STALE_RING: 65,
+  /** The receiver's build does not know requests of this kind. */
+  UNKNOWN_REQUEST: 66,
 } as const;
 
 export type StatusCode = (typeof Status)[keyof typeof Status];

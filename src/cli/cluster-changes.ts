@@ -4,19 +4,13 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { Client } from '../client/index.ts';
-import type { ClusterChange, ClusterStatus, DrainAnswer } from '../cluster/administration.ts';
+import type { ClusterChange, DrainAnswer } from '../cluster/administration.ts';
+import { follow, POLL_MS } from './cluster-follow.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 import { InterruptedError, UsageError } from './failure.ts';
-import { startProgress } from './progress.ts';
-
-const POLL_MS = 500;
-/** How long a change that was asked for may take to show in the ring. */
-const BEGIN_MS = 10_000;
 
 interface ChangeFlags extends ServerFlags {
   readonly wait?: true;
@@ -151,8 +145,8 @@ async function ask(what: ClusterChange, flags: ChangeFlags, context: Context): P
     // A node that is to join may know no ring yet.
     const before = isAwaited && what.do !== 'join' ? await client.clusterStatus(options) : null;
     const answer = await client.clusterChange(what, options);
-    if (before !== null) await follow(what, statusesOf(client), context, hasEnded(what, before, context));
-    else if (isAwaited) await follow(what, statusesOfJoining(client), context, hasJoined);
+    for (const warning of warningsOf(answer)) await context.stderr.line(`ringkv: ${warning}`);
+    if (isAwaited) await follow(what, before, client, context);
     if (flags.json === true) await context.stdout.line(JSON.stringify(answer));
     else
       await context.stdout.line(
@@ -160,6 +154,10 @@ async function ask(what: ClusterChange, flags: ChangeFlags, context: Context): P
       );
     return ExitCode.OK;
   });
+}
+function warningsOf(answer: unknown): readonly string[] {
+  const { warnings = [] } = answer as { readonly warnings?: readonly string[] };
+  return warnings;
 }
 
 /** Each request waits as long as it may; with --wait there is another while there is something to wait for. */
@@ -188,72 +186,6 @@ async function pause(context: Context): Promise<void> {
   } catch (error) {
     throw context.interrupted.aborted ? new InterruptedError() : error;
   }
-}
-
-type StatusSource = (signal: AbortSignal) => Promise<ClusterStatus | null>;
-
-const statusesOf =
-  (client: Client): StatusSource =>
-  (signal) =>
-    client.clusterStatus({ signal });
-/** null while it has not found its cluster. */
-const statusesOfJoining =
-  (client: Client): StatusSource =>
-  async (signal) => {
-    try {
-      return await client.clusterStatus({ signal });
-    } catch (error) {
-      if (error instanceof UnavailableError) return null;
-      throw error;
-    }
-  };
-
-/** Nothing of the change is under way any more. */
-function hasEnded(
-  what: ClusterChange,
-  before: ClusterStatus,
-  { clock }: Context,
-): (status: ClusterStatus) => boolean {
-  const beginMs = clock.monotonicMs() + BEGIN_MS;
-  return (status) => {
-    const begun = status.ring !== before.ring || status.repair.lastEndMs !== before.repair.lastEndMs;
-    const busy = status.change !== null || (what.do === 'repair' && status.repair.running);
-    return !busy && (begun || clock.monotonicMs() > beginMs);
-  };
-}
-/** The node that answers is a member, and has what it gained. */
-const hasJoined = ({ nodes, self, change }: ClusterStatus): boolean =>
-  change === null && nodes.some(({ nodeId, member }) => nodeId === self && member);
-
-async function follow(
-  what: ClusterChange,
-  statuses: StatusSource,
-  context: Context,
-  isOver: (status: ClusterStatus) => boolean,
-): Promise<void> {
-  const progress = startProgress(what.do, 1, context);
-  try {
-    for (;;) {
-      const status = await statuses(context.interrupted);
-      if (status !== null) {
-        if (isOver(status)) return;
-        progress.update(shareDone(status), 0);
-      }
-      await sleep(POLL_MS, undefined, { signal: context.interrupted });
-    }
-  } catch (error) {
-    if (context.interrupted.aborted) throw new InterruptedError();
-    throw error;
-  } finally {
-    progress.stop();
-  }
-}
-
-function shareDone({ nodes, repair }: ClusterStatus): number {
-  const sum = (of: (node: ClusterStatus['nodes'][number]) => number): number =>
-    nodes.reduce((total, node) => total + of(node), 0);
-  const all = sum(({ gains }) => gains) + repair.vnodesWaiting + repair.vnodesDone;
-  return all === 0 ? 0 : (sum(({ gained }) => gained) + repair.vnodesDone) / all;
 }
 
 const WEIGHT_MAX = limits.ringWeightMax;

@@ -61,8 +61,9 @@ async function view<T>(
   return ExitCode.OK;
 }
 
-function statusText(status: ClusterStatus): string[] {
-  const { clusterName, clusterId, ring, vnodes, replicas, nodes, self, change, repair } = status;
+/** A table of the nodes, and what is under way. */
+export function statusText(status: ClusterStatus): string[] {
+  const { clusterName, clusterId, ring, vnodes, replicas, nodes, self, refusal, change, repair } = status;
   const lines = [
     `cluster ${clusterName} (${shortId(clusterId)}), ring ${ring}, ${vnodes} vnodes, ${replicas} replicas`,
     ...tableOf([
@@ -70,21 +71,35 @@ function statusText(status: ClusterStatus): string[] {
       ...nodes.map((node) => nodeRow(node, self)),
     ]),
   ];
+  if (refusal !== '') lines.push(`not joined yet: ${refusal}`);
   if (change !== null) {
     const by = change.by === '' ? '' : ` by ${shortId(change.by)}`;
     lines.push(`change: ${change.kind} ${shortId(change.node)}${by}, ${change.phase}`);
-    for (const { nodeId, gains, gained, gainedBytes, leaveHintBytes } of nodes) {
-      if (gains > 0)
-        lines.push(
-          `  ${shortId(nodeId)} has ${gained} of ${gains} vnodes, ${(gainedBytes / MiB).toFixed(1)} MiB taken`,
-        );
-      if (leaveHintBytes > 0)
-        lines.push(`  ${shortId(nodeId)} has ${(leaveHintBytes / MiB).toFixed(1)} MiB of hints to hand on`);
-    }
+    for (const node of nodes)
+      lines.push(...progressOf(node).map((text) => `  ${shortId(node.nodeId)} ${text}`));
+    for (const text of change.waitsFor) lines.push(`  waits: ${text}`);
   }
   if (repair.running) lines.push(`repair: ${repair.vnodesDone} vnodes done, ${repair.vnodesWaiting} waiting`);
+  for (const text of repair.waitsFor) lines.push(`  waits: ${text}`);
   return lines;
 }
+
+function progressOf(node: NodeStatus): string[] {
+  const { gains, gained, gainedBytes } = node;
+  const { leaveHintBytes, leaveHintBytesMost, leaveMarks, leaveMarksMost } = node;
+  const lines: string[] = [];
+  if (gains > 0) lines.push(`has ${gained} of ${gains} vnodes, ${mib(gainedBytes)} taken`);
+  if (leaveHintBytes > 0)
+    lines.push(
+      `has ${mib(leaveHintBytes)} of ${mib(Math.max(leaveHintBytes, leaveHintBytesMost))} of hints to hand on`,
+    );
+  if (leaveMarks > 0)
+    lines.push(
+      `has ${leaveMarks} of ${Math.max(leaveMarks, leaveMarksMost)} vnodes marked for repair to hand on`,
+    );
+  return lines;
+}
+const mib = (bytes: number): string => `${(bytes / MiB).toFixed(1)} MiB`;
 
 function nodeRow(node: NodeStatus, self: string): string[] {
   const { nodeId, state, rack, weight, vnodes, replicas, ring, hintBytes, address, url, member } = node;
@@ -96,7 +111,7 @@ function nodeRow(node: NodeStatus, self: string): string[] {
     String(vnodes),
     String(replicas),
     String(ring),
-    hintBytes === 0 ? '-' : `${(hintBytes / MiB).toFixed(1)} MiB`,
+    hintBytes === 0 ? '-' : mib(hintBytes),
     address,
     url === '' ? '-' : url,
   ];

@@ -47,8 +47,12 @@ export interface NodeStatus {
   readonly gains: number;
   readonly gained: number;
   readonly gainedBytes: number;
-  /** Of a node that leaves by the change under way: bytes of hints that it has to hand on before. */
+  /** Of a node that leaves by the change under way: bytes of hints that it has to hand on before, and the most that it had to. */
   readonly leaveHintBytes: number;
+  readonly leaveHintBytesMost: number;
+  /** The same of vnodes that it has marked for repair. */
+  readonly leaveMarks: number;
+  readonly leaveMarksMost: number;
   /** Bytes of hints for it on the node that was asked. */
   readonly hintBytes: number;
 }
@@ -67,6 +71,8 @@ export interface RepairStatus {
   readonly recordsReceived: number;
   readonly resurrections: number;
   readonly lastEndMs: number;
+  /** What keeps vnodes from being repaired, as sentences. */
+  readonly waitsFor: readonly string[];
 }
 
 export interface ClusterStatus {
@@ -80,11 +86,15 @@ export interface ClusterStatus {
   /** The node that answers. */
   readonly self: string;
   readonly nodes: readonly NodeStatus[];
+  /** Why the last request of the node that answers to be joined was refused; '' where it was not. */
+  readonly refusal: string;
   readonly change: {
     readonly kind: string;
     readonly node: string;
     readonly by: string;
     readonly phase: string;
+    /** What keeps it from its next step, as sentences; nothing where it goes on. */
+    readonly waitsFor: readonly string[];
   } | null;
   readonly repair: RepairStatus;
 }

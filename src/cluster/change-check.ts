@@ -12,7 +12,9 @@ import { weightUnits } from './ring-balance.ts';
 type Fields = Readonly<Record<string, unknown>>;
 
 const NODE_DIGITS_MAX = 32;
-const NODE = /^[0-9a-fA-F]{1,32}$/;
+/** With fewer, what is meant as a number of the first or third node may be the first digit of another's id. */
+const NODE_DIGITS_MIN = 4;
+const NODE = /^[0-9a-fA-F]{4,32}$/;
 const VALUE_CHARACTERS_MAX = 80;
 
 /** Throws BadRequestError. `vnodes` of the ring. */
@@ -86,7 +88,7 @@ function nodeOf(fields: Fields, name: string): string {
   if (value === undefined) throw new BadRequestError(`the field ${name} is missing: id of a node`);
   if (typeof value !== 'string' || !NODE.test(value))
     throw new BadRequestError(
-      `${name} ${shown(value)} is no id of a node: 1 to ${NODE_DIGITS_MAX} hexadecimal digits`,
+      `${name} ${shown(value)} is no id of a node: ${NODE_DIGITS_MIN} to ${NODE_DIGITS_MAX} hexadecimal digits`,
     );
   return value;
 }

@@ -27,11 +27,12 @@ import type {
   RingStatus,
 } from './administration.ts';
 import { checkChange } from './change-check.ts';
+import { changeWaits, repairWaits } from './change-waits.ts';
 import type { ClusterNode } from './cluster-node.ts';
 import { NodeFact } from './cluster-node-options.ts';
 import type { MemberState, NodeNumber, Replica } from './contract.ts';
 import { nodeName } from './node-name.ts';
-import { leavers, replicasOf, writeGroups } from './ring-lookup.ts';
+import { comingReplicasOf, leavers, replicasOf, writeGroups } from './ring-lookup.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import { TopologyFact } from './topology-facts.ts';
 
@@ -84,6 +85,12 @@ export class ClusterAnswers {
       ...this.#node.members().map(({ number }) => number),
     ]);
     const counts = countsOf(ring);
+    const view = {
+      ring,
+      isUp: (number: NodeNumber) => this.#node.membership.isUp(number),
+      fact: (number: NodeNumber, name: string) => this.#node.membership.member(number)?.facts.get(name),
+      idOf: (number: NodeNumber) => this.#idOf(number),
+    };
     return {
       clusterName: ring.clusterName,
       clusterId: ring.clusterId,
@@ -92,6 +99,7 @@ export class ClusterAnswers {
       replicas: ring.replicas,
       self: this.#self.nodeId,
       nodes: [...numbers].sort((a, b) => a - b).map((number) => this.#nodeStatus(number, ring, counts)),
+      refusal: this.#node.standing === 'waiting' ? this.#node.topologyStatus().refusal : '',
       change:
         change === null
           ? null
@@ -100,6 +108,7 @@ export class ClusterAnswers {
               node: this.#idOf(change.node),
               by: change.by === 0 ? '' : this.#idOf(change.by),
               phase: change.phase,
+              waitsFor: changeWaits(view),
             },
       repair: {
         running: repairs.running,
@@ -109,6 +118,7 @@ export class ClusterAnswers {
         recordsReceived,
         resurrections,
         lastEndMs: repairs.lastEndMs,
+        waitsFor: repairWaits(view, repairs.vnodes()),
       },
     };
   }
@@ -120,7 +130,11 @@ export class ClusterAnswers {
     const text = (name: string, other: string): string => String(state?.facts.get(name) ?? other);
     const zone = member?.zone ?? text(NodeFact.ZONE, '');
     const rack = member?.rack ?? text(NodeFact.RACK, '');
-    const isGaining = ring.change !== null && fact(TopologyFact.GAINED_VNODES) > 0;
+    const isLeaving = leavers(ring).includes(number);
+    const gains = counts.gains.get(number) ?? 0;
+    // What a node tells belongs to the newest ring that it has.
+    const isSwitching = ring.change?.phase === 'switching';
+    const isTold = gains > 0 && fact(TopologyFact.RING) >= ring.number;
     return {
       nodeId: this.#idOf(number),
       address: state?.address ?? member?.address ?? '',
@@ -132,10 +146,13 @@ export class ClusterAnswers {
       vnodes: counts.owned.get(number) ?? 0,
       replicas: counts.held.get(number) ?? 0,
       ring: fact(TopologyFact.RING),
-      gains: isGaining ? fact(TopologyFact.GAINED_VNODES) : 0,
-      gained: isGaining ? fact(TopologyFact.PULLED_VNODES) : 0,
-      gainedBytes: isGaining ? fact(TopologyFact.PULLED_BYTES) : 0,
-      leaveHintBytes: leavers(ring).includes(number) ? fact(TopologyFact.LEAVE_HINTS) : 0,
+      gains,
+      gained: isSwitching ? gains : isTold ? Math.min(gains, fact(TopologyFact.PULLED_VNODES)) : 0,
+      gainedBytes: isTold ? fact(TopologyFact.PULLED_BYTES) : 0,
+      leaveHintBytes: isLeaving ? fact(TopologyFact.LEAVE_HINTS) : 0,
+      leaveHintBytesMost: isLeaving ? fact(TopologyFact.LEAVE_HINTS_MOST) : 0,
+      leaveMarks: isLeaving ? fact(TopologyFact.LEAVE_MARKS) : 0,
+      leaveMarksMost: isLeaving ? fact(TopologyFact.LEAVE_MARKS_MOST) : 0,
       hintBytes: this.#node.hintBytes.get(number) ?? 0,
     };
   }
@@ -190,7 +207,7 @@ export class ClusterAnswers {
     const change = checkChange({ ...request }, isJoin ? 0 : this.#ring().vnodes);
     switch (change.do) {
       case 'repair':
-        return { vnodes: node.repairs.request(change.vnodes ?? null) };
+        return { vnodes: this.#repair(change.vnodes ?? null) };
       case 'drain':
         return await this.#drain(deadlineMs);
       case 'undo':
@@ -214,6 +231,15 @@ export class ClusterAnswers {
         await this.#join(change.seeds);
         return { warnings: [] };
     }
+  }
+
+  #repair(vnodes: readonly number[] | null): number {
+    const taken = this.#node.repairs.request(vnodes);
+    if (taken > 0) return taken;
+    const what = vnodes === null ? 'no vnodes' : 'none of the vnodes that are asked for';
+    throw new BadRequestError(
+      `node ${nodeName(this.#self.number)} holds ${what}: ask one that does (ringkv ring shows which)`,
+    );
   }
 
   /** Waits for hints as long as whoever asks does. Asked again, it waits on. */
@@ -282,18 +308,23 @@ function stateOf(isSelf: boolean, state: MemberState | undefined): NodeStatus['s
 interface Counts {
   readonly owned: ReadonlyMap<NodeNumber, number>;
   readonly held: ReadonlyMap<NodeNumber, number>;
+  /** Vnodes of which they get a replica by the change under way. */
+  readonly gains: ReadonlyMap<NodeNumber, number>;
 }
 function countsOf(ring: RingMap): Counts {
   const owned = new Map<NodeNumber, number>();
   const held = new Map<NodeNumber, number>();
+  const gains = new Map<NodeNumber, number>();
   for (let vnode = 0; vnode < ring.vnodes; vnode++) {
     const replicas = replicasOf(ring, vnode);
     for (const [i, node] of replicas.entries()) {
       if (i === 0) owned.set(node, (owned.get(node) ?? 0) + 1);
       held.set(node, (held.get(node) ?? 0) + 1);
     }
+    for (const node of comingReplicasOf(ring, vnode))
+      if (!replicas.includes(node)) gains.set(node, (gains.get(node) ?? 0) + 1);
   }
-  return { owned, held };
+  return { owned, held, gains };
 }
 
 function ringStatusOf(ring: RingMap, idOf: (number: NodeNumber) => string): RingStatus {

@@ -77,6 +77,7 @@ export class ClusterNode {
       send: (to, bytes) => world.network.send(to, encodeGossip(bytes)),
       sendTo: (address, bytes) => world.network.sendTo(address, encodeGossip(bytes)),
       setAddress: (node, address) => world.network.setAddress(node, address),
+      features: (node) => world.network.features(node),
       forget: (node) => this.#forget(node),
     };
     const facts = new Map<string, string | number>([
@@ -107,6 +108,7 @@ export class ClusterNode {
       pull: (vnode, sources) => this.repairs.pull(vnode, sources),
       hintBytes: () => [...hints.targets().values()].reduce((sum, bytes) => sum + bytes, 0),
       marksLeft: () => this.repairs.waiting,
+      hintBlock: () => this.#hintReplay.block,
       onRing: (ring) => this.#takeRing(ring),
     });
     const { self } = world;

@@ -255,6 +255,8 @@ export interface Network {
   sendTo(address: string, message: Uint8Array): boolean;
   /** Tells where a node listens: host:port of its peer listener. */
   setAddress(node: NodeNumber, address: string): void;
+  /** Bits of features.ts that a node has, by its last hello; 0 where none came. */
+  features(node: NodeNumber): number;
   forget(node: NodeNumber): void;
 }
 

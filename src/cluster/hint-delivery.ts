@@ -48,6 +48,13 @@ export interface HintReplayMetrics {
 
 export type HintWrite = HintBatch['writes'][number];
 
+/** Why a hint of a node that leaves stays with it: too few replicas of its vnode are up for every quorum to find it there. */
+export interface HintBlock {
+  readonly vnode: number;
+  /** Replicas of it, with those to come, that are down. */
+  readonly down: NodeList;
+}
+
 /** One target's part on its way. */
 export interface HintDelivery {
   readonly batch: HintBatch;
@@ -78,6 +85,8 @@ export class HintSender {
   readonly #metrics: HintReplayMetrics;
   /** Which hints of a part that failed others have already: with each further try they would get them once more. */
   readonly #elsewhere = new Map<number, Set<number>>();
+  /** What the last try of a part was blocked by. */
+  readonly #blocks = new Map<number, HintBlock>();
 
   constructor(options: CoordinatorOptions, coordinator: Coordinator, metrics: HintReplayMetrics) {
     this.#options = options;
@@ -95,6 +104,19 @@ export class HintSender {
   }
   forget(position: number): void {
     this.#elsewhere.delete(position);
+    this.#blocks.delete(position);
+  }
+  /** A try of a part begins. */
+  begin(position: number): void {
+    this.#blocks.delete(position);
+  }
+  blockOf(position: number): HintBlock | null {
+    return this.#blocks.get(position) ?? null;
+  }
+  /** One of those that parts are blocked by. */
+  get block(): HintBlock | null {
+    for (const block of this.#blocks.values()) return block;
+    return null;
   }
 
   /** The hint at a place of its part. `done` learns whether it is needed here no more, perhaps before the call has returned. */
@@ -152,8 +174,10 @@ export class HintSender {
         done(isSafe);
       };
       if (taken !== null && isHeld(groups, taken, meetingQuorums)) judge(taken);
-      else if (!isHeld(groups, up, meetingQuorums)) done(false);
-      else this.#writeAll(delivery, vnode, groups, up, { ...write, deadlineMs: this.#deadlineMs() }, judge);
+      else if (!isHeld(groups, up, meetingQuorums)) {
+        this.#blocked(delivery, { vnode, down: unionOf(groups).filter((node) => !up.includes(node)) });
+        done(false);
+      } else this.#writeAll(delivery, vnode, groups, up, { ...write, deadlineMs: this.#deadlineMs() }, judge);
     });
   }
 
@@ -212,6 +236,9 @@ export class HintSender {
     done(answer.status === Status.OK);
   }
 
+  #blocked({ batch }: HintDelivery, block: HintBlock): void {
+    if (this.#blocks.size < limits.hintPartsRememberedMax) this.#blocks.set(batch.position, block);
+  }
   #remember(position: number, at: number): void {
     const places = this.#elsewhere.get(position) ?? new Set();
     if (places.size === 0 && this.#elsewhere.size >= limits.hintPartsRememberedMax) return;

@@ -11,7 +11,8 @@
  * 4. Nothing holds the others up: a part that failed comes after those behind it, and a write that fails leaves the next
  *    ones of its part to be tried.
  * 5. A node that is no member of the ring any more never returns: its hints go to who has its vnodes now.
- * 6. Where this node leaves, or has left, it may be stopped for good: what it has for nodes that are down goes to others.
+ * 6. What failed is tried again after a pause that doubles, or as soon as one of the nodes is back that it failed for.
+ * 7. Where this node leaves, or has left, it may be stopped for good: what it has for nodes that are down goes to others.
  *
  * How one hint is delivered: hint-delivery.ts.
  */
@@ -21,9 +22,15 @@ import type { HintBatch, HintPart, HintStore, NodeNumber } from './contract.ts';
 import type { Coordinator } from './coordinator.ts';
 import type { CoordinatorOptions } from './coordinator-core.ts';
 import { unionOf } from './coordinator-groups.ts';
-import { type HintDelivery, type HintReplayMetrics, HintSender, type HintWrite } from './hint-delivery.ts';
+import {
+  type HintBlock,
+  type HintDelivery,
+  type HintReplayMetrics,
+  HintSender,
+  type HintWrite,
+} from './hint-delivery.ts';
 import { nodeName } from './node-name.ts';
-import { stays, writeGroups } from './ring-lookup.ts';
+import { type NodeList, stays, writeGroups } from './ring-lookup.ts';
 
 /** Hints that are left for a node. */
 export interface HintsLeft {
@@ -31,6 +38,14 @@ export interface HintsLeft {
   readonly bytes: number;
   /** It is up, or its hints go to others: they are on their way. Otherwise they wait for it. */
   readonly isDeliverable: boolean;
+}
+interface Pause {
+  /** Monotonic milliseconds before which the target gets nothing more. */
+  readonly untilMs: number;
+  /** In a row. */
+  readonly failures: number;
+  /** Nodes that were down when it failed, and had to be up. */
+  readonly down: NodeList;
 }
 interface Waiter {
   readonly untilMs: number;
@@ -53,8 +68,7 @@ export class HintReplay {
   };
   readonly #options: CoordinatorOptions;
   readonly #store: HintStore;
-  /** Monotonic milliseconds before which a target gets nothing more, and failures in a row. */
-  readonly #pauses = new Map<NodeNumber, { untilMs: number; failures: number }>();
+  readonly #pauses = new Map<NodeNumber, Pause>();
   readonly #busy = new Set<NodeNumber>();
   /** Monotonic milliseconds at which what was sent so far is paid for, at the rate. */
   #pacedUntilMs = 0;
@@ -68,6 +82,11 @@ export class HintReplay {
     this.#options = options;
     this.#store = store;
     this.#sender = new HintSender(options, coordinator, this.metrics);
+  }
+
+  /** What hints of this node, which leaves, wait for; null where they do for nothing. */
+  get block(): HintBlock | null {
+    return this.#sender.block;
   }
 
   /** The ring must be known by then. Idempotent. */
@@ -165,8 +184,7 @@ export class HintReplay {
   #next(target: NodeNumber): void {
     if (this.#cancel === null || this.#busy.has(target)) return;
     const { world } = this.#options;
-    if ((this.#pauses.get(target)?.untilMs ?? 0) > world.clock.monotonicMs()) return;
-    if (!this.#isDeliverable(target)) return;
+    if (!this.#isDeliverable(target) || this.#isPaused(target)) return;
     this.#busy.add(target);
     this.#store.next(target, (batch, error) => {
       if (error !== null) {
@@ -177,8 +195,18 @@ export class HintReplay {
     });
   }
 
+  /** Who has come back ends a pause, but for what was sent at the rate. */
+  #isPaused(target: NodeNumber): boolean {
+    const { world, view } = this.#options;
+    const nowMs = world.clock.monotonicMs();
+    const pause = this.#pauses.get(target);
+    if (pause === undefined || pause.untilMs <= nowMs) return false;
+    return !pause.down.some((node) => view.isUp(node)) || this.#pacedUntilMs > nowMs;
+  }
+
   #begin(batch: HintBatch): void {
     const { target, position, bytesDamaged } = batch;
+    this.#sender.begin(position);
     if (bytesDamaged > 0 && !this.#damaged.has(position)) {
       this.#damaged.add(position);
       this.metrics.hintBytesDamaged += bytesDamaged;
@@ -233,7 +261,9 @@ export class HintReplay {
     if (failures > 0) {
       this.metrics.hintBatchesFailed++;
       this.#store.postpone(batch);
-      this.#ended(batch.target, bytes, true);
+      const { down = [] } = this.#sender.blockOf(batch.position) ?? {};
+      const isAway = !this.#options.view.isUp(batch.target);
+      this.#ended(batch.target, bytes, true, isAway ? [batch.target, ...down] : down);
       return;
     }
     this.metrics.hintBytesReplayed += bytes;
@@ -245,7 +275,7 @@ export class HintReplay {
     else discard();
   }
 
-  #ended(target: NodeNumber, bytes: number, failed: boolean): void {
+  #ended(target: NodeNumber, bytes: number, failed: boolean, down: NodeList = []): void {
     this.#busy.delete(target);
     const { clock, timers } = this.#options.world;
     const nowMs = clock.monotonicMs();
@@ -256,7 +286,7 @@ export class HintReplay {
     const rateMs = (bytes / limits.hintReplayBytesPerSecond) * 1000;
     if (bytes > 0) this.#pacedUntilMs = Math.max(nowMs, this.#pacedUntilMs) + rateMs;
     const waitMs = Math.max(retryMs, bytes > 0 ? this.#pacedUntilMs - nowMs : 0);
-    this.#pauses.set(target, { untilMs: nowMs + waitMs, failures });
+    this.#pauses.set(target, { untilMs: nowMs + waitMs, failures, down });
     // More of the same target without waiting for the next tick.
     if (!failed && bytes > 0) timers.after(Math.ceil(waitMs) + 1, () => this.#next(target));
     this.#tellWaiters();

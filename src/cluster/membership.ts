@@ -127,14 +127,17 @@ export class Membership {
     const facts = new Map(this.#facts).set(name, value);
     checkFacts(facts);
     this.#facts.set(name, value);
-    const self = this.#table.get(this.#world.self);
-    if (this.#state !== 'running' || self === undefined) return;
-    const version = self.version + 1;
-    const base = self.version;
-    this.#take(
-      { ...this.#table.newsOf(self, base), version, base, facts: [[name, { version, value }]] },
-      true,
-    );
+    this.#tellFacts();
+  }
+  #tellFacts(): void {
+    for (const [name, value] of this.#facts) {
+      const self = this.#table.get(this.#world.self);
+      if (this.#state !== 'running' || self === undefined) return;
+      const { facts, version: base } = self;
+      const told = [name, { version: base + 1, value }] as const;
+      const news = { ...this.#table.newsOf(self, base), version: base + 1, base, facts: [told] };
+      if (facts.get(name) !== value) this.#take(news, true);
+    }
   }
 
   /** Declares another node removed for good: its present life never counts again. False where it is not known. */
@@ -363,11 +366,10 @@ export class Membership {
     this.#state = 'raising';
     this.#generation.raiseAbove(above, (error) => {
       if (this.#state !== 'raising') return;
+      this.#state = 'running';
       if (error === null) this.#beginLife();
-      else {
-        this.#state = 'running';
-        this.#world.log('error', `the generation was not saved: ${error.message}`);
-      }
+      else this.#world.log('error', `the generation was not saved: ${error.message}`);
+      this.#tellFacts();
     });
   }
 

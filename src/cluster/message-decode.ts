@@ -6,7 +6,7 @@
  */
 import { type MonotonicMs, msAfter } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
-import { MessageError } from './message-bytes.ts';
+import { decodePlain, MessageError, type Plain } from './message-bytes.ts';
 import { Fields, UINT32_MAX } from './message-fields.ts';
 import { Kind, type Message } from './message-kinds.ts';
 
@@ -20,7 +20,8 @@ const HASH_BYTES = 8;
 /** Decodes one message of a peer; deadlines are set from `nowMs`, this process's time. Throws MessageError. */
 export function decodeMessage(bytes: Uint8Array, nowMs: MonotonicMs): Message {
   const kind = fields.begin(bytes);
-  if (typeof kind !== 'number') throw new MessageError('a message does not begin with its kind');
+  if (!isCount(kind)) throw new MessageError('a message does not begin with its kind');
+  if (!KNOWN.has(kind)) throw new UnknownKindError(kind, decodePlain(bytes) as readonly Plain[]);
   const message = decodeOf(kind, nowMs);
   fields.end();
   return message;
@@ -40,11 +41,28 @@ function decodeOf(kind: number, nowMs: MonotonicMs): Message {
       fields.start('ring', 2);
       return { kind, ring: fields.bytes('ring', 1, limits.peerMessageBytesMax) };
     default:
-      throw unknownKind(kind);
+      throw unlisted(kind);
   }
 }
 
-const unknownKind = (kind: number): MessageError => new MessageError(`a message of unknown kind ${kind}`);
+/** Of a later build, perhaps: the connection need not end for it. */
+export class UnknownKindError extends MessageError {
+  readonly kind: number;
+  /** Who waits for an answer; null where it is no request, or not even one with an envelope. */
+  readonly call: { readonly generation: number; readonly id: number } | null;
+  constructor(kind: number, items: readonly Plain[]) {
+    super(`a message of unknown kind ${kind}`);
+    this.kind = kind;
+    const [, generation, id] = items;
+    const isCall = kind >= Kind.WRITE && kind < Kind.WRITE_ANSWER;
+    this.call = isCall && isCount(generation) && isCount(id) ? { generation, id } : null;
+  }
+}
+/** Kind and the switches below belong together. */
+const unlisted = (kind: number): Error => new Error(`kind ${kind} has no decoder`);
+const KNOWN: ReadonlySet<number> = new Set(Object.values(Kind));
+const isCount = (value: Plain | undefined): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 
 function decodeRequest(kind: number, nowMs: MonotonicMs): Message {
   switch (kind) {
@@ -135,7 +153,7 @@ function decodeRequest(kind: number, nowMs: MonotonicMs): Message {
       return { kind, generation, id, ring, remainingMs, target, request };
     }
     default:
-      throw unknownKind(kind);
+      throw unlisted(kind);
   }
 }
 
@@ -227,6 +245,6 @@ function decodeAnswer(kind: number): Message {
       return { kind, generation, id, status: status(), message: message() };
     }
     default:
-      throw unknownKind(kind);
+      throw unlisted(kind);
   }
 }

@@ -1,7 +1,7 @@
 /** Gives each message of a peer to the part that it is for. Owned by the thread of the coordinator; pure. */
 import type { ClusterWorld, NodeNumber } from './contract.ts';
+import { KnownMessages } from './known-messages.ts';
 import type { Plain } from './message-bytes.ts';
-import { decodeMessage } from './message-decode.ts';
 import { isAnswer, isRequest, Kind } from './message-kinds.ts';
 import type { RemoteReplicas } from './rpc.ts';
 import type { ReplicaService } from './rpc-service.ts';
@@ -19,14 +19,17 @@ export interface MessageRouterOptions {
 
 export class MessageRouter {
   readonly #options: MessageRouterOptions;
+  readonly #known: KnownMessages;
   constructor(options: MessageRouterOptions) {
     this.#options = options;
+    this.#known = new KnownMessages(options.world);
   }
 
   /** Takes one message of `from`, whose bytes are given away. Throws MessageError where it is malformed; then nothing was done. */
   receive(from: NodeNumber, bytes: Uint8Array): void {
-    const { world, remote, service, onGossip, onRingAgreement, onRing } = this.#options;
-    const message = decodeMessage(bytes, world.clock.monotonicMs());
+    const { remote, service, onGossip, onRingAgreement, onRing } = this.#options;
+    const message = this.#known.decode(from, bytes);
+    if (message === null) return;
     if (isRequest(message)) service.receive(from, message);
     else if (isAnswer(message)) remote.receive(from, message);
     else if (message.kind === Kind.GOSSIP) onGossip(from, message.payload);

@@ -76,9 +76,10 @@ export class RepairBacklog {
     if (isAskedAgain) this.add(vnode);
     this.#changed = true;
   }
-  /** Tried again after a pause that doubles, behind the others. */
+  /** Tried again after a pause that doubles, behind the others. What was missed meanwhile waits no longer than after a first failure. */
   failed(vnode: number, missesReplica: boolean): void {
-    const failures = (this.#entries.get(vnode)?.failures ?? 0) + 1;
+    const known = this.#entries.get(vnode);
+    const failures = known?.isAskedAgain === true ? 1 : (known?.failures ?? 0) + 1;
     const pauseMs = Math.min(limits.repairRetryIntervalMs, limits.repairTickMs * 2 ** Math.min(failures, 16));
     const notBeforeMs = this.#world.clock.monotonicMs() + pauseMs;
     this.#entries.delete(vnode);

@@ -5,11 +5,13 @@
  *
  * 1. A mark goes from the backlog of the one that leaves only with that answer; the end of the change waits for it (topology-leaving.ts).
  * 2. A node that does not stay takes none: it would have to hand them on in turn, and may have told already that it has none.
- * 3. One message to each node is under way at a time. What is not answered in limits.repairMarksAnswerMs goes to the next node: a vnode
+ * 3. Nodes whose build knows no marks are sent none. Where no other is up, the one that leaves repairs what it has marked itself (repairs.ts).
+ * 4. One message to each node is under way at a time. What is not answered in limits.repairMarksAnswerMs goes to the next node: a vnode
  *    that two repair is repaired twice, and no more.
  */
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
+import { Feature } from './features.ts';
 import { nodeName } from './node-name.ts';
 import type { RepairBacklog } from './repair-backlog.ts';
 import { comingReplicasOf, type NodeList, stays } from './ring-lookup.ts';
@@ -17,7 +19,7 @@ import type { RingMap } from './ring-map.ts';
 import type { RepairMessage } from './ring-messages.ts';
 
 export interface RepairMarksOptions {
-  readonly world: Pick<ClusterWorld, 'self' | 'clock' | 'random' | 'log'>;
+  readonly world: Pick<ClusterWorld, 'self' | 'clock' | 'random' | 'log' | 'network'>;
   readonly isUp: (node: NodeNumber) => boolean;
   readonly send: (to: NodeNumber, message: RepairMessage) => void;
 }
@@ -50,7 +52,7 @@ export class RepairMarks {
         this.#unanswered++;
       }
     const underWay = new Set([...this.#sent.values()].flatMap(({ vnodes }) => vnodes));
-    const staying = (ring.change?.members ?? ring.members).map(({ number }) => number).filter(this.#mayTake);
+    const staying = this.#takers(ring);
     const parts = new Map<NodeNumber, number[]>();
     for (const vnode of backlog.vnodes()) {
       if (underWay.has(vnode) || vnode >= ring.vnodes || vnode === repairing) continue;
@@ -107,8 +109,17 @@ export class RepairMarks {
     });
   }
 
-  readonly #mayTake = (node: NodeNumber): boolean =>
-    node !== this.#options.world.self && this.#options.isUp(node);
+  /** Whether there is a node to hand them on to now. */
+  hasTakers(ring: RingMap): boolean {
+    return this.#takers(ring).length > 0;
+  }
+  #takers(ring: RingMap): NodeNumber[] {
+    return (ring.change?.members ?? ring.members).map(({ number }) => number).filter(this.#mayTake);
+  }
+  readonly #mayTake = (node: NodeNumber): boolean => {
+    const { world, isUp } = this.#options;
+    return node !== world.self && isUp(node) && (world.network.features(node) & Feature.REPAIR_MARKS) !== 0;
+  };
   #pick(nodes: NodeList): NodeNumber | undefined {
     return nodes[this.#unanswered % nodes.length];
   }

@@ -29,6 +29,8 @@ export interface RepairSessionOptions extends CallTools {
   readonly vnodes: number;
   readonly local: Replica;
   readonly remote: Replica;
+  /** Whether each of both sides, `local` first, says of a tree that it is being built. */
+  readonly tellsOfTrees: readonly boolean[];
   /** Tells this session's trees from others. */
   readonly session: number;
   /** Take only what this node lacks. */

@@ -2,7 +2,8 @@
  * Builds the trees of a vnode at both sides and finds the leaves that differ, level by level. Pure.
  *
  * A large vnode takes many minutes, so a tree is waited for as long as its replica says that it builds it, and no longer: a request
- * or an answer that was lost, or a replica that hangs, would hold up all other repairs of this node until limits.repairTreeMsMax.
+ * or an answer that was lost, or a replica that hangs, would hold up all other repairs of this node until limits.repairTreeMsMax. One whose build does not say so
+ * (features.ts) is waited for until then.
  */
 import { deadlineIn } from '../base/clock.ts';
 import { TimeoutError } from '../base/errors.ts';
@@ -20,11 +21,13 @@ const HASH_BYTES = 8;
  * `expectedCutoffMs` where that is later still: a side that left out less builds its tree once more.
  */
 export async function buildTrees(options: RepairSessionOptions): Promise<number> {
-  const { local, remote, session, vnode, clock, expectedCutoffMs } = options;
+  const { local, remote, tellsOfTrees, session, vnode, clock, expectedCutoffMs } = options;
   const ask = async (replica: Replica, ignoreDeadBeforeMs: number): Promise<number> => {
     const deadlineMs = deadlineIn(clock, limits.repairTreeMsMax);
     const request = { session, vnodes: [vnode], ignoreDeadBeforeMs, deadlineMs };
-    return (await watchedTree(options, replica, request)).ignoredDeadBeforeMs;
+    const isWatched = tellsOfTrees[replica === local ? 0 : 1] === true;
+    const tree = isWatched ? watchedTree(options, replica, request) : treeOf(options, replica, request);
+    return (await tree).ignoredDeadBeforeMs;
   };
   const asked = [local, remote].map((replica) => ask(replica, expectedCutoffMs));
   const [ours = 0, theirs = 0] = await Promise.all(asked);

@@ -12,7 +12,8 @@
  * 4. A vnode that was asked for or marked waits until it was repaired with all its replicas, over crashes and restarts. A node
  *    that was away longer than hints are kept asks for all that it holds.
  * 5. One that this node holds no replica of, but has missed something for, it repairs between those that do.
- * 6. A node that leaves the ring, or has left it, repairs nothing any more: what waits goes to nodes that stay (repair-marks.ts).
+ * 6. A node that leaves the ring, or has left it, repairs nothing any more: what waits goes to nodes that stay (repair-marks.ts). It
+ *    does only where the builds of all those that are up know no marks.
  * 7. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
 
@@ -28,6 +29,7 @@ import {
   type Replica,
   WriteMode,
 } from './contract.ts';
+import { Feature } from './features.ts';
 import { RepairBacklog } from './repair-backlog.ts';
 import { errorOf, writeTo } from './repair-calls.ts';
 import { Leftovers } from './repair-leftovers.ts';
@@ -89,6 +91,10 @@ export class Repairs {
   }
   get waiting(): number {
     return this.#backlog?.size ?? 0;
+  }
+  /** Those that wait. */
+  vnodes(): Iterable<number> {
+    return this.#backlog?.vnodes() ?? [];
   }
   get done(): number {
     return this.#done;
@@ -153,21 +159,21 @@ export class Repairs {
    * read (a damaged table, a shard that is down) keeps nobody from the others. Rejects where too few could be.
    */
   async pull(vnode: number, sources: readonly NodeNumber[]): Promise<PullResult> {
-    const { ring, local, replica } = this.#options;
+    const { ring, world } = this.#options;
     const now = ring();
     if (now === null) throw new UnavailableError('this node knows no ring yet');
     const statistics = newRepairStatistics();
     const needed = meetingQuorums(readReplicas(now, vnode).length);
     let complete = 0;
     let failure: Error | null = null;
-    const leftovers = new Leftovers(this.#options.world.clock.nowMs());
+    const leftovers = new Leftovers(world.clock.nowMs());
     for (const source of sources) {
       if (complete === needed) break;
       // Only what was compared to its end counts: `needed` of those say that no quorum has it.
       const onlyHere: Uint8Array[] = [];
       const take = (head: Uint8Array): void => void onlyHere.push(head);
       try {
-        await this.#session(now, vnode, local, replica(source), true, statistics, take);
+        await this.#session(now, vnode, world.self, source, true, statistics, take);
       } catch (error) {
         failure = error as Error;
         continue;
@@ -225,11 +231,11 @@ export class Repairs {
     this.#backlog.save();
     // The one that is being repaired may take long; and what was missed since it began must not be forgotten with its end.
     if (isLeaving) this.#marks.handOn(ring, this.#backlog, this.#repairing);
-    else if (this.#repairing === null) this.#repairNext(ring, this.#backlog);
+    if (this.#repairing === null) this.#repairNext(ring, this.#backlog);
   }
   #repairNext(ring: RingMap, backlog: RepairBacklog): void {
     const { isUp, world } = this.#options;
-    if (!stays(ring, world.self)) return;
+    if (!stays(ring, world.self) && this.#marks.hasTakers(ring)) return;
     const vnode = backlog.next((one) => replicasNow(ring, one).every((node) => isUp(node)));
     if (vnode === null || this.#stopped) return;
     if (vnode >= ring.vnodes) {
@@ -262,7 +268,7 @@ export class Repairs {
 
   /** Gives how many replicas were not there. */
   async #repair(ring: RingMap, vnode: number): Promise<number> {
-    const { world, local, replica, isUp } = this.#options;
+    const { world, isUp } = this.#options;
     const startMs = world.clock.nowMs();
     const all = replicasNow(ring, vnode);
     const isOwn = all.includes(world.self);
@@ -272,12 +278,11 @@ export class Repairs {
     const others = isOwn ? up : up.slice(1);
     const [first] = up;
     if (first === undefined) return missing;
-    const hub = isOwn ? local : replica(first);
+    const hub = isOwn ? world.self : first;
     const { statistics } = this;
-    for (const node of others) await this.#session(ring, vnode, hub, replica(node), false, statistics);
+    for (const node of others) await this.#session(ring, vnode, hub, node, false, statistics);
     // What a later one had, the earlier ones lack: once more, for what is new.
-    for (const node of others.slice(0, -1))
-      await this.#session(ring, vnode, hub, replica(node), false, statistics);
+    for (const node of others.slice(0, -1)) await this.#session(ring, vnode, hub, node, false, statistics);
     const isUnderOneRing = ring.change === null && this.#options.ring()?.number === ring.number;
     if (missing === 0 && isOwn && isUnderOneRing) this.#raise(vnode, this.#horizonOf(startMs));
     return missing;
@@ -286,21 +291,24 @@ export class Repairs {
   async #session(
     ring: RingMap,
     vnode: number,
-    local: Replica,
-    remote: Replica,
+    hub: NodeNumber,
+    other: NodeNumber,
     pullOnly: boolean,
     statistics: RepairStatistics,
     onOnlyHere: (head: Uint8Array) => void = () => undefined,
   ): Promise<void> {
-    const { world, settle } = this.#options;
+    const { world, local, replica, settle } = this.#options;
     const nowMs = world.clock.nowMs();
     const offsetMs = this.#cutoffOffsetMs;
     const expectedCutoffMs = offsetMs === null ? 0 : nowMs + offsetMs + limits.repairCutoffMarginMs;
     const cutoffMs = await runRepairSession({
       vnode,
       vnodes: ring.vnodes,
-      local,
-      remote,
+      local: hub === world.self ? local : replica(hub),
+      remote: replica(other),
+      tellsOfTrees: [hub, other].map(
+        (node) => node === world.self || (world.network.features(node) & Feature.TREE_PROGRESS) !== 0,
+      ),
       session: world.random.uint32(),
       pullOnly,
       // Where one source is enough for a pull, that one is part of every quorum.

@@ -14,7 +14,9 @@
  * 5. Rings of another cluster are refused, and those with another number of vnodes than this node's files: it would take other keys
  *    for a vnode than the rest do.
  */
+
 import { BadRequestError, ConfigurationError, type RingKvError, UnavailableError } from '../base/errors.ts';
+import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
 import { leftCluster } from './join-document.ts';
 import { AcceptorState, ballotOrder } from './ring-acceptor.ts';
@@ -40,6 +42,9 @@ export class RingAgreement {
   #bytes: Uint8Array | null = null;
   /** The number of the newest ring that is being saved. */
   #saving = 0;
+  /** The number of the ring that was asked for lately; 0 for none. */
+  #asked = 0;
+  #cancelAsked: () => void = () => undefined;
   #proposer: Proposer | null = null;
 
   /** `vnodes` of this node's files. `onRing` is called whenever a newer ring is held durably. Throws ConfigurationError. */
@@ -149,9 +154,18 @@ export class RingAgreement {
       );
   }
 
-  /** A node tells that it holds ring `number`: asks for it where that is newer. */
+  /**
+   * A node tells that it holds ring `number`: asks for it where that is newer. All others may tell so before it has come from one: it is
+   * large, and asked for again only after limits.ringFetchAgainMs.
+   */
   noteRing(node: NodeNumber, number: number): void {
-    if (number > this.#saving) this.#send(node, { kind: 'ring-fetch', have: this.#saving });
+    if (number <= this.#saving || number <= this.#asked) return;
+    this.#asked = number;
+    this.#cancelAsked();
+    this.#cancelAsked = this.#world.timers.after(limits.ringFetchAgainMs, () => {
+      this.#asked = 0;
+    });
+    this.#send(node, { kind: 'ring-fetch', have: this.#saving });
   }
 
   /** Whether this node has a proposal under way. */
@@ -160,6 +174,7 @@ export class RingAgreement {
   }
 
   stop(): void {
+    this.#cancelAsked();
     this.#proposer?.stop();
     this.#proposer = null;
   }

@@ -9,10 +9,11 @@
  * 4. Trees of a caller whose connection was lost are built no further, and their answers are not kept for it.
  * 5. Every other request gets an answer, also one that comes before there is a service (refuseRequest).
  */
+import type { MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterWorld, NodeNumber, Replica } from './contract.ts';
-import { decodeMessage } from './message-decode.ts';
+import { decodeMessage, UnknownKindError } from './message-decode.ts';
 import { isRequest, Kind, type RequestMessage } from './message-kinds.ts';
 import {
   encodePageAnswer,
@@ -272,10 +273,20 @@ export function refuseRequest(
   bytes: Uint8Array,
   reason: string,
 ): void {
-  const message = decodeMessage(bytes, clock.monotonicMs());
-  if (!isRequest(message) || message.kind === Kind.END_TREE) return;
+  const call = callOf(bytes, clock.monotonicMs());
+  if (call === null) return;
   const text = `node ${nodeName(self)} serves no requests: ${reason}`;
-  network.send(from, encodeRefused(message.generation, message.id, Status.UNAVAILABLE, text));
+  network.send(from, encodeRefused(call.generation, call.id, Status.UNAVAILABLE, text));
+}
+/** Who waits for an answer to a message, whether this build knows its kind or not. */
+function callOf(bytes: Uint8Array, nowMs: MonotonicMs): UnknownKindError['call'] {
+  try {
+    const message = decodeMessage(bytes, nowMs);
+    return isRequest(message) && message.kind !== Kind.END_TREE ? message : null;
+  } catch (error) {
+    if (error instanceof UnknownKindError) return error.call;
+    throw error;
+  }
 }
 /** Why a node refuses requests that come before it has its shards, or knows its generation. */
 export const NODE_STARTS = 'it is starting';

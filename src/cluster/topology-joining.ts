@@ -56,18 +56,17 @@ export class TopologyJoining {
     this.#cancelTimer = null;
   }
   /**
-   * What was refused because of another change is asked for again soon after that has ended, not only after the pause: nodes
-   * that are started together join one after another. The random wait spreads them.
+   * A node that looked for the ring asks as soon as it has it. What was refused because of another change is asked for again soon after
+   * that has ended, not only after the pause: nodes that are started together join one after another. The random wait spreads them.
    */
   onRing(ring: RingMap): void {
     const before = this.#ring;
     this.#ring = ring;
     if (this.#cancelTimer === null) return;
-    if (before === null) this.#askAfter(0);
-    else if (ring.change === null && ring.number > before.number) {
-      this.#asks = 0;
-      this.#askAfter(this.#world.random.below(limits.joinRetryMsMin));
-    }
+    if (before !== null && (ring.change !== null || ring.number <= before.number)) return;
+    this.#asks = 0;
+    if (before === null) this.#ask();
+    else this.#askAfter(this.#world.random.below(limits.joinRetryMsMin));
   }
 
   onAnswer(message: Extract<RingMessage, { kind: 'topology-answer' }>): void {
@@ -101,7 +100,6 @@ export class TopologyJoining {
 
   #askAfter(ms: number): void {
     this.#cancelTimer?.();
-    if (ms === 0) this.#ask();
-    else this.#cancelTimer = this.#world.timers.after(ms, () => this.#ask());
+    this.#cancelTimer = this.#world.timers.after(ms, () => this.#ask());
   }
 }

@@ -10,6 +10,7 @@
  */
 import { limits } from '../base/limits.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
+import type { HintBlock } from './hint-delivery.ts';
 import { nodeName } from './node-name.ts';
 import { leavers } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
@@ -25,6 +26,19 @@ export interface LeavingPorts {
   hintBytes(): number;
   /** Vnodes that this node has marked for repair and no other is known to see to. */
   marksLeft(): number;
+  /** A vnode of whose replicas too few are up to take hints that nobody else may keep; null where there is none. */
+  hintBlock(): HintBlock | null;
+}
+
+const NODE_NAME = /^[0-9a-f]{8}$/;
+/** As a fact: the vnode, and the nodes that are down. */
+export const textOfBlock = (block: HintBlock | null): string =>
+  block === null ? '' : [block.vnode, ...block.down.map(nodeName)].join(' ');
+/** null where it is none, or what another build means by it is not known. */
+export function blockOfText(text: unknown): HintBlock | null {
+  const [vnode = '', ...names] = typeof text === 'string' ? text.split(' ') : [];
+  if (!/^[0-9]{1,5}$/.test(vnode) || !names.every((name) => NODE_NAME.test(name))) return null;
+  return { vnode: Number(vnode), down: names.map((name) => Number.parseInt(name, 16)) };
 }
 
 export class TopologyLeaving {
@@ -34,6 +48,9 @@ export class TopologyLeaving {
   #ring = 0;
   #sinceMs = 0;
   #hasWarned = false;
+  /** The most that there was to hand on since this node leaves. */
+  #mostBytes = 0;
+  #mostMarks = 0;
   /** Members that are down, by since when they have been seen so. */
   #downSinceMs: ReadonlyMap<NodeNumber, number> = new Map();
 
@@ -49,11 +66,25 @@ export class TopologyLeaving {
     this.#downSinceMs = new Map(
       down.map(({ number }) => [number, this.#downSinceMs.get(number) ?? nowMs] as const),
     );
-    if (!leavers(ring).includes(this.#world.self)) return;
-    const bytes = this.#ports.hintBytes();
-    this.#ports.setFact(TopologyFact.LEAVE_HINTS, bytes);
-    if (bytes === 0 && this.#ports.marksLeft() === 0 && ring.change?.phase === 'switching')
-      this.#ports.setFact(TopologyFact.HANDED_ON, ring.number);
+    if (leavers(ring).includes(this.#world.self)) this.#tellLeft(ring);
+    else {
+      this.#mostBytes = 0;
+      this.#mostMarks = 0;
+    }
+  }
+  #tellLeft(ring: RingMap): void {
+    const ports = this.#ports;
+    const bytes = ports.hintBytes();
+    const marks = ports.marksLeft();
+    this.#mostBytes = Math.max(this.#mostBytes, bytes);
+    this.#mostMarks = Math.max(this.#mostMarks, marks);
+    ports.setFact(TopologyFact.LEAVE_HINTS, bytes);
+    ports.setFact(TopologyFact.LEAVE_HINTS_MOST, this.#mostBytes);
+    ports.setFact(TopologyFact.LEAVE_MARKS, marks);
+    ports.setFact(TopologyFact.LEAVE_MARKS_MOST, this.#mostMarks);
+    ports.setFact(TopologyFact.LEAVE_BLOCK, textOfBlock(ports.hintBlock()));
+    if (bytes === 0 && marks === 0 && ring.change?.phase === 'switching')
+      ports.setFact(TopologyFact.HANDED_ON, ring.number);
   }
 
   /** Whether the change may end: of a ring that is `switching`, when nothing else speaks against it. */

@@ -115,7 +115,7 @@ export class Topology {
     const { ring } = this.#agreement;
     if (ring !== null) this.#onRing(ring, null);
     else if (seeds.length === 0) this.#agreement.learn(encodeRing(firstRing(shape, [member])));
-    else this.#joining?.start(null);
+    if (this.#standing === 'waiting') this.#joining?.start(ring);
     this.#tick();
   }
 
@@ -291,8 +291,7 @@ export class Topology {
       }
       this.#standing = 'waiting';
       if (this.#undone) this.#joining?.stop();
-      else if (before === null) this.#joining?.start(ring);
-      this.#joining?.onRing(ring);
+      else this.#joining?.onRing(ring);
     }
     this.#pulls.onRing(ring);
     this.#tellProgress();
@@ -353,9 +352,12 @@ export class Topology {
 
   #fetchNewer(ring: RingMap): void {
     const members = [...ring.members, ...(ring.change?.members ?? [])];
-    const ahead = members.find(({ number }) => this.#ringOf(number) > ring.number);
-    if (ahead !== undefined) this.#agreement.noteRing(ahead.number, this.#ringOf(ahead.number));
-    else if (this.#ticks % FETCH_TICKS === 0) {
+    const ahead = members.filter(({ number }) => this.#ringOf(number) > ring.number);
+    const up = ahead.filter(({ number }) => this.#ports.isUp(number));
+    if (ahead.length > 0) {
+      const { number } = this.#world.random.pick(up.length > 0 ? up : ahead);
+      this.#agreement.noteRing(number, this.#ringOf(number));
+    } else if (this.#ticks % FETCH_TICKS === 0) {
       const { number } = this.#world.random.pick(members);
       if (number !== this.#world.self) this.#ports.send(number, { kind: 'ring-fetch', have: ring.number });
     }

@@ -12,8 +12,6 @@ import { nodeName } from '../cluster/node-name.ts';
 /** Protocol versions that this build speaks. */
 export const PROTOCOL_MIN = 1;
 export const PROTOCOL_MAX = 1;
-/** Bits of what this build can do beyond its version; a connection uses those that both sides have. None so far. */
-export const FEATURES = 0;
 
 const MAGIC = 'ringkv';
 const FIELDS = 9;

@@ -21,6 +21,7 @@ export class KnownPeer {
   /** Of the last hello; '' and -1 before it. */
   nodeId = '';
   generation = -1;
+  features = 0;
   /** The connection that is being made. */
   dialling: Connection | null = null;
   /** Why the last attempt failed: told once. */
@@ -53,6 +54,7 @@ export class KnownPeer {
     const old = hello.generation > this.generation ? this.#ready.slice() : [];
     this.nodeId = hello.nodeId;
     this.generation = hello.generation;
+    this.features = hello.features;
     this.#ready.push(connection);
     this.counts.connections++;
     this.#readyAt = now;

@@ -14,10 +14,11 @@ import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
 import type { Network, NodeNumber } from '../cluster/contract.ts';
+import { FEATURES } from '../cluster/features.ts';
 import { nodeName } from '../cluster/node-name.ts';
 import { BatchPool } from './batch-pool.ts';
 import { Connection, type ConnectionOwner } from './connection.ts';
-import { FEATURES, type Hello, PROTOCOL_MAX, PROTOCOL_MIN, RefusalCode } from './hello.ts';
+import { type Hello, PROTOCOL_MAX, PROTOCOL_MIN, RefusalCode } from './hello.ts';
 import type { KnownPeer } from './known-peer.ts';
 import { limitedLog } from './limited-log.ts';
 import { newPeerCounts, type PeerCounts } from './peer-counts.ts';
@@ -45,6 +46,8 @@ export interface TransportOptions {
   readonly onDisconnected: (node: NodeNumber, left: number) => void;
   /** By default 1 to 1: for tests. */
   readonly versions?: { readonly min: number; readonly max: number };
+  /** By default those of this build: for tests. */
+  readonly features?: number;
 }
 
 export class Transport implements Network {
@@ -166,6 +169,10 @@ export class Transport implements Network {
     this.#dialWhereWanted(peer);
   }
 
+  features(node: NodeNumber): number {
+    return this.#peers.get(node)?.features ?? 0;
+  }
+
   forget(node: NodeNumber): void {
     const peer = this.#peers.get(node);
     if (peer === undefined) return;
@@ -272,7 +279,7 @@ export class Transport implements Network {
     return {
       versionMin: versions?.min ?? PROTOCOL_MIN,
       versionMax: versions?.max ?? PROTOCOL_MAX,
-      features: FEATURES,
+      features: this.#options.features ?? FEATURES,
       clusterName,
       clusterId: this.#clusterId,
       node,

@@ -16,6 +16,7 @@ import type {
   WriteAnswer,
 } from '../../src/cluster/contract.ts';
 import { Coordinator } from '../../src/cluster/coordinator.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import { HintReplay } from '../../src/cluster/hint-replay.ts';
 import type { RingMap, RingMember } from '../../src/cluster/ring-map.ts';
 import { clockOf } from '../base/clocks.ts';
@@ -151,7 +152,7 @@ export class TestNode {
             if (this.life === life && this.running) run();
           }),
       },
-      network: { send: never, sendTo: never, setAddress: never, forget: never },
+      network: { send: never, sendTo: never, features: () => FEATURES, setAddress: never, forget: never },
       documents: {
         load: (name) => this.#documents.get(name) ?? null,
         save: (name, bytes, done) =>

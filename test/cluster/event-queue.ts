@@ -1,4 +1,5 @@
 import type { Network, Timers } from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 
 interface Event {
   readonly ms: number;
@@ -73,6 +74,7 @@ export function timersOf(queue: EventQueue, nowMs: () => number): Timers {
 export const NO_NETWORK: Network = {
   send: () => false,
   sendTo: () => false,
+  features: () => FEATURES,
   setAddress: () => undefined,
   forget: () => undefined,
 };

@@ -8,6 +8,7 @@ import type {
   NodeNumber,
   RemovableDocuments,
 } from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import { Membership } from '../../src/cluster/membership.ts';
 import type { Contact } from '../../src/cluster/membership-contacts.ts';
 import { clockOf } from '../base/clocks.ts';
@@ -118,6 +119,7 @@ export class GossipNode implements MembershipListener {
           return address !== undefined && network.send(this, address, message, to);
         },
         sendTo: (address, message) => network.send(this, address, message, 0),
+        features: () => FEATURES,
         setAddress: (node, address) => this.addresses.set(node, address),
         forget: (node) => this.addresses.delete(node),
       },

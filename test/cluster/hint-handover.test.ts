@@ -138,6 +138,28 @@ describe('hints of a node that leaves', () => {
     expect([hintsAt(cluster, LEAVER), metrics.hintsToReplicas]).toEqual([0, 1]);
   });
 
+  it('say for the sake of whom they stay, and go as soon as one of those is back, however often they were tried', () => {
+    const cluster = hinted();
+    const [, other = 0] = replicasOf(RING, vnodeOfKey(KEY));
+    cluster.down(other);
+    cluster.world.node(LEAVER).skewMs = limits.hintAgeMsMax + 60_000;
+    setRing(cluster, leaving(LEAVER, 'copying'));
+    const { hintReplay } = cluster.world.node(LEAVER);
+    const { metrics } = hintReplay;
+    // The pause is the longest by now.
+    cluster.world.run(300_000, () => metrics.hintBatchesFailed >= 7);
+    expect(metrics.hintBatchesFailed).toBe(7);
+    expect(hintReplay.block).toEqual({
+      vnode: vnodeOfKey(KEY),
+      down: expect.arrayContaining([other, TARGET]),
+    });
+    cluster.world.heal();
+    for (const node of cluster.world.nodes.values()) node.down.add(TARGET);
+    cluster.world.run(2 * limits.hintReplayTickMs, () => hintsAt(cluster, LEAVER) === 0);
+    expect([hintsAt(cluster, LEAVER), metrics.hintBatchesFailed]).toEqual([0, 7]);
+    expect(hintReplay.block).toBeNull();
+  });
+
   it('stay where a quorum could miss them: of two replicas that are up one does not take them', () => {
     const cluster = hinted();
     const [, other = 0] = replicasOf(RING, vnodeOfKey(KEY));

@@ -220,6 +220,30 @@ describe(`membership, seed ${seed},`, () => {
     expect(again.membership.generation).toBe(generation + 1);
   });
 
+  it('tells what was set while its past could not be passed, for its disk failed', async () => {
+    const { network, nodes } = await newCluster(5);
+    const start = { number: 9, address: addressOf(9), seeds: SEEDS };
+    const first = network.start(start);
+    expect(await network.until(() => network.isWhole, 10_000)).toBeGreaterThan(0);
+    network.kill(first);
+    const documents = new MemoryDocuments();
+    const again = network.start({ ...start, documents, skewMs: -3_600_000 });
+    await network.advance(0);
+    const { membership } = again;
+    let saves = 0;
+    documents.save = (_, __, done) => {
+      saves++;
+      membership.setFact('set meanwhile', saves);
+      membership.setFact('once', 1);
+      queueMicrotask(() => done(new Error('the disk fails')));
+    };
+    expect(await network.until(() => saves > 0, 20_000)).toBeGreaterThan(0);
+    await network.advance(0);
+    expect(membership.member(9)?.facts.get('set meanwhile')).toBe(saves);
+    expect(membership.member(9)?.facts.get('once')).toBe(1);
+    expect(nodes.length).toBe(5);
+  });
+
   it('tells a node apart from the dead one whose address it took over', async () => {
     const { network, nodes } = await newCluster(5);
     network.kill(at(nodes, 4));

@@ -99,6 +99,7 @@ export class RepairHarness {
       vnodes: this.vnodes,
       local,
       remote,
+      tellsOfTrees: [true, true],
       session: ++this.#session,
       pullOnly: false,
       overPromises: false,

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
+import { FEATURES, Feature } from '../../src/cluster/features.ts';
 import { RepairBacklog } from '../../src/cluster/repair-backlog.ts';
 import { comingReplicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
@@ -110,6 +111,28 @@ describe('vnodes that a node that leaves has marked for repair', () => {
     expect(await cluster.until(() => waiting(cluster, LEAVER) === 0, SETTLED_MS)).toBe(true);
     expect(told(cluster)).toContainEqual({ vnode: 0, to: other });
   });
+
+  it('go to none whose build knows no marks, and at once to those whose does', async () => {
+    const cluster = leaving();
+    for (const node of [1, 2, 3]) cluster.features.set(node, FEATURES & ~Feature.REPAIR_MARKS);
+    const beganMs = cluster.nowMs;
+    expect(await cluster.until(() => waiting(cluster, LEAVER) === 0, SETTLED_MS)).toBe(true);
+    expect(new Set(told(cluster).map(({ to }) => to))).toEqual(new Set([4]));
+    // Nobody was asked in vain.
+    expect(cluster.nowMs - beganMs).toBeLessThan(limits.repairMarksAnswerMs);
+  });
+
+  for (const [when, ring] of [
+    ['leaves', LEAVING],
+    ['has left', LEFT],
+  ] as const)
+    it(`are repaired by the node that ${when} itself where no other build knows marks`, async () => {
+      const cluster = leaving(ring);
+      for (const node of [1, 2, 3, 4]) cluster.features.set(node, 0);
+      expect(await cluster.until(() => waiting(cluster, LEAVER) === 0, 5 * 60_000)).toBe(true);
+      expect(cluster.sent).toEqual([]);
+      expect(cluster.repairs.get(LEAVER)?.done).toBe(VNODES);
+    });
 
   it('stay until they are answered, and go to another node where they are not', async () => {
     const cluster = leaving();

@@ -2,11 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Replica, ReplicaTree, TreeAnswer } from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
 import { FAR_MS } from '../base/clocks.ts';
 import type { MemoryReplica } from './memory-replica.ts';
 import { recordOf } from './records.ts';
 import { RepairHarness, START_MS, textOf } from './repair-harness.ts';
+import { RepairCluster } from './repairs-cluster.ts';
 
 const RECORD = recordOf({ key: 'k', version: START_MS * 1000, value: 'v' });
 
@@ -74,6 +76,9 @@ class SlowTree {
   }
 }
 
+/** Longer than a node that knows of no tree is waited for. */
+const BUILD_MS = 2 * limits.repairTreeMissesMax * limits.repairTreeLookMs;
+
 describe('a repair session whose tree takes long', () => {
   it('waits for it as long as the replica says that it builds it', async () => {
     const slow = new SlowTree(() => Status.OVERLOADED);
@@ -119,4 +124,31 @@ describe('a repair session whose tree takes long', () => {
     await slow.run();
     expect(String(slow.result)).toMatch('it is built, and no answer came');
   });
+});
+
+describe('a repair with a node of an earlier build, which says nothing of a tree until it is built', () => {
+  for (const [what, features, repaired] of [
+    ['waits for it', 0, 1],
+    ['would give up one of this build', FEATURES, 0],
+  ] as const)
+    it(what, async () => {
+      const cluster = new RepairCluster([1, 2]);
+      cluster.features.set(2, features);
+      const other = cluster.replica(2);
+      const build = other.tree.bind(other);
+      let isBuilt = false;
+      other.tree = (request, done) =>
+        cluster.queue.add(cluster.nowMs + BUILD_MS, () => {
+          isBuilt = true;
+          build(request, done);
+        });
+      const nodes = other.treeNodes.bind(other);
+      other.treeNodes = (request, done) => {
+        if (isBuilt) nodes(request, done);
+        else done({ status: Status.NOT_FOUND, hashes: new Uint8Array(0), message: 'no tree' });
+      };
+      cluster.start(1).mark(0);
+      await cluster.advance(BUILD_MS + 10_000);
+      expect(cluster.repairs.get(1)?.done).toBe(repaired);
+    });
 });

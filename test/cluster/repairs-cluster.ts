@@ -2,6 +2,7 @@ import { MANUAL_MONOTONIC_MS } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { LocalReplica, NodeNumber, Replica } from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import { decodePlain, encodePlain } from '../../src/cluster/message-bytes.ts';
 import { Repairs } from '../../src/cluster/repairs.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
@@ -48,6 +49,8 @@ export class RepairCluster {
   readonly purgeBefore = new Map<NodeNumber, Map<number, number>>();
   readonly documents = new Map<NodeNumber, MemoryDocuments>();
   readonly down = new Set<NodeNumber>();
+  /** Of nodes whose build is an earlier one. */
+  readonly features = new Map<NodeNumber, number>();
   readonly log: string[] = [];
   readonly repairs = new Map<NodeNumber, Repairs>();
   /** What repairs said to each other. */
@@ -100,7 +103,7 @@ export class RepairCluster {
         random: new Random(this.random.uint32()),
         documents: this.documents.get(node) as MemoryDocuments,
         timers: timersOf(this.queue, () => this.nowMs),
-        network: NO_NETWORK,
+        network: { ...NO_NETWORK, features: (other) => this.features.get(other) ?? FEATURES },
         log: (_, message) => void this.log.push(message),
       },
       local,

@@ -93,6 +93,8 @@ export class RingNetwork {
   readonly cut = new Set<number>();
   /** Vnodes pulled durably: `node:ring:vnode`. */
   readonly pulled = new Set<string>();
+  /** Called with each message; what it returns is how much longer than others it takes. */
+  onSend: (from: number, to: number, message: RingMessage) => number = () => 0;
   /** Pulls that ended well. */
   pulls = 0;
   readonly #defects: Defects;
@@ -186,8 +188,9 @@ export class RingNetwork {
       : this.random.chance(this.faults.duplicate)
         ? 2
         : 1;
+    const longerMs = this.onSend(from.member.number, to.member.number, message);
     for (let i = 0; i < copies; i++)
-      this.after(this.random.between(1, this.faults.delayMsMax), () => {
+      this.after(longerMs + this.random.between(1, this.faults.delayMsMax), () => {
         if (to.topology === null || this.cut.has(to.member.number)) return;
         to.topology.onMessage(from.member.number, checkRingMessage(structuredClone(message)) as RingMessage);
       });
@@ -257,6 +260,7 @@ export class RingNetwork {
       pull: (vnode, sources) => this.#pull(node, vnode, sources),
       hintBytes: () => node.hintBytes,
       marksLeft: () => node.marksLeft,
+      hintBlock: () => null,
       onRing: () => undefined,
     };
   }

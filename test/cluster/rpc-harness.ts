@@ -3,6 +3,7 @@ import { ManualClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type * as contract from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import { MessageRouter } from '../../src/cluster/message-router.ts';
 import { RemoteReplicas } from '../../src/cluster/rpc.ts';
 import { ReplicaService } from '../../src/cluster/rpc-service.ts';
@@ -120,6 +121,7 @@ export class TestNode {
       network: {
         send: (to, message) => net.send(self, to, message),
         sendTo: () => false,
+        features: () => FEATURES,
         setAddress: () => undefined,
         forget: () => undefined,
       },

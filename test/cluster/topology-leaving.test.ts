@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
+import type { HintBlock } from '../../src/cluster/hint-delivery.ts';
 import { beginLeave, nextPhase } from '../../src/cluster/ring-change.ts';
 import { TopologyFact } from '../../src/cluster/topology-facts.ts';
-import { TopologyLeaving } from '../../src/cluster/topology-leaving.ts';
+import { blockOfText, TopologyLeaving } from '../../src/cluster/topology-leaving.ts';
 import { testRing } from './coordinator-world.ts';
 
 const LEAVER = 3;
@@ -20,6 +21,7 @@ class Node {
   handedOn: number | undefined;
   hintBytes = 0;
   marksLeft = 0;
+  hintBlock: HintBlock | null = null;
   readonly leaving: TopologyLeaving;
 
   constructor(self: NodeNumber) {
@@ -32,6 +34,7 @@ class Node {
         setFact: (name, value) => void this.facts.set(name, value),
         hintBytes: () => this.hintBytes,
         marksLeft: () => this.marksLeft,
+        hintBlock: () => this.hintBlock,
       },
     );
   }
@@ -113,5 +116,38 @@ describe('a node that leaves', () => {
     expect(isTold()).toBe(false);
     node.marksLeft = 0;
     expect(isTold()).toBe(true);
+  });
+
+  it('tells how much is left of the most that it had, and begins anew with another change', () => {
+    const node = new Node(LEAVER);
+    const { LEAVE_HINTS, LEAVE_HINTS_MOST, LEAVE_MARKS, LEAVE_MARKS_MOST } = TopologyFact;
+    const told = (bytes: number, marks: number, ring = SWITCHING): unknown[] => {
+      node.hintBytes = bytes;
+      node.marksLeft = marks;
+      node.leaving.tell(ring);
+      return [LEAVE_HINTS, LEAVE_HINTS_MOST, LEAVE_MARKS, LEAVE_MARKS_MOST].map((name) =>
+        node.facts.get(name),
+      );
+    };
+    expect(told(100, 3)).toEqual([100, 100, 3, 3]);
+    // What hints leave behind is marked.
+    expect(told(40, 7)).toEqual([40, 100, 7, 7]);
+    expect(told(0, 2)).toEqual([0, 100, 2, 7]);
+    told(9, 9, BEFORE);
+    expect(told(5, 1)).toEqual([5, 5, 1, 1]);
+  });
+
+  it('tells what its hints wait for, and not any more when they wait for nothing', () => {
+    const node = new Node(LEAVER);
+    const told = (hintBlock: HintBlock | null): HintBlock | null => {
+      node.hintBlock = hintBlock;
+      node.leaving.tell(SWITCHING);
+      return blockOfText(node.facts.get(TopologyFact.LEAVE_BLOCK));
+    };
+    const block = { vnode: 65_535, down: [1, 0xfedc_ba98] };
+    expect(told(block)).toEqual(block);
+    expect(told(null)).toBeNull();
+    for (const strange of [undefined, 7, 'x', '1 2', '1 0000000g', '123456', ' 00000001'])
+      expect(blockOfText(strange)).toBeNull();
   });
 });

@@ -4,6 +4,7 @@ import { CorruptionError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import type { ClusterWorld } from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import { VersionSource } from '../../src/cluster/version-source.ts';
 
 /** A node whose saves end when the test says so, and whose documents survive it. */
@@ -24,7 +25,7 @@ class Node {
       clock: this.clock,
       random: new Random(1),
       timers: { after: unused },
-      network: { send: unused, sendTo: unused, setAddress: unused, forget: unused },
+      network: { send: unused, sendTo: unused, features: () => FEATURES, setAddress: unused, forget: unused },
       documents: {
         load: (name) => documents.get(name) ?? null,
         save: (name, bytes, done) =>

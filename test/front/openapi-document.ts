@@ -105,15 +105,20 @@ export const schemas = {
         gained: z.int(),
         gainedBytes: z.int(),
         leaveHintBytes: z.int(),
+        leaveHintBytesMost: z.int(),
+        leaveMarks: z.int(),
+        leaveMarksMost: z.int(),
         hintBytes: z.int(),
       }),
     ),
+    refusal: z.string(),
     change: z
       .strictObject({
         kind: z.string(),
         node: z.string(),
         by: z.string(),
         phase: z.enum(['copying', 'switching']),
+        waitsFor: z.array(z.string()),
       })
       .nullable(),
     repair: z.strictObject({
@@ -124,6 +129,7 @@ export const schemas = {
       recordsReceived: z.int(),
       resurrections: z.int(),
       lastEndMs: z.number(),
+      waitsFor: z.array(z.string()),
     }),
   }),
   /** What a change takes: which fields, depends on the change. */

@@ -27,6 +27,7 @@ export interface TestPeerOptions {
   readonly nodeId?: string;
   readonly generation?: number;
   readonly versions?: { readonly min: number; readonly max: number };
+  readonly features?: number;
   readonly tls?: PeerTls;
   readonly clock?: Clock;
   readonly onMessage?: (from: number, message: Uint8Array) => void;
@@ -57,6 +58,7 @@ export class TestPeer {
       onConnected: (peer) => this.events.push(`+${peer}`),
       onDisconnected: (peer, left) => this.events.push(`-${peer} ${left}`),
       ...(options.versions === undefined ? {} : { versions: options.versions }),
+      ...(options.features === undefined ? {} : { features: options.features }),
     });
     closers.push(() => this.transport.close());
   }

@@ -9,6 +9,7 @@
 import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
 import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
+import { FEATURES } from '../../src/cluster/features.ts';
 import type { ProcessLife } from './process-life.ts';
 import type { Scheduler } from './scheduler.ts';
 
@@ -106,6 +107,7 @@ export class SimNetwork {
         return target !== undefined && !isOther && sendTo(target, message);
       },
       sendTo,
+      features: () => FEATURES,
       setAddress: (node, target) => void addresses.set(node, target),
       forget: (node) => void addresses.delete(node),
       setClusterId: (clusterId) => {

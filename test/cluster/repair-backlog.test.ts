@@ -1,0 +1,46 @@
+import { describe, expect, it } from 'vitest';
+import { ManualClock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
+import { RepairBacklog } from '../../src/cluster/repair-backlog.ts';
+import { MemoryDocuments } from './gossip-network.ts';
+
+const VNODE = 5;
+
+/** A vnode whose repairs have failed often, and whether it is due. */
+function backlogAfter(failures: number) {
+  const clock = new ManualClock(0);
+  const backlog = new RepairBacklog({ clock, documents: new MemoryDocuments(), log: () => undefined }, 16);
+  const isDue = (): boolean => backlog.next(() => false) === VNODE;
+  const fail = (isMarkedMeanwhile: boolean): void => {
+    backlog.begin(VNODE);
+    if (isMarkedMeanwhile) backlog.add(VNODE);
+    backlog.failed(VNODE, true);
+  };
+  backlog.add(VNODE);
+  for (let i = 0; i < failures; i++) fail(false);
+  return { clock, backlog, isDue, fail };
+}
+
+describe('vnodes that wait for repair', () => {
+  it('wait no longer than after a first failure where they are marked while their repair fails', () => {
+    const { clock, isDue, fail } = backlogAfter(10);
+    clock.advanceMs(limits.repairRetryIntervalMs / 2);
+    expect(isDue()).toBe(false);
+    fail(true);
+    // Not at once: a mark with every write would keep the repair going without a pause.
+    expect(isDue()).toBe(false);
+    clock.advanceMs(2 * limits.repairTickMs);
+    expect(isDue()).toBe(true);
+  });
+
+  it('wait longer with each failure where nothing was missed meanwhile', () => {
+    const { clock, isDue, fail } = backlogAfter(0);
+    for (let failures = 1; failures < 6; failures++) {
+      fail(false);
+      clock.advanceMs(2 ** failures * limits.repairTickMs - 1);
+      expect(isDue()).toBe(false);
+      clock.advanceMs(1);
+      expect(isDue()).toBe(true);
+    }
+  });
+});
