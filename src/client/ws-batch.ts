@@ -68,7 +68,7 @@ export class WsBatch {
   restart(told: ServerLimits): void {
     this.#limits = told;
     this.#window = Math.max(1, told.inFlightMax - 1);
-    this.#halvedAtId = this.#nextId;
+    this.#halvedAtId = this.#nextId - 1;
   }
 
   /** Throws OverloadedError where too much waits: nothing was sent then. */

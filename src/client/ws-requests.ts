@@ -57,7 +57,7 @@ class RequestWriter {
     this.#name('keys');
     this.#head(ARRAY, batch.length);
     for (const { request } of batch) this.#string(BYTES, request.key);
-    if (puts) this.#strings('values', batch, ({ op, value }) => (op === KvOp.PUT ? value : null));
+    if (puts) this.#strings('values', batch, ({ value }) => value);
     if (versions) this.#optional('versions', batch, ({ version }) => version);
     if (ttls) this.#optional('ttls', batch, ({ ttl }) => ttl);
     if (consistency)

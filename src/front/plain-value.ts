@@ -40,7 +40,7 @@ export function plainValue(body: Uint8Array): Uint8Array | null {
 function decode(body: Uint8Array, start: number, end: number): Uint8Array | null {
   const digits = end - start;
   if (digits % 4 !== 0) return null;
-  const padding = body[end - 1] !== PADDING || digits === 0 ? 0 : body[end - 2] === PADDING ? 2 : 1;
+  const padding = body[end - 1] !== PADDING ? 0 : body[end - 2] === PADDING ? 2 : 1;
   const length = (digits / 4) * 3 - padding;
   if (decoded.length < digits) decoded = Buffer.alloc(2 * digits);
   const text = Buffer.from(body.buffer, body.byteOffset + start, digits).toString('latin1');

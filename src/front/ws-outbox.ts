@@ -18,8 +18,8 @@ export class WsOutbox {
   readonly #totalBytesMax: number;
   readonly #unread = new Set<WsConnection>();
   readonly #monotonicMs: () => number;
-  #listed: WsConnection[] = [];
-  #sending: WsConnection[] = [];
+  /** Connections with a message in the making. */
+  readonly #listed: WsConnection[] = [];
   readonly #spare: AnswerMessage[] = [];
   #due = false;
   readonly #onDue = (): void => {
@@ -83,16 +83,13 @@ export class WsOutbox {
   }
 
   sendAll(): void {
-    const listed = this.#listed;
-    this.#listed = this.#sending;
-    for (const connection of listed) {
+    for (const connection of this.#listed) {
       this.send(connection);
       const { message } = connection;
       connection.message = null;
       if (message !== null) this.#spare.push(message);
     }
-    listed.length = 0;
-    this.#sending = listed;
+    this.#listed.length = 0;
   }
 
   /** `bytes` of what was sent are not read yet. */
@@ -127,9 +124,8 @@ export class WsOutbox {
     return largest;
   }
 
-  /** The connection is gone: what it had to send goes nowhere. */
+  /** The connection is gone. What it had to send goes nowhere: `send` drops it at the end of the turn. */
   forget(connection: WsConnection): void {
-    connection.message?.reset();
     this.setBuffered(connection, 0);
   }
 }

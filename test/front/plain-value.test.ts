@@ -40,6 +40,11 @@ describe(`the usual JSON body of a PUT (seed ${seed})`, () => {
       { seed, numRuns: 1000 },
     );
   });
+  it('gives the value of a body that lies anywhere in its memory', () => {
+    const body = utf8('{"value":"aGVyZQ=="}');
+    const memory = Buffer.concat([Buffer.from('{"value":"dGhlcmU="}'), body]);
+    expect(plainValue(memory.subarray(-body.length))?.toString()).toBe('here');
+  });
   it('gives values of every length up to 6 KB, one after another', () => {
     for (let length = 0; length <= 6144; length += length < 70 ? 1 : 61) {
       const bytes = Buffer.alloc(length, `${length}`);
@@ -89,6 +94,10 @@ describe(`the usual JSON body of a PUT (seed ${seed})`, () => {
     ['a number', '{"value":5}'],
     ['another name', '{"Value":"QQ=="}'],
     ['an array', '[{"value":"QQ=="}]'],
+    ['what JSON takes for no blank: a form feed', '{\f"value":"QQ=="}'],
+    ['what JSON takes for no blank: a vertical tab', '{"value":\v"QQ=="}'],
+    ['what JSON takes for no blank: a space that does not break', '{"value":"QQ=="}\u00a0'],
+    ['what is long', JSON.stringify({ value: base64(new Uint8Array(128 * 1024)) })],
     ['what does not end', '{"value":"QQ=="'],
     ['a quote alone', '{"value":"}'],
     ['nothing', ''],

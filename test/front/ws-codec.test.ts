@@ -118,6 +118,7 @@ describe('a message of requests', () => {
     ['consistency in words', { ...base, consistency: 'ONE' }, 'consistency is a text, not a number'],
     ['an array in a column', { ...base, ttls: [[1], 2] }, 'ttls is an array, not a number'],
     ['a name that is a number', [1], 'the message is an array, not a map'],
+    ['a name that goes on', { ...base, valuesx: [null, null] }, 'unknown column "valuesx"'],
     ['columns of different lengths', { ...base, ttls: [1] }, 'ttls has 1 elements and ids has 2'],
   ])('with %s is refused', (_, item, reason) => {
     expect(() => read(item)).toThrow(reason);
@@ -339,6 +340,34 @@ describe('a message of answers', () => {
     const answers = answersOf(Buffer.from(message.finish()));
     expect(answers).toHaveLength(texts);
     expect(answers[0]?.message).toBe('é'.repeat(limits.wsErrorTextBytesMax / 2));
+  });
+
+  it('is full at the byte, and grows for an answer without a value too', () => {
+    const message = new AnswerMessage();
+    const put = (length: number): void => message.addValue(1, 1, 0, Buffer.alloc(length), 0, length);
+    // Heads of 5 bytes.
+    put(limits.wsAnswerBytes - 6);
+    expect(message.full).toBe(false);
+    message.add(2, 1, -1, false, '');
+    expect(message.full).toBe(true);
+    for (let room = 65_520; room <= 65_536; room++) {
+      message.reset();
+      put(room);
+      for (let id = 0; id < 20; id++) message.add(id, 1, -1, false, '');
+      put(1);
+      expect(answersOf(Buffer.from(message.finish()))).toHaveLength(22);
+    }
+  });
+  it('keeps no memory of a long value, and no part of a character of a long text', () => {
+    const message = new AnswerMessage();
+    message.addValue(1, 1, 0, Buffer.alloc(limits.valueBytesCeiling), 0, limits.valueBytesCeiling);
+    expect(message.finish().buffer.byteLength).toBeGreaterThan(limits.valueBytesCeiling);
+    message.reset();
+    message.add(1, 3, -1, false, `x${'é'.repeat(limits.wsErrorTextBytesMax)}`);
+    const bytes = message.finish();
+    expect(bytes.buffer.byteLength).toBeLessThan(2 ** 20);
+    const [answer] = answersOf(Buffer.from(bytes));
+    expect(answer?.message).toBe(`x${'é'.repeat(limits.wsErrorTextBytesMax / 2 - 1)}`);
   });
 
   it('may begin with the limits', () => {

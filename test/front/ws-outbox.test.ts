@@ -32,7 +32,7 @@ interface World {
   readonly outbox: WsOutbox;
   readonly full: [WsConnection, string][];
 }
-function world(): World {
+function world(nowMs = 1): World {
   const metrics = new WsMetrics();
   const full: [WsConnection, string][] = [];
   return {
@@ -40,7 +40,7 @@ function world(): World {
     full,
     outbox: new WsOutbox(
       metrics,
-      () => 1,
+      () => nowMs,
       (connection, what) => full.push([connection, what]),
     ),
   };
@@ -62,6 +62,27 @@ describe('answers of WebSocket connections', () => {
     await turn();
     expect(answersOf(one.sent[1] as Buffer)).toMatchObject([{ id: 9, status: 1 }]);
     expect(metrics.messagesOut).toBe(3);
+    const bytes = [...one.sent, ...two.sent].reduce((sum, { length }) => sum + length, 0);
+    expect(metrics.bytesOut).toBe(bytes);
+  });
+
+  it('share a message however many turns there were before, and are sent once', async () => {
+    const { outbox, metrics } = world();
+    const [one, two] = [connect(), connect()];
+    const turns = 2 * limits.wsAnswersMax;
+    for (let id = 0; id < turns; id++) {
+      outbox.message(one.connection).add(id, 0, 1, false, '');
+      await turn();
+    }
+    outbox.message(one.connection).add(1, 0, 1, false, '');
+    outbox.message(two.connection).add(2, 0, 1, false, '');
+    expect([one.sent.length, two.sent.length]).toEqual([turns, 0]);
+    outbox.send(one.connection);
+    outbox.send(one.connection);
+    outbox.sendAll();
+    outbox.sendAll();
+    await turn();
+    expect([one.sent.length, two.sent.length, metrics.messagesOut]).toEqual([turns + 1, 1, turns + 2]);
   });
 
   it('are sent earlier where a message is full, or too many connections have one', async () => {
@@ -83,12 +104,14 @@ describe('answers of WebSocket connections', () => {
     outbox.message(gone.connection).add(1, 0, 1, false, 'x'.repeat(100));
     outbox.send(gone.connection);
     expect(metrics.bufferedBytes).toBeGreaterThan(0);
-    outbox.message(gone.connection).add(2, 0, 1, false, '');
+    const message = outbox.message(gone.connection);
+    message.add(2, 0, 1, false, '');
     gone.connection.ws = null;
     outbox.forget(gone.connection);
     expect(metrics.bufferedBytes).toBe(0);
     await turn();
     expect(gone.sent).toHaveLength(1);
+    expect(outbox.message(other.connection)).toBe(message);
     outbox.message(other.connection).add(3, 0, 1, false, '');
     await turn();
     expect(answersOf(other.sent[0] as Buffer).map(({ id }) => id)).toEqual([3]);
@@ -104,6 +127,13 @@ describe('answers of WebSocket connections', () => {
     expect(connection.refusal()).toContain(`more than ${limits.wsPausedBytes} bytes`);
     expect(outbox.hasRoom(connection, limits.wsValuesBytesMax - limits.wsPausedBytes - 1)).toBe(true);
     expect(outbox.hasRoom(connection, limits.wsValuesBytesMax - limits.wsPausedBytes)).toBe(false);
+    // What is in the message that is being made counts as well.
+    outbox.message(connection).addValue(1, 1, 0, Buffer.alloc(5000), 0, 5000);
+    const room = limits.wsValuesBytesMax - limits.wsPausedBytes - 1;
+    expect([outbox.hasRoom(connection, room - 5003), outbox.hasRoom(connection, room - 5002)]).toEqual([
+      true,
+      false,
+    ]);
     outbox.setBuffered(connection, 0);
     expect([connection.refusal(), metrics.paused]).toEqual(['', 0]);
     expect(full).toEqual([]);
@@ -154,6 +184,14 @@ describe('what was not read of connections that are closing', () => {
     expect(full.map(([one]) => one === large)).toEqual([true]);
     expect(full[0]?.[1]).toContain(`${limits.wsBufferedTotalBytesMax + 1} bytes of answers wait in all`);
   });
+  it('closes nobody whose client has read everything', () => {
+    const { outbox, metrics, full } = world();
+    const { connection } = connect();
+    outbox.setBuffered(connection, 1);
+    metrics.closingBytes = limits.wsBufferedTotalBytesMax + 1;
+    outbox.setBuffered(connection, 0);
+    expect(full).toEqual([]);
+  });
 });
 
 describe('a client with answers to read', () => {
@@ -184,15 +222,53 @@ describe('a client with answers to read', () => {
     outbox.setBuffered(connection, 0);
     expect(connection.isUnread(9 * period)).toBe(false);
   });
-  it('has what it was sent counted as it goes over the wire', () => {
-    const { outbox } = world();
-    const one = connect();
-    for (const length of [1, 200, 70_000]) {
-      outbox.message(one.connection).addValue(1, 1, 0, Buffer.alloc(length), 0, length);
-      outbox.send(one.connection);
-    }
-    const heads = one.connection.sentBytes - one.sent.reduce((sum, { length }) => sum + length, 0);
-    expect(heads).toBe(2 + 4 + 10);
+  it('has a whole period from when something waits for it', () => {
+    const nowMs = 5 * limits.wsDrainPeriodMs;
+    const { outbox } = world(nowMs);
+    const { connection } = connect();
+    outbox.setBuffered(connection, 1);
+    expect(connection.isUnread(nowMs + limits.wsDrainPeriodMs - 1)).toBe(false);
+    outbox.setBuffered(connection, 2);
+    expect(connection.isUnread(nowMs + limits.wsDrainPeriodMs)).toBe(true);
+  });
+  // RFC 6455, section 5.2: 7 bits of length, 16, or 64.
+  it.each([
+    [125, 2],
+    [126, 4],
+    [65_535, 4],
+    [65_536, 10],
+  ])(
+    'has what it was sent counted as it goes over the wire: a message of %i bytes has a head of %i',
+    (length, head) => {
+      const { outbox } = world();
+      const { connection, sent } = connect();
+      // What the message has beside the value, the head of the value with it.
+      const around = length < 300 ? 39 : 40;
+      outbox.message(connection).addValue(1, 1, 0, Buffer.alloc(length - around), 0, length - around);
+      outbox.send(connection);
+      expect([sent[0]?.length, connection.sentBytes]).toEqual([length, length + head]);
+    },
+  );
+});
+
+describe('a silent connection', () => {
+  it('is asked for a sign of life once in each period in which nothing whole came', () => {
+    const connection = new WsConnection(SIZE);
+    const period = limits.wsPingMs;
+    connection.heardMs = 1000;
+    expect([connection.isPingDue(1000 + period - 1), connection.isPingDue(1000 + period)]).toEqual([
+      false,
+      true,
+    ]);
+    expect([connection.isPingDue(1000 + period), connection.isPingDue(1000 + 2 * period - 1)]).toEqual([
+      false,
+      false,
+    ]);
+    connection.heardMs = 1000 + period + 7;
+    expect([connection.isPingDue(1000 + 2 * period), connection.isPingDue(1000 + 2 * period + 7)]).toEqual([
+      false,
+      true,
+    ]);
   });
 });
 

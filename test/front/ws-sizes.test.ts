@@ -77,6 +77,7 @@ describe('how long messages may be', () => {
     closing.sweep(limits.wsClosingMs);
     expect([size.full, size.closing]).toEqual([false, beside + 1]);
     closing.sweep(Number.POSITIVE_INFINITY);
+    closing.sweep(Number.POSITIVE_INFINITY);
     expect([size.closing, counts]).toEqual([0, { closing: 0, closingBytes: 0 }]);
   });
 });

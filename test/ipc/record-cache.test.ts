@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import {
@@ -11,7 +11,12 @@ import {
   writeRecord,
 } from '../../src/base/record.ts';
 import { MEMTABLE_DEAD, MEMTABLE_HIT, MEMTABLE_MISS } from '../../src/ipc/contract.ts';
-import { createRecordCache, type RecordCacheMemory } from '../../src/ipc/record-cache-layout.ts';
+import {
+  createRecordCache,
+  PLACE_OFFSET,
+  type RecordCacheMemory,
+  recordCacheBytes,
+} from '../../src/ipc/record-cache-layout.ts';
 import { RecordCacheReader } from '../../src/ipc/record-cache-reader.ts';
 import { RecordCacheWriter } from '../../src/ipc/record-cache-writer.ts';
 import { testSeed } from '../seed.ts';
@@ -72,6 +77,8 @@ describe('the record cache', () => {
     expect(cache.find(one as RecordFields)).toBe(2);
     // Keys of one token: no key is answered with the record of the other.
     expect(cache.find(other as RecordFields)).toBe('miss');
+    for (const key of ['on', 'ones'])
+      expect(cache.find({ ...(one as RecordFields), key: Buffer.from(key) })).toBe('miss');
     cache.put(other as RecordFields);
     expect(cache.find(one as RecordFields)).toBe('miss');
     expect(cache.find(other as RecordFields)).toBe(1);
@@ -110,6 +117,28 @@ describe('the record cache', () => {
     expect(cache.find(recordOf({ tokenHi: 20, tokenLo: 2 }))).toBe(1);
     expect(cache.writer.evictions).toBe(1);
     expect(cache.writer.wants(10, 1)).toBe(true);
+    // Then the second goes, and not the place that the fifth took.
+    cache.put(recordOf({ tokenHi: 60, tokenLo: 6 }));
+    const found = [1, 2, 3, 4, 5, 6].map((i) => cache.find(recordOf({ tokenHi: 10 * i, tokenLo: i })));
+    expect(found).toEqual(['miss', 'miss', 1, 1, 1, 1]);
+  });
+
+  it('does not take a token of zeros for one that was asked for', () => {
+    const cache = new Cache();
+    expect([cache.writer.wants(0, 0), cache.writer.wants(0, 0)]).toEqual([false, true]);
+  });
+
+  it('keeps a record that was put in anew when the place of the old one in the arena is written over', () => {
+    const cache = new Cache(memoryOf(256, 1024));
+    const first = recordOf({ tokenHi: 1, tokenLo: 1 });
+    const size = recordBytes(1, 1) + 8;
+    cache.put(first);
+    cache.put({ ...first, version: 2 });
+    // Up to the end of the arena, and one more: where the old one lies.
+    for (let i = 2; i < Math.floor(1024 / size); i++) cache.put(recordOf({ tokenHi: i, tokenLo: i }));
+    expect(cache.find(first)).toBe(2);
+    cache.put(recordOf({ tokenHi: 100, tokenLo: 100 }));
+    expect([cache.find(first), cache.writer.evictions]).toEqual([2, 0]);
   });
 
   it('is washed out by no walk over keys that are read once', () => {
@@ -146,6 +175,13 @@ describe('the record cache', () => {
       expect(size).toBeGreaterThan(bytes * 0.99);
     }
     expect(createRecordCache(limits.recordCacheBytesMin - 1)).toBeNull();
+    expect(recordCacheBytes(2 * limits.recordCacheShardBytesMax)).toBe(limits.recordCacheShardBytesMax);
+    // A place for 256 to 512 bytes of the arena.
+    for (const bytes of [limits.recordCacheBytesMin, 3_000_000]) {
+      const { index, arena } = createRecordCache(bytes) as RecordCacheMemory;
+      expect(arena.byteLength / (index.byteLength / 16)).toBeGreaterThanOrEqual(256);
+      expect(arena.byteLength / (index.byteLength / 16)).toBeLessThan(2 * 272);
+    }
   });
 
   it('agrees with a Map over random puts, removals and lookups, laps and full buckets included', () => {
@@ -206,5 +242,80 @@ describe('the record cache', () => {
     );
     for (const record of records) cache.put(record);
     expect(records.filter((record) => cache.find(record) === record.version)).toHaveLength(500);
+  });
+});
+
+describe('a read of the record cache while it is written', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+  const atomics = Atomics as unknown as Record<'load' | 'store', (...args: unknown[]) => number>;
+  /** Runs `what` each time before `name` of Atomics is done, and not within itself. */
+  const precede = (name: 'load' | 'store', what: (value: number) => void): void => {
+    const done = atomics[name];
+    let within = false;
+    vi.spyOn(atomics, name).mockImplementation((...args: unknown[]) => {
+      if (!within) {
+        within = true;
+        what(Number(args[2]));
+        within = false;
+      }
+      return done(...args);
+    });
+  };
+
+  it.each([
+    ['lives', 0, 1],
+    ['is dead', NOW, 'dead'],
+  ])(
+    'is a miss where its record, which %s, gives way to another before the read is over',
+    (_, expiresMs, found) => {
+      const cache = new Cache();
+      const flags = expiresMs === 0 ? 0 : FLAG_EXPIRING;
+      const record = recordOf({ flags, expiresMs, value: Buffer.from('first') });
+      cache.put(record);
+      expect(cache.find(record)).toBe(found);
+      let loads = 0;
+      precede('load', () => {
+        // The second look at the stamp.
+        if (++loads === 2) cache.put({ ...record, version: 2, value: Buffer.from('other') });
+      });
+      expect(cache.find(record)).toBe('miss');
+      expect(loads).toBe(2);
+    },
+  );
+
+  it('never finds the record that was there before: its place shows nothing until all of the new one is there', () => {
+    const cache = new Cache(memoryOf(4, 4096));
+    const old = recordOf({ tokenHi: 1, tokenLo: 1 });
+    const next = recordOf({ tokenHi: 2, tokenLo: 2, key: Buffer.from('n'), version: 7 });
+    cache.put(old);
+    cache.writer.remove(1, 1);
+    const seen: unknown[] = [];
+    precede('store', () => seen.push(cache.find(old), cache.find(next)));
+    cache.put(next);
+    vi.restoreAllMocks();
+    expect(new Set(seen)).toEqual(new Set(['miss']));
+    expect([cache.find(old), cache.find(next)]).toEqual(['miss', 7]);
+  });
+
+  it('is a miss whatever the bytes are that it meets', () => {
+    const memory = memoryOf(4, 256);
+    const cache = new Cache(memory);
+    const record = recordOf({});
+    cache.put(record);
+    const index = new Int32Array(memory.index);
+    const lengths = new DataView(memory.arena);
+    // Of the value, behind the entry's own two words.
+    for (const length of [0x7fff_ffff, 256]) {
+      lengths.setUint32(8, length, true);
+      expect(cache.find(record), `a value of ${length} bytes`).toBe('miss');
+    }
+    lengths.setUint32(8, 1, true);
+    expect(cache.find(record)).toBe(1);
+    for (const offset of [-1, 31, 28, 2 ** 31 - 1]) {
+      index[PLACE_OFFSET] = offset;
+      expect(cache.find(record), `offset ${offset}`).toBe('miss');
+    }
   });
 });

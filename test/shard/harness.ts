@@ -49,7 +49,7 @@ export type Fields = Partial<Omit<ShardRequest, 'key' | 'value' | 'idempotencyKe
 const asBytes = (text: string | Uint8Array | undefined): Uint8Array =>
   text === undefined ? EMPTY : typeof text === 'string' ? bytes(text) : text;
 
-function requestOf(op: number, fields: Fields, nowMs: MonotonicMs): ShardRequest {
+export function requestOf(op: number, fields: Fields, nowMs: MonotonicMs): ShardRequest {
   const key = asBytes(fields.key);
   hashToken(key);
   return {
@@ -178,6 +178,8 @@ export interface HarnessOptions {
   readonly ringBytes?: number;
   readonly slotsMax?: number;
   readonly heldMax?: number;
+  /** Of the clients, where they are not to see that a deadline has passed: they look for themselves, as often as the machine lets them. */
+  readonly clientClock?: ManualClock;
 }
 
 export class Harness {
@@ -194,7 +196,7 @@ export class Harness {
     this.engine = new FakeEngine(this.server, () => this.clock.nowMs());
     this.clients = Array.from({ length: options.clients ?? 1 }, () => {
       const doorbell = createDoorbell();
-      const { clock } = this;
+      const clock = options.clientClock ?? this.clock;
       const slots = options.slotsMax === undefined ? {} : { slotsMax: options.slotsMax };
       const client = new RingShardClient({ shards: 1, vnodes: 16, doorbell, clock, ...slots });
       this.#doorbells.set(client, doorbell);

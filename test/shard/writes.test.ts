@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { msAfter } from '../../src/base/clock.ts';
+import { ManualClock, msAfter } from '../../src/base/clock.ts';
 import { CorruptionError, IoError } from '../../src/base/errors.ts';
 import { limits } from '../../src/base/limits.ts';
 import { KEYSPACE_IDEMPOTENCY } from '../../src/base/record.ts';
@@ -146,7 +146,7 @@ describe('a write', () => {
 
 describe('a deadline', () => {
   it('that has passed drops the work before it is done', async () => {
-    const { engine, client, clock } = harness();
+    const { engine, client, clock } = harness({ clientClock: new ManualClock(START_MS) });
     const late = client.put('k', 'v', { deadlineMs: msAfter(BEGIN_MS, 10) });
     const inTime = client.put('k', 'w', { deadlineMs: msAfter(BEGIN_MS, 11) });
     const read = client.get('k', { deadlineMs: msAfter(BEGIN_MS, 10) });

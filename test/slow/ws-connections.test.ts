@@ -50,8 +50,16 @@ describe('the upgrade', () => {
     expect(await upgrade(withLine('Origin: http://evil.example'))).toMatch(
       /^HTTP\/1\.1 403 [\s\S]*may not connect/,
     );
-    expect(await upgrade(withLine('Origin: null'))).toMatch(/^HTTP\/1\.1 403 /);
-    expect(await upgrade(withLine('Origin: http://localhost'))).toMatch(/^HTTP\/1\.1 101 /);
+    // A name that begins or ends as this one's is another site.
+    for (const origin of [
+      'null',
+      'http://localhost.evil.example',
+      'https://evil-localhost',
+      'ftp://localhost',
+    ])
+      expect(await upgrade(withLine(`Origin: ${origin}`)), origin).toMatch(/^HTTP\/1\.1 403 /);
+    for (const origin of ['http://localhost', 'https://localhost'])
+      expect(await upgrade(withLine(`Origin: ${origin}`)), origin).toMatch(/^HTTP\/1\.1 101 /);
   });
   it('is asked for where a request is none: 426, and 405 for other methods', async () => {
     const plain = await served.call('GET', '/v1/ws');

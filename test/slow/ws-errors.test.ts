@@ -21,6 +21,7 @@ describe('the error table', () => {
   const wrong: [string, Columns, number, string][] = [
     ['an unknown op', { ops: 5, keys: ['k'] }, 3, 'op 5 is none of 1 (put), 2 (get), 3 (delete), 4 (ping)'],
     ['a ping with a key', { ops: 4, keys: ['k'] }, 3, 'a ping with a key or a value'],
+    ['a ping with a value', { ops: 4, keys: [''], values: [bytes('')] }, 3, 'a ping with a key or a value'],
     ['an op with a fraction', { ops: 1.5, keys: ['k'] }, 3, 'op 1.5 is none of'],
     ['an empty key', { ops: GET, keys: [''] }, 3, 'an empty key; a key has 1 to 1024 bytes'],
     ['a long key', { ops: GET, keys: ['k'.repeat(1025)] }, 4, 'a key of 1025 bytes; the limit is 1024'],
@@ -81,6 +82,12 @@ describe('the error table', () => {
       { ops: GET, keys: ['k'], consistency: 5 },
       3,
       'consistency 5 is none of 1 (ONE), 2 (QUORUM), 3 (ALL), 4 (SERIAL)',
+    ],
+    [
+      'versions and exists that say the same',
+      { ops: DELETE, keys: ['k'], versions: 0, exists: false },
+      3,
+      'versions and exists for one request',
     ],
     ['consistency 0', { ops: GET, keys: ['k'], consistency: 0 }, 3, 'consistency 0 is none of'],
     [
@@ -147,6 +154,15 @@ describe('the error table', () => {
       }
     }
     served.client.failure = null;
+  });
+
+  it('says why the node takes no request, where it knows', async () => {
+    served.client.refusal = 'the ring is not known yet';
+    expect(await client.put('k', 'x')).toMatchObject({
+      status: Status.UNAVAILABLE,
+      message: 'the ring is not known yet',
+    });
+    served.client.refusal = '';
   });
 
   it('says OVERLOADED where the slots of the node are all in flight, and nothing is done', async () => {

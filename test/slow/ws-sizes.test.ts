@@ -52,7 +52,9 @@ describe('messages that are never whole', () => {
     // So much was sent and is held: a test that sends nothing shows nothing.
     expect(held).toBeGreaterThan(UNFINISHED / 2);
     expect(all.filter((raw) => raw.isOpen)).toHaveLength(room);
-    await expect(WsClient.connect(served.front.port)).rejects.toThrow('1006');
+    await expect(RawWs.connect(served.front.port)).rejects.toThrow(
+      `${room} WebSocket connections are open and 0 were closed in the last ${limits.wsClosingMs} ms; the limit is ${room}`,
+    );
     all[0]?.destroy();
     await eventually('one is gone', async () =>
       (await served.call('GET', '/metrics')).text.includes(`ringkv_ws_connections{frontend="0"} ${room - 1}`),
