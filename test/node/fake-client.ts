@@ -34,6 +34,7 @@ const CLUSTER_METRICS = JSON.stringify({
 });
 
 export class FakeClient implements ShardClient {
+  readonly admission = null;
   readonly localReads = { memtables: 0, recordCache: 0, missed: 0 };
   readonly vnodes = 64;
   readonly slotsMax: number;
