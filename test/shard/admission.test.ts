@@ -160,6 +160,8 @@ describe(`admission at a front end, seed ${seed},`, () => {
       expect(limit).toBeGreaterThanOrEqual(limits.admittedMin);
       // Two periods may end in one.
       expect(limit).toBeGreaterThan(0.45 * Math.min(before, load.admission.inFlight));
+      if (load.admission.inFlight >= limit)
+        expect(load.admission.refusal(1)).toContain(`: ${limit} requests of this front end`);
       before = limit;
     }
     expect(before).toBeLessThan(600);
