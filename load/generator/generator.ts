@@ -249,8 +249,7 @@ export class Generator implements AnswerSink {
       else this.#fail(failure);
       if (answer === Answer.ABSENT) this.#counts.absent++;
       // How soon something was refused says nothing about how soon others are answered; as failed it counts above.
-      if (answer !== Answer.REFUSED)
-        this.#latencies.record(slot.operation, responseUs, nowUs - slot.sentUs);
+      if (answer !== Answer.REFUSED) this.#latencies.record(slot.operation, responseUs, nowUs - slot.sentUs);
     }
   }
   #isCounted(slot: Slot): boolean {
