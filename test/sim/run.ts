@@ -1,6 +1,6 @@
 /**
  * Runs simulations: `npm run sim -- --seed 7` replays one and prints its history; `--seeds 1000` runs so many from --seed on;
- * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found.
+ * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found; `--hot` gives every seed hot keys.
  * Ends with status 1 where a promise of the store was broken, and prints how to replay that.
  */
 import { availableParallelism } from 'node:os';
@@ -13,15 +13,21 @@ import { type SimulationResult, simulate } from './simulation.ts';
 const VIOLATIONS_SHOWN_MAX = 5;
 const FAILURES_SHOWN_MAX = 10;
 
+/** What is the same for all seeds of a run. */
+interface Profile {
+  readonly defect: Defect | null;
+  readonly hot: boolean;
+}
+
 interface Report {
   readonly seed: number;
   readonly failure: string;
   readonly stats: SimulationResult['stats'] | null;
 }
 
-async function judge(seed: number, defect: Defect | null): Promise<Report> {
+async function judge(seed: number, { defect, hot }: Profile): Promise<Report> {
   try {
-    const { violations, stats } = await simulate({ seed, defect });
+    const { violations, stats } = await simulate({ seed, defect, hot });
     const [first] = violations;
     return {
       seed,
@@ -35,14 +41,14 @@ async function judge(seed: number, defect: Defect | null): Promise<Report> {
 
 /** A thread that simulates the seeds it is sent. */
 function serve(): void {
-  const { defect } = workerData as { defect: Defect | null };
+  const profile = workerData as Profile;
   parentPort?.on('message', (seed: number) => {
-    void judge(seed, defect).then((report) => parentPort?.postMessage(report));
+    void judge(seed, profile).then((report) => parentPort?.postMessage(report));
   });
 }
 
-async function replay(seed: number, defect: Defect | null, verbose: boolean, all: boolean): Promise<boolean> {
-  const { violations, history, setting, stats } = await simulate({ seed, defect, verbose });
+async function replay(seed: number, profile: Profile, verbose: boolean, all: boolean): Promise<boolean> {
+  const { violations, history, setting, stats } = await simulate({ seed, ...profile, verbose });
   const [first] = violations;
   console.log(`seed ${seed}: ${setting}`);
   console.log(history.lines(all || first === undefined || first.key === '' ? null : first.key).join('\n'));
@@ -53,18 +59,20 @@ async function replay(seed: number, defect: Defect | null, verbose: boolean, all
   return first === undefined;
 }
 
-async function hunt(first: number, count: number, endMs: number, defect: Defect | null): Promise<boolean> {
+async function hunt(first: number, count: number, endMs: number, profile: Profile): Promise<boolean> {
+  const { defect, hot } = profile;
   const failures: Report[] = [];
   let next = 0;
   let done = 0;
   const sums = { events: 0, operations: 0, acknowledged: 0, rings: 0, undecided: 0 };
   let slowestMs = 0;
+  let slowestReadMs = 0;
   const startMs = Date.now();
   const isOver = (): boolean =>
     next >= count || Date.now() >= endMs || failures.length >= (defect === null ? FAILURES_SHOWN_MAX : 1);
   const work = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      const worker = new Worker(new URL(import.meta.url), { workerData: { defect } });
+      const worker = new Worker(new URL(import.meta.url), { workerData: profile });
       const give = (): void => {
         if (isOver()) void worker.terminate().then(() => resolve());
         else worker.postMessage(first + next++);
@@ -75,6 +83,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
         if (report.stats !== null) {
           for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report.stats[name];
           slowestMs = Math.max(slowestMs, report.stats.convergedMs);
+          slowestReadMs = Math.max(slowestReadMs, report.stats.slowestHotReadMs);
         }
         if (report.failure !== '') {
           failures.push(report);
@@ -89,11 +98,11 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
   const seconds = (Date.now() - startMs) / 1000;
   console.log(
     `${done} simulations from seed ${first} in ${seconds.toFixed(0)} s: ${sums.operations} operations, ${sums.acknowledged} of them ` +
-      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again; ` +
+      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again, and ${slowestReadMs.toFixed(1)} ms for a read of a hot key after that; ` +
       `${failures.length} simulations with a broken promise`,
   );
   const [example] = failures;
-  const flag = defect === null ? '' : ` --defect ${defect}`;
+  const flag = (defect === null ? '' : ` --defect ${defect}`) + (hot ? ' --hot' : '');
   if (example !== undefined) console.log(`replay: npm run sim -- --seed ${example.seed}${flag}`);
   return failures.length === 0;
 }
@@ -105,6 +114,7 @@ async function main(): Promise<boolean> {
       seeds: { type: 'string' },
       minutes: { type: 'string' },
       defect: { type: 'string' },
+      hot: { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
       all: { type: 'boolean', default: false },
     },
@@ -119,18 +129,19 @@ async function main(): Promise<boolean> {
   const defect = values.defect ?? null;
   if (defect !== null && !isDefect(defect))
     throw new Error(`--defect ${defect}: it must be one of ${DEFECTS.join(', ')}`);
+  const profile = { defect, hot: values.hot };
   const seed = number('seed');
   const seeds = number('seeds');
   const minutes = number('minutes');
   let isGood: boolean;
   if (seeds === null && minutes === null)
-    isGood = await replay(seed ?? systemSeed(), defect, values.verbose, values.all);
+    isGood = await replay(seed ?? systemSeed(), profile, values.verbose, values.all);
   else
     isGood = await hunt(
       seed ?? systemSeed(),
       seeds ?? Number.POSITIVE_INFINITY,
       minutes === null ? Number.POSITIVE_INFINITY : Date.now() + minutes * 60_000,
-      defect,
+      profile,
     );
   // A defect has to be found.
   return defect === null ? isGood : !isGood;

@@ -12,17 +12,19 @@ import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
 import { Cluster } from './cluster.ts';
-import { CLIENTS_FOR, FAULTS_FOR, LASTING_GAPS } from './defect-settings.ts';
+import { FAULTS_FOR, LASTING_GAPS, OF_HOT_KEYS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
+import { HotReads } from './hot-reads.ts';
 import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
 import type { Machine } from './machine.ts';
 import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
 import { NodeProgram } from './node-program.ts';
 import { Scheduler } from './scheduler.ts';
+import { clientsOf, HOT_CHANCE, hotClientsOf, networkOf } from './settings.ts';
 import { EPOCH_MS } from './sim-clock.ts';
-import { CALM, type NetworkProfile, SimNetwork } from './sim-network.ts';
-import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
+import { SimNetwork } from './sim-network.ts';
+import { Workload } from './workload.ts';
 
 const SECOND_US = 1_000_000;
 /** By then a cluster that is left alone has started, and one whose faults have ended agrees about everything. */
@@ -37,6 +39,8 @@ const RING_PATH = '/data/cluster/ring';
 export interface SimulationOptions {
   readonly seed: number;
   readonly defect?: Defect | null;
+  /** Hot keys, whatever the seed says. */
+  readonly hot?: boolean;
   readonly verbose?: boolean;
 }
 
@@ -56,15 +60,18 @@ export interface SimulationResult {
     readonly resurrections: number;
     /** Keys whose history at SERIAL is too concurrent to be judged. */
     readonly undecided: number;
+    /** Virtual time; 0 where there was no hot key. */
+    readonly slowestHotReadMs: number;
   };
 }
 
 export async function simulate({
   seed,
   defect = null,
+  hot = false,
   verbose = false,
 }: SimulationOptions): Promise<SimulationResult> {
-  const simulation = new Simulation(seed, defect, verbose);
+  const simulation = new Simulation(seed, defect, hot, verbose);
   try {
     return await simulation.run();
   } finally {
@@ -87,14 +94,17 @@ class Simulation {
   readonly #machines: number;
   readonly #faults: readonly FaultName[];
   readonly #isFounded: boolean;
+  /** Clients that meet on a key or two all the time: settings.ts. */
+  readonly #isHot: boolean;
   readonly #replicas: number;
   readonly #vnodes: number;
   #convergedMs = 0;
   #undecided = 0;
+  #slowestHotReadMs = 0;
   #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
-  constructor(seed: number, defect: Defect | null, verbose: boolean) {
+  constructor(seed: number, defect: Defect | null, hot: boolean, verbose: boolean) {
     const random = new Random(seed);
     this.#seed = seed;
     this.#random = random;
@@ -126,18 +136,13 @@ class Simulation {
       new Random(random.uint32()),
       random.between(1, 3),
     );
-    this.#workload = new Workload(this.#cluster, new Random(random.uint32()), {
-      clients: random.between(2, 6),
-      operations: random.pick([100, 250, 400]),
-      keysPerKind: random.pick([1, 2]),
-      kinds: kindsOf(random, defect),
-      thinkUsMean: random.pick([2000, 20_000, 100_000]),
-      restChance: random.pick([0.02, 0.1]),
-      restUsMean: random.pick([1, 5]) * SECOND_US,
-      deadlineMs: random.pick([300, 1000, 5000]),
-      readPercent: 45,
-      ...(defect === null ? {} : CLIENTS_FOR[defect]),
-    });
+    this.#isHot = (defect === null ? random.chance(HOT_CHANCE) : OF_HOT_KEYS.has(defect)) || hot;
+    const clientRandom = new Random(random.uint32());
+    this.#workload = new Workload(
+      this.#cluster,
+      clientRandom,
+      this.#isHot ? hotClientsOf(random) : clientsOf(random, defect),
+    );
     const wanted = defect === null ? [] : FAULTS_FOR[defect];
     this.#faults = FAULTS.filter(
       (fault) => random.chance(fault === 'wipe' ? 0.2 : 0.4) || wanted.includes(fault),
@@ -176,6 +181,7 @@ class Simulation {
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
         violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
+      if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
     violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
     violations.push(
@@ -320,6 +326,14 @@ class Simulation {
     }
   }
 
+  async #readHotKey(members: readonly Machine[]): Promise<readonly Violation[]> {
+    const reads = new HotReads(this.#scheduler, this.#workload, members);
+    reads.start();
+    await this.#until(() => reads.isDone(), 60 * SECOND_US);
+    this.#slowestHotReadMs = reads.slowestUs / 1000;
+    return reads.violations;
+  }
+
   async #until(isDone: () => boolean, us: number): Promise<boolean> {
     await this.#scheduler.run(this.#scheduler.nowUs + us, isDone);
     return isDone();
@@ -349,7 +363,7 @@ class Simulation {
       history: this.#history,
       setting:
         `${this.#machines} machines${this.#isFounded ? '' : ' that join'}, ${this.#replicas} replicas, ${this.#vnodes} vnodes, ` +
-        `clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
+        `${this.#isHot ? 'hot keys, ' : ''}clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
         `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}`,
       stats: {
         events: this.#scheduler.events,
@@ -360,6 +374,7 @@ class Simulation {
         rings: ring?.number ?? 0,
         convergedMs: this.#convergedMs,
         undecided: this.#undecided,
+        slowestHotReadMs: this.#slowestHotReadMs,
         resurrections: this.#cluster.present.reduce(
           (sum, { program }) => sum + (program?.resurrections ?? 0),
           0,
@@ -367,23 +382,4 @@ class Simulation {
       },
     };
   }
-}
-
-function networkOf(random: Random): NetworkProfile {
-  const isCalm = random.chance(0.2);
-  if (isCalm) return CALM;
-  return {
-    delayUsMin: 100,
-    delayUsMean: random.pick([300, 5000, 50_000]),
-    lossChance: random.pick([0, 0, 0.01, 0.1]),
-    duplicateChance: random.pick([0, 0.01, 0.1]),
-    stragglerChance: random.pick([0, 0.01, 0.05]),
-    stragglerUsMax: random.pick([100_000, 2 * SECOND_US]),
-  };
-}
-
-function kindsOf(random: Random, defect: Defect | null): readonly KeyKind[] {
-  if (defect !== null) return KEY_KINDS;
-  const kinds = KEY_KINDS.filter(() => random.chance(0.6));
-  return kinds.length === 0 ? KEY_KINDS : kinds;
 }
