@@ -242,13 +242,15 @@ export class Generator implements AnswerSink {
     slot.busy = false;
     const responseUs = nowUs - slot.dueUs;
     this.#interval.add(responseUs, failure !== '');
-    if (this.#isCounted(slot)) {
+    const isCounted = this.#isCounted(slot);
+    if (this.#phase?.ended(slot, answer) === true) return;
+    if (isCounted) {
       if (failure === '') this.#counts.ok++;
       else this.#fail(failure);
       if (answer === Answer.ABSENT) this.#counts.absent++;
-      this.#latencies.record(slot.operation, responseUs, nowUs - slot.sentUs);
+      // How soon something was refused says nothing about how soon others are answered; as failed it counts above.
+      if (answer !== Answer.REFUSED) this.#latencies.record(slot.operation, responseUs, nowUs - slot.sentUs);
     }
-    this.#phase?.ended(slot, answer);
   }
   #isCounted(slot: Slot): boolean {
     return this.#phase !== null && slot.dueUs >= this.#phase.countFromUs;

@@ -50,9 +50,9 @@ export abstract class PhaseRun {
     return this.generator.records;
   }
   protected abstract sendDue(nowUs: number): void;
-  /** What a phase makes of an answer. */
-  protected heard(_slot: Slot, _answer: number): void {
-    // Most do nothing.
+  /** What a phase makes of an answer: true where the same request comes again. */
+  protected heard(_slot: Slot, _answer: number): boolean {
+    return false;
   }
   protected abstract countedSeconds(nowUs: number): number;
 
@@ -63,11 +63,12 @@ export abstract class PhaseRun {
     this.sendDue(nowUs);
     this.#settle();
   }
-  /** A request has its answer. */
-  ended(slot: Slot, answer: number): void {
+  /** A request has its answer. True where it does not count, for it comes again. */
+  ended(slot: Slot, answer: number): boolean {
     this.inFlight--;
-    this.heard(slot, answer);
+    const again = this.heard(slot, answer);
     this.#settle();
+    return again;
   }
   fail(error: Error): void {
     this.stop();
@@ -144,7 +145,7 @@ class Sweep extends PhaseRun {
       this.generator.begin(slot, this.#operation, key, 0, nowUs, nowUs);
     }
   }
-  protected override heard({ key, sentUs }: Slot, answer: number): void {
+  protected override heard({ key, sentUs }: Slot, answer: number): boolean {
     // A write without a known outcome is written again, whatever became of it; a read that failed is told as failed.
     const again =
       answer === Answer.REFUSED || (answer === Answer.UNKNOWN && this.#operation === Operation.INSERT);
@@ -152,7 +153,9 @@ class Sweep extends PhaseRun {
     else if (sentUs - Math.max(this.#acceptedUs, this.startUs) < REFUSED_MS_MAX * US_PER_MS) {
       this.#again.push(key);
       this.#pausedUntilUs = performance.now() * US_PER_MS + REFUSED_PAUSE_MS * US_PER_MS;
+      return true;
     }
+    return false;
   }
   protected override countedSeconds(nowUs: number): number {
     return (nowUs - this.startUs) / US;

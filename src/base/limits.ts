@@ -462,6 +462,19 @@ export const limits = {
   /** Operations that one coordinator has in flight: beyond it new ones get OVERLOADED. */
   coordinatorOperationsMax: 16_384,
   /**
+   * Requests for data that one front end may always have at the coordinator: above, what they may be follows from how long they take
+   * (src/shard/admission.ts). And bytes of their keys and values; one is always taken.
+   */
+  admittedMin: 256,
+  admittedBytesMax: 64 * MiB,
+  /** How long most of them should take, where replicas are near; twice as long as is usual elsewhere, but no more than this. */
+  admittedMs: 100,
+  admittedMsMax: 1000,
+  /** How often it is looked how long they took, what is left of the limit at least where that was too long, and how it rises otherwise. */
+  admittedPeriodMs: 100,
+  admittedCut: 0.7,
+  admittedGrowth: 1.05,
+  /**
    * How far a version of another node may lie ahead of this node's clock, microseconds. Above clockDriftUsMax: two nodes
    * that are both off by what is allowed must still be able to write over each other's records.
    */
@@ -809,6 +822,14 @@ assert(
   'limits: shares of a ring are computed in safe integers',
 );
 // coordinator
+assert(
+  limits.admittedMin < limits.requestsInFlightMax && limits.admittedMs >= limits.admittedPeriodMs,
+  'limits: a front end must have more slots than it may always use, and look as often as requests may take',
+);
+assert(
+  limits.admittedBytesMax >= 2 * (limits.valueBytesCeiling + limits.keyBytesCeiling),
+  'limits: a front end must be able to have a request beside the longest one',
+);
 assert(
   limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
   'limits: two clocks that are off to both sides must still beat each other',

@@ -9,8 +9,9 @@
  * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
  * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
  *    suffice, only once, and the answer says so.
- * 4. After the answer each home replica that failed, was down or stays silent gets a hint. One that holds a higher version
- *    needs none; of one that only promised it the key is settled.
+ * 4. After the answer each home replica that failed or was down gets a hint, and a silent one when its call ends without an answer: most
+ *    silent ones are slow, because there is too much to do, and a hint for each of their writes would double that
+ *    (docs/decisions/0023-overload.md). One that holds a higher version needs none; of one that only promised it the key is settled.
  */
 import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -299,7 +300,8 @@ export class PlainWrite extends Operation {
       return;
     }
     const open = leg.hint === 'none' || (leg.hint === 'lost' && !leg.gaveUp);
-    if (!open || !(this.#isLost(leg) || leg.state === 'ring')) return;
+    // One that is pending is heard of again, at the latest by its deadline.
+    if (!open || leg.state === 'pending' || !(this.#isLost(leg) || leg.state === 'ring')) return;
     leg.gaveUp = true;
     this.#hint(leg, false);
   }

@@ -184,7 +184,33 @@ class Exposition {
       'Requests of this front end at the shards.',
       one(state.requests.inFlight),
     );
-    const { localReads } = state.requests.client;
+    const { localReads, admission } = state.requests.client;
+    if (admission !== null) {
+      this.#add(
+        'ringkv_coordinator_admission_limit',
+        'gauge',
+        'Requests for data that this front end may have at the coordinator now.',
+        one(admission.limit),
+      );
+      this.#add(
+        'ringkv_coordinator_admitted',
+        'gauge',
+        'Requests for data of this front end at the coordinator.',
+        one(admission.inFlight),
+      );
+      this.#add(
+        'ringkv_coordinator_admitted_bytes',
+        'gauge',
+        'Bytes of their keys and values.',
+        one(admission.bytes),
+      );
+      this.#add(
+        'ringkv_coordinator_overloaded_total',
+        'counter',
+        'Requests for data refused with OVERLOADED before they were begun: more would not have been answered in time.',
+        one(admission.refused),
+      );
+    }
     this.#add(
       'ringkv_local_reads_total',
       'counter',

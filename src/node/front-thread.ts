@@ -22,6 +22,7 @@ export function runFrontThread(data: FrontThreadData): void {
   const client = new SwitchingClient(
     new RingShardClient({ ...common, shards, doorbell: data.doorbell }),
     new RingShardClient({ ...common, shards: 1, doorbell: data.coordinatorDoorbell }),
+    systemClock,
   );
   let reason = 'the node is starting';
   let closeFront: (graceMs: number) => Promise<void> = () => Promise.resolve();

@@ -4,6 +4,7 @@
  */
 import type { MonotonicMs } from '../base/clock.ts';
 import type { LookupOutcome } from '../ipc/contract.ts';
+import type { AdmissionFigures } from './admission.ts';
 
 export const Op = {
   PUT: 1,
@@ -130,6 +131,8 @@ export interface ShardClient {
   getLocal(tokenHi: number, tokenLo: number, key: Uint8Array, nowMs: number): LookupOutcome;
   readonly local: LocalRecord;
   readonly localReads: Readonly<LocalReads>;
+  /** How many requests may be in flight at a coordinator; null where there is none. */
+  readonly admission: AdmissionFigures | null;
   /**
    * Sends `request`: a slot of 0 or above, whose reply comes once by `onReply`, or minus a status
    * (OVERLOADED, SHARD_DOWN, UNAVAILABLE) with nothing done. A request whose deadline passes without a reply gets TIMEOUT.

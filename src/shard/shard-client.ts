@@ -107,6 +107,7 @@ export class RingShardClient implements ShardClient {
   readonly #recordCaches: (RecordCacheReader | null)[];
   readonly localReads: LocalReads = { memtables: 0, recordCache: 0, missed: 0 };
   readonly refusal = '';
+  readonly admission = null;
   readonly #reply = new ReplyView();
   readonly #failure = new ReplyView();
   #handler: ReplyHandler = { onReply: () => undefined };

@@ -9,10 +9,14 @@
  * 3. From `hold` to `release` no request for data leaves, whichever the way; `hold` says when the last one before has ended,
  *    at the shards and at the coordinator. Who asks meanwhile is told why. Questions about the cluster pass: one of them has asked
  *    for it.
+ * 4. What the coordinator is asked for data is admitted first (admission.ts): refused, it was not begun. Scans are bounded by themselves
+ *    (limits.scansInFlightMax), and take as long as they take.
  */
 import { assert } from '../base/assert.ts';
+import type { Clock } from '../base/clock.ts';
 import { Status } from '../base/status.ts';
 import { type LookupOutcome, MEMTABLE_MISS } from '../ipc/contract.ts';
+import { Admission } from './admission.ts';
 import {
   type LocalReads,
   type LocalRecord,
@@ -39,15 +43,25 @@ export class SwitchingClient implements ShardClient {
   /** By slot of the coordinator: a question about the cluster has it. */
   readonly #isQuestion: Uint8Array;
   #questions = 0;
+  readonly admission: Admission;
+  readonly #clock: Clock;
+  #refusal = '';
+  /** Of this turn of the loop, looked up once; 0 where it was not yet. */
+  #turnMs = 0;
+  readonly #endTurn = (): void => {
+    this.#turnMs = 0;
+  };
 
   /** Both share their request object. */
-  constructor(direct: RingShardClient, coordinator: RingShardClient) {
+  constructor(direct: RingShardClient, coordinator: RingShardClient, clock: Clock) {
     assert(direct.request === coordinator.request, 'switching client: two request objects');
     this.direct = direct;
     this.coordinator = coordinator;
     this.vnodes = direct.vnodes;
     this.slotsMax = direct.slotsMax + coordinator.slotsMax;
     this.#isQuestion = new Uint8Array(coordinator.slotsMax);
+    this.admission = new Admission(coordinator.slotsMax);
+    this.#clock = clock;
   }
 
   get shards(): number {
@@ -70,7 +84,7 @@ export class SwitchingClient implements ShardClient {
     return this.#held;
   }
   get refusal(): string {
-    return this.#held === '' || !isForData(this.request.op) ? '' : `${this.#held}; nothing was done`;
+    return this.#refusal;
   }
 
   /** Requests go to the coordinator from now on. `onDrained` is called when none is at the shards any more. */
@@ -98,12 +112,20 @@ export class SwitchingClient implements ShardClient {
       : this.direct.getLocal(tokenHi, tokenLo, key, nowMs);
   }
   submit(): number {
-    const { op } = this.request;
-    if (this.#held !== '' && isForData(op)) return -Status.UNAVAILABLE;
+    const { op, key, value } = this.request;
+    this.#refusal = '';
+    if (this.#held !== '' && isForData(op)) {
+      this.#refusal = `${this.#held}; nothing was done`;
+      return -Status.UNAVAILABLE;
+    }
     if (!this.#isForCoordinator(op)) return this.direct.submit();
+    const bytes = key.length + value.length;
+    if (op <= Op.DELETE) this.#refusal = this.admission.refusal(bytes);
+    if (this.#refusal !== '') return -Status.OVERLOADED;
     const slot = this.coordinator.submit();
     if (slot < 0) return slot;
-    if (op === Op.CLUSTER) {
+    if (op <= Op.DELETE) this.admission.begin(slot, bytes, this.#monotonicMs());
+    else if (op === Op.CLUSTER) {
       this.#isQuestion[slot] = 1;
       this.#questions++;
     }
@@ -123,6 +145,7 @@ export class SwitchingClient implements ShardClient {
     const first = this.direct.slotsMax;
     this.coordinator.setHandler({
       onReply: (slot, reply) => {
+        this.admission.end(slot, this.#monotonicMs());
         this.#questions -= this.#isQuestion[slot] as number;
         this.#isQuestion[slot] = 0;
         handler.onReply(first + slot, reply);
@@ -133,6 +156,14 @@ export class SwitchingClient implements ShardClient {
   close(): void {
     this.direct.close();
     this.coordinator.close();
+  }
+
+  #monotonicMs(): number {
+    if (this.#turnMs === 0) {
+      this.#turnMs = this.#clock.monotonicMs();
+      setImmediate(this.#endTurn);
+    }
+    return this.#turnMs;
   }
 
   #isForCoordinator(op: OpCode): boolean {

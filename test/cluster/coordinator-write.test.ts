@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../src/base/limits.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { type ClientWriteAnswer, Consistency } from '../../src/cluster/contract.ts';
 import { standIns, writeGroups } from '../../src/cluster/ring-lookup.ts';
 import { Cluster, joiningRing, vnodeOfKey } from './coordinator-calls.ts';
-import { testRing } from './coordinator-world.ts';
+import { CALM, testRing } from './coordinator-world.ts';
 
 const { ALL, ONE, QUORUM } = Consistency;
 const FIVE = [1, 2, 3, 4, 5];
@@ -80,6 +81,22 @@ describe('a plain write', () => {
     expect(hintsOf(cluster)).toEqual([]);
     cluster.world.run(2000);
     expect(hintsOf(cluster)).toEqual(['1 for 3']);
+  });
+  it('leaves no hint for a replica that is slow and takes the write after all', () => {
+    const cluster = new Cluster();
+    const { world } = cluster;
+    world.faults = { ...CALM, delayMsMax: 400 };
+    let slow = 0;
+    for (let i = 0; i < 50; i++) {
+      const beginMs = world.schedule.nowMs;
+      expect(cluster.write(`k${i}`, 'a')).toMatchObject({ status: Status.OK, sloppy: false });
+      if (world.schedule.nowMs - beginMs > limits.writeStandInMs) slow++;
+    }
+    expect(slow).toBeGreaterThan(25);
+    world.run(1000);
+    for (let i = 0; i < 50; i++)
+      for (const node of [1, 2, 3]) expect(cluster.held(node, `k${i}`)).toMatch(/^a@/);
+    expect(world.node(1).coordinator.metrics).toMatchObject({ hintsKept: 0, hintsLost: 0 });
   });
   it('is acknowledged with stand-ins where home replicas do not suffice, and says so', () => {
     const [a = 0, b = 0, c = 0] = homesOf('k');

@@ -35,6 +35,7 @@ const CLUSTER_METRICS = JSON.stringify({
 });
 
 export class FakeClient implements ShardClient {
+  readonly admission = { limit: 300, inFlight: 2, bytes: 4000, refused: 17 };
   readonly localReads = { memtables: 0, recordCache: 0, missed: 0 };
   readonly vnodes = 64;
   readonly slotsMax: number;

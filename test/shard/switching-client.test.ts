@@ -60,7 +60,7 @@ class World {
       return engine;
     });
     [this.direct, this.coordinator] = engines as [FakeEngine, FakeEngine];
-    this.client = new SwitchingClient(...(clients as [RingShardClient, RingShardClient]));
+    this.client = new SwitchingClient(...(clients as [RingShardClient, RingShardClient]), this.clock);
     this.client.setHandler({
       onReply: (slot, { status, bytes, start, length }) => {
         const done = this.answers.get(slot);
@@ -252,6 +252,53 @@ describe(`a client that changes over to a coordinator (seed ${seed})`, () => {
     };
     world.client.hold('about to move', () => undefined);
     expect(world.client.getLocal(0, 0, Buffer.from('a'), START_MS)).toBe(MEMTABLE_MISS);
+  });
+
+  it('refuses the coordinator more requests for data than are answered in time, and nothing else', async () => {
+    const world = newWorld(1024);
+    const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
+    world.client.coordinate(() => undefined);
+    world.coordinator.automatic = false;
+    for (let i = 0; i < 400; i++) expect(world.send(Op.PUT, `a-${i}`)).toBeGreaterThanOrEqual(0);
+    await until(() => world.coordinator.appends === 400);
+    world.clock.advanceMs(1000);
+    world.coordinator.sync();
+    await until(() => world.answered === 400);
+    await turn();
+    const { admission } = world.client;
+    expect(admission.inFlight).toBe(0);
+    // By limits.admittedCut of what was in flight.
+    expect(admission.limit).toBeLessThanOrEqual(400);
+    const taken = admission.limit;
+    for (let i = 0; i < taken; i++)
+      expect(world.send(i % 2 === 0 ? Op.PUT : Op.DELETE, `b-${i}`)).toBeGreaterThanOrEqual(0);
+    for (const op of [Op.PUT, Op.GET, Op.DELETE] as const) {
+      expect(-world.send(op, 'c'), `operation ${op}`).toBe(Status.OVERLOADED);
+      expect(world.client.refusal).toContain(`${taken} requests of this front end are in flight`);
+    }
+    expect(admission.refused).toBe(3);
+    await until(() => world.coordinator.appends === 400 + taken);
+    let others = 0;
+    for (const op of [Op.SCAN, Op.CLUSTER, Op.STATS] as const) {
+      expect(
+        world.send(op, 'd', () => others++),
+        `operation ${op}`,
+      ).toBeGreaterThanOrEqual(0);
+      expect(world.client.refusal).toBe('');
+    }
+    await until(() => others === 3);
+    expect(admission.inFlight).toBe(taken);
+    world.coordinator.sync();
+    await until(() => world.answered === 403 + taken);
+    expect([admission.inFlight, admission.bytes]).toEqual([0, 0]);
+    expect(world.send(Op.PUT, 'e')).toBeGreaterThanOrEqual(0);
+    world.coordinator.sync();
+  });
+
+  it('admits without a limit of time what goes to the shards', () => {
+    const world = newWorld(1024);
+    for (let i = 0; i < 400; i++) expect(world.send(Op.PUT, `a-${i}`)).toBeGreaterThanOrEqual(0);
+    expect(world.client.admission.inFlight).toBe(0);
   });
 
   it('asks the shards for their administration at all times', async () => {

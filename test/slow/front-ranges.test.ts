@@ -232,6 +232,10 @@ describe('what operators ask', () => {
       /^# TYPE ringkv_replica_reads_total counter\nringkv_replica_reads_total\{from="memtables"\} 7\nringkv_replica_reads_total\{from="record_cache"\} 8\nringkv_replica_reads_total\{from="shard"\} 9$/m,
     );
     expect(text).toMatch(/^ringkv_local_reads_total\{frontend="\d+",from="record_cache"\} 0$/m);
+    expect(text).toContain('ringkv_coordinator_admission_limit{frontend="2"} 300\n');
+    expect(text).toContain('ringkv_coordinator_admitted{frontend="2"} 2\n');
+    expect(text).toContain('ringkv_coordinator_admitted_bytes{frontend="2"} 4000\n');
+    expect(text).toContain('ringkv_coordinator_overloaded_total{frontend="2"} 17\n');
     expect(text).toMatch(/^# TYPE ringkv_hints_replayed_total counter\nringkv_hints_replayed_total 5$/m);
     expect(text).toMatch(/^ringkv_hints_damaged_bytes_total 0$/m);
     expect(text).not.toContain('ringkv_hints_expired');
