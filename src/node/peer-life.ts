@@ -11,6 +11,7 @@ import type { ClusterWorld, HintStore, LocalReplica, Timers } from '../cluster/c
 import { resumeJoin } from '../cluster/join-document.ts';
 import type { LoneJoinOptions } from '../cluster/lone-join.ts';
 import { nextGeneration } from '../cluster/membership-generation.ts';
+import { clusterIdOnDisk } from '../cluster/ring-agreement.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
 import { NODE_STARTS, refuseRequest } from '../cluster/rpc-service.ts';
 import { askRing } from '../peer/ask-ring.ts';
@@ -84,7 +85,8 @@ export class PeerLife {
       log('warn', `this node was told to join by ${told.join(',')}: the seeds ${config.seeds} do not count`);
     this.#transport = new Transport({
       clusterName: config.clusterName,
-      clusterId: '',
+      // From the first greeting on: until its shards have recovered, a node of another cluster with this name would get past it.
+      clusterId: clusterIdOnDisk(documents),
       node: self,
       nodeId,
       generation: this.#generation,

@@ -3,6 +3,7 @@
  * src/node/peer-thread.ts and src/shard/replica-server.ts do it, over the simulated disk, network and clock.
  */
 import { RingKvError, UnavailableError } from '../../src/base/errors.ts';
+import { KEYSPACE_USER } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { ClusterNode } from '../../src/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/cluster/cluster-node-options.ts';
@@ -11,6 +12,7 @@ import { resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
 import { nextGeneration } from '../../src/cluster/membership-generation.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
+import { clusterIdOnDisk } from '../../src/cluster/ring-agreement.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import { RingProbe } from '../../src/cluster/ring-probe.ts';
@@ -21,9 +23,11 @@ import { HintLog } from '../../src/replica/hint-log.ts';
 import { hintedReplica, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
-import type { ProcessNetwork } from './sim-network.ts';
+import type { ProcessNetwork } from './site-network.ts';
 
 const DATA = '/data';
+/** No client has such a key. */
+const NO_KEY = new TextEncoder().encode('asked by another node');
 const NOT_OPEN = 'this node is starting';
 
 /** Sees other nodes' replicas through a defect. */
@@ -71,12 +75,22 @@ export class NodeProgram implements Program {
     this.#documents = new FileDocuments(fs, DATA);
     this.#hints = new HintLog(fs, DATA, clock, (level, message) => host.log(level, message));
     this.#replica = new EngineReplica(host, this.#hints);
-    this.#network = host.attach({
-      onMessage: (from, message) => this.#receive(from, message),
-      onDisconnected: (node) => {
-        if (this.#isEngineOpen) this.#node.onDisconnected(node);
+    // What it left behind of another cluster, its ring among it.
+    resumeJoin(this.#documents);
+    // The transport takes the generation for its greeting before the node is made.
+    this.#network = host.attach(
+      {
+        onMessage: (from, message) => this.#receive(from, message),
+        onConnected: (node) => {
+          if (this.#isEngineOpen) this.#node.onConnected(node);
+        },
+        onDisconnected: (node) => {
+          if (this.#isEngineOpen) this.#node.onDisconnected(node);
+        },
       },
-    });
+      nextGeneration({ documents: this.#documents, clock }),
+      clusterIdOnDisk(this.#documents),
+    );
     this.#node = this.#newNode();
     this.#open().catch((error: unknown) => host.fail(error));
   }
@@ -85,8 +99,6 @@ export class NodeProgram implements Program {
     const { self, nodeId, address, rack, clock, random, life, role, tuning, defect, log } = this.#host;
     const documents = this.#documents;
     const told = resumeJoin(documents);
-    // The transport takes it for its greeting before the node is made.
-    nextGeneration({ documents, clock });
     const options: ClusterNodeOptions = {
       world: {
         self,
@@ -248,6 +260,16 @@ export class NodeProgram implements Program {
       this.#ended(1);
     });
   }
+  reaches(node: NodeNumber): boolean {
+    return this.#network.isConnected(node) && this.#node.membership.isUp(node);
+  }
+  ask(node: NodeNumber, timeoutMs: number, done: (status: number) => void): boolean {
+    if (!this.isOpen) return false;
+    const deadlineMs = this.#host.clock.nowMs() + timeoutMs;
+    const place = { tokenHi: 0, tokenLo: 0, keyspace: KEYSPACE_USER, key: NO_KEY };
+    this.#node.replica(node).read({ ...place, headOnly: true, deadlineMs }, ({ status }) => done(status));
+    return true;
+  }
   drain(): void {
     void this.#node.drain(0);
   }
@@ -265,6 +287,7 @@ export class NodeProgram implements Program {
   }
   async stop(): Promise<void> {
     this.#node.stop();
+    await this.#network.close();
     this.#hints.close();
     // What comes now is left without an answer, as by a thread that has ended.
     const wasOpen = this.#isEngineOpen;

@@ -1,12 +1,15 @@
 /**
  * Runs simulations: `npm run sim -- --seed 7` replays one and prints its history; `--seeds 1000` runs so many from --seed on;
- * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found.
+ * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found. `--network connections`
+ * has machines that exchange bytes over connections, `--network messages` messages alone; by default the seed decides.
  * Ends with status 1 where a promise of the store was broken, and prints how to replay that.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { systemSeed } from '../../src/base/random.ts';
+import { CONNECTION_DEFECTS, type ConnectionDefect, isConnectionDefect } from './connection-defects.ts';
+import type { NetworkKind } from './connection-plan.ts';
 import { DEFECTS, type Defect, isDefect } from './defects.ts';
 import { type SimulationResult, simulate } from './simulation.ts';
 
@@ -19,9 +22,15 @@ interface Report {
   readonly stats: SimulationResult['stats'] | null;
 }
 
-async function judge(seed: number, defect: Defect | null): Promise<Report> {
+/** What every simulation of a run has. */
+interface Common {
+  readonly defect: Defect | ConnectionDefect | null;
+  readonly network: NetworkKind | null;
+}
+
+async function judge(seed: number, common: Common): Promise<Report> {
   try {
-    const { violations, stats } = await simulate({ seed, defect });
+    const { violations, stats } = await simulate({ seed, ...common });
     const [first] = violations;
     return {
       seed,
@@ -35,14 +44,14 @@ async function judge(seed: number, defect: Defect | null): Promise<Report> {
 
 /** A thread that simulates the seeds it is sent. */
 function serve(): void {
-  const { defect } = workerData as { defect: Defect | null };
+  const common = workerData as Common;
   parentPort?.on('message', (seed: number) => {
-    void judge(seed, defect).then((report) => parentPort?.postMessage(report));
+    void judge(seed, common).then((report) => parentPort?.postMessage(report));
   });
 }
 
-async function replay(seed: number, defect: Defect | null, verbose: boolean, all: boolean): Promise<boolean> {
-  const { violations, history, setting, stats } = await simulate({ seed, defect, verbose });
+async function replay(seed: number, common: Common, verbose: boolean, all: boolean): Promise<boolean> {
+  const { violations, history, setting, stats } = await simulate({ seed, ...common, verbose });
   const [first] = violations;
   console.log(`seed ${seed}: ${setting}`);
   console.log(history.lines(all || first === undefined || first.key === '' ? null : first.key).join('\n'));
@@ -53,7 +62,8 @@ async function replay(seed: number, defect: Defect | null, verbose: boolean, all
   return first === undefined;
 }
 
-async function hunt(first: number, count: number, endMs: number, defect: Defect | null): Promise<boolean> {
+async function hunt(first: number, count: number, endMs: number, common: Common): Promise<boolean> {
+  const { defect, network } = common;
   const failures: Report[] = [];
   let next = 0;
   let done = 0;
@@ -64,7 +74,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
     next >= count || Date.now() >= endMs || failures.length >= (defect === null ? FAILURES_SHOWN_MAX : 1);
   const work = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      const worker = new Worker(new URL(import.meta.url), { workerData: { defect } });
+      const worker = new Worker(new URL(import.meta.url), { workerData: common });
       const give = (): void => {
         if (isOver()) void worker.terminate().then(() => resolve());
         else worker.postMessage(first + next++);
@@ -93,7 +103,7 @@ async function hunt(first: number, count: number, endMs: number, defect: Defect 
       `${failures.length} simulations with a broken promise`,
   );
   const [example] = failures;
-  const flag = defect === null ? '' : ` --defect ${defect}`;
+  const flag = `${network === null ? '' : ` --network ${network}`}${defect === null ? '' : ` --defect ${defect}`}`;
   if (example !== undefined) console.log(`replay: npm run sim -- --seed ${example.seed}${flag}`);
   return failures.length === 0;
 }
@@ -105,6 +115,7 @@ async function main(): Promise<boolean> {
       seeds: { type: 'string' },
       minutes: { type: 'string' },
       defect: { type: 'string' },
+      network: { type: 'string' },
       verbose: { type: 'boolean', default: false },
       all: { type: 'boolean', default: false },
     },
@@ -117,20 +128,26 @@ async function main(): Promise<boolean> {
     throw new Error(`--${name} ${text}: it must be a number from 0 on`);
   };
   const defect = values.defect ?? null;
-  if (defect !== null && !isDefect(defect))
-    throw new Error(`--defect ${defect}: it must be one of ${DEFECTS.join(', ')}`);
+  if (defect !== null && !isDefect(defect) && !isConnectionDefect(defect))
+    throw new Error(
+      `--defect ${defect}: it must be one of ${[...DEFECTS, ...CONNECTION_DEFECTS].join(', ')}`,
+    );
+  const network = values.network ?? null;
+  if (network !== null && network !== 'messages' && network !== 'connections')
+    throw new Error(`--network ${network}: it must be messages or connections`);
+  const common = { defect, network } as const;
   const seed = number('seed');
   const seeds = number('seeds');
   const minutes = number('minutes');
   let isGood: boolean;
   if (seeds === null && minutes === null)
-    isGood = await replay(seed ?? systemSeed(), defect, values.verbose, values.all);
+    isGood = await replay(seed ?? systemSeed(), common, values.verbose, values.all);
   else
     isGood = await hunt(
       seed ?? systemSeed(),
       seeds ?? Number.POSITIVE_INFINITY,
       minutes === null ? Number.POSITIVE_INFINITY : Date.now() + minutes * 60_000,
-      defect,
+      common,
     );
   // A defect has to be found.
   return defect === null ? isGood : !isGood;

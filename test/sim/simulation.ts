@@ -12,16 +12,21 @@ import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
 import { Cluster } from './cluster.ts';
+import { type ConnectionDefect, plantConnectionDefect } from './connection-defects.ts';
+import { type ConnectionPlan, type NetworkKind, planConnections } from './connection-plan.ts';
+import { Connections } from './connections.ts';
 import { CLIENTS_FOR, FAULTS_FOR, LASTING_GAPS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
 import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
 import type { Machine } from './machine.ts';
 import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
+import { networkOf } from './network-profile.ts';
 import { NodeProgram } from './node-program.ts';
 import { Scheduler } from './scheduler.ts';
 import { EPOCH_MS } from './sim-clock.ts';
-import { CALM, type NetworkProfile, SimNetwork } from './sim-network.ts';
+import { SimNetwork } from './sim-network.ts';
+import type { SiteNetwork } from './site-network.ts';
 import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
 
 const SECOND_US = 1_000_000;
@@ -36,8 +41,10 @@ const RING_PATH = '/data/cluster/ring';
 
 export interface SimulationOptions {
   readonly seed: number;
-  readonly defect?: Defect | null;
+  readonly defect?: Defect | ConnectionDefect | null;
   readonly verbose?: boolean;
+  /** Messages alone, or connections and addresses too; null: as chance has it. */
+  readonly network?: NetworkKind | null;
 }
 
 export interface SimulationResult {
@@ -63,11 +70,15 @@ export async function simulate({
   seed,
   defect = null,
   verbose = false,
+  network = null,
 }: SimulationOptions): Promise<SimulationResult> {
-  const simulation = new Simulation(seed, defect, verbose);
+  const plan = planConnections(seed, defect, network);
+  const takeOut = plantConnectionDefect(plan.defect);
   try {
+    const simulation = new Simulation(seed, verbose, plan);
     return await simulation.run();
   } finally {
+    takeOut();
     resetKnobs();
   }
 }
@@ -78,7 +89,9 @@ class Simulation {
   readonly #defect: Defect | null;
   readonly #scheduler = new Scheduler();
   readonly #history = new History();
-  readonly #network: SimNetwork;
+  readonly #network: SiteNetwork;
+  /** null where machines exchange messages alone. */
+  readonly #connections: Connections | null;
   readonly #cluster: Cluster;
   readonly #workload: Workload;
   readonly #nemesis: Nemesis;
@@ -94,13 +107,19 @@ class Simulation {
   #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
-  constructor(seed: number, defect: Defect | null, verbose: boolean) {
+  constructor(seed: number, verbose: boolean, plan: ConnectionPlan) {
+    const defect = plan.otherDefect;
     const random = new Random(seed);
     this.#seed = seed;
     this.#random = random;
     this.#defect = defect;
     this.#knobs = turnKnobs(random, defect === 'purge-early', defect !== null && LASTING_GAPS.has(defect));
-    this.#network = new SimNetwork(this.#scheduler, new Random(random.uint32()), networkOf(random));
+    const ofNetwork = new Random(random.uint32());
+    const profile = networkOf(random);
+    this.#connections = plan.hasConnections
+      ? new Connections(this.#scheduler, ofNetwork, profile, plan.defect)
+      : null;
+    this.#network = this.#connections?.network ?? new SimNetwork(this.#scheduler, ofNetwork, profile);
     this.#replicas = random.pick([3, 3, 3, 2, 5]);
     this.#machines = Math.max(this.#replicas, random.pick([3, 3, 4, 5]));
     // Enough for each machine to own some, or keys would have fewer replicas.
@@ -160,10 +179,12 @@ class Simulation {
     this.#history.note(this.#scheduler.nowUs, 'the cluster has started');
     const periodUs = (this.#defect === 'purge-early' ? 60 : this.#random.pick([10, 30, 60])) * SECOND_US;
     this.#nemesis.start();
+    this.#connections?.start(this.#cluster);
     this.#workload.start();
     await this.#until(() => this.#workload.isDone, periodUs);
     this.#workload.end();
     this.#nemesis.end();
+    this.#connections?.end();
     this.#history.note(this.#scheduler.nowUs, 'all faults end');
     this.#cluster.heal();
     const healedUs = this.#scheduler.nowUs;
@@ -172,6 +193,8 @@ class Simulation {
       this.#convergedMs = (this.#scheduler.nowUs - healedUs) / 1000;
       await this.#probe();
       const members = this.#members();
+      if (this.#connections !== null)
+        violations.push(...(await this.#connections.check(members, this.#until)));
       const ring = members[0]?.program?.ring;
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
@@ -320,10 +343,10 @@ class Simulation {
     }
   }
 
-  async #until(isDone: () => boolean, us: number): Promise<boolean> {
+  readonly #until = async (isDone: () => boolean, us: number): Promise<boolean> => {
     await this.#scheduler.run(this.#scheduler.nowUs + us, isDone);
     return isDone();
-  }
+  };
 
   // ------------------------------------------------------------------------------------------------- result
 
@@ -350,13 +373,13 @@ class Simulation {
       setting:
         `${this.#machines} machines${this.#isFounded ? '' : ' that join'}, ${this.#replicas} replicas, ${this.#vnodes} vnodes, ` +
         `clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
-        `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}`,
+        `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}${this.#connections?.setting ?? ''}`,
       stats: {
         events: this.#scheduler.events,
         virtualMs: this.#scheduler.nowUs / 1000,
         operations: operations.length,
         acknowledged: operations.filter(({ status }) => status === Status.OK).length,
-        messages: this.#network.stats.sent,
+        messages: this.#network.sent,
         rings: ring?.number ?? 0,
         convergedMs: this.#convergedMs,
         undecided: this.#undecided,
@@ -367,19 +390,6 @@ class Simulation {
       },
     };
   }
-}
-
-function networkOf(random: Random): NetworkProfile {
-  const isCalm = random.chance(0.2);
-  if (isCalm) return CALM;
-  return {
-    delayUsMin: 100,
-    delayUsMean: random.pick([300, 5000, 50_000]),
-    lossChance: random.pick([0, 0, 0.01, 0.1]),
-    duplicateChance: random.pick([0, 0.01, 0.1]),
-    stragglerChance: random.pick([0, 0.01, 0.05]),
-    stragglerUsMax: random.pick([100_000, 2 * SECOND_US]),
-  };
 }
 
 function kindsOf(random: Random, defect: Defect | null): readonly KeyKind[] {
