@@ -10,7 +10,7 @@ import { ClusterNode } from '../cluster/cluster-node.ts';
 import type { ClusterWorld, HintStore, LocalReplica, Timers } from '../cluster/contract.ts';
 import { resumeJoin } from '../cluster/join-document.ts';
 import type { LoneJoinOptions } from '../cluster/lone-join.ts';
-import { nextGeneration } from '../cluster/membership-generation.ts';
+import { keepGeneration, nextGeneration } from '../cluster/membership-generation.ts';
 import { clusterIdOnDisk } from '../cluster/ring-agreement.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
 import { NODE_STARTS, refuseRequest } from '../cluster/rpc-service.ts';
@@ -133,9 +133,10 @@ export class PeerLife {
     this.#transport.renewTls(tls);
   }
 
-  /** Gives the port. Throws ListenError. */
-  listen(port: number): Promise<number> {
-    return this.#transport.listen(this.#options.config.peerHost, port);
+  /** Gives the port. Throws ListenError, and IoError where its generation cannot be kept. */
+  async listen(port: number): Promise<number> {
+    await keepGeneration(this.#documents, this.#generation);
+    return await this.#transport.listen(this.#options.config.peerHost, port);
   }
 
   /** Every shard is attached. `url` is '' where it is not known yet. */

@@ -71,6 +71,7 @@ export class ConnectionNetwork implements SiteNetwork {
 
   attach(process: Attached): ProcessNetwork {
     const party = this.join(process, CLUSTER_NAME, HOME);
+    const { host, port } = parseAddress(process.address);
     const { transport } = party;
     const defect = this.#defect;
     const addressed = new Set<NodeNumber>();
@@ -90,6 +91,8 @@ export class ConnectionNetwork implements SiteNetwork {
         transport.setAddress(node, address);
       },
       forget: (node) => transport.forget(node),
+      // Before anything else happens to it.
+      listen: () => void transport.listen(host, port),
       isConnected: (node) => transport.isConnected(node),
       setClusterId: (clusterId) => {
         party.clusterId = clusterId;
@@ -105,8 +108,7 @@ export class ConnectionNetwork implements SiteNetwork {
       process;
     const host = this.tcp.host(machine);
     host.isOn = true;
-    const { host: name, port } = parseAddress(address);
-    this.tcp.assign(name, host);
+    this.tcp.assign(parseAddress(address).host, host);
     const transport: Transport = new Transport({
       clusterName,
       clusterId,
@@ -130,8 +132,6 @@ export class ConnectionNetwork implements SiteNetwork {
     });
     const party: Party = { ...process, cluster, transport, underWay: new Map() };
     this.#parties.add(party);
-    // Before anything else happens to it.
-    void transport.listen(name, port);
     return party;
   }
 

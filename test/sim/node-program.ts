@@ -10,7 +10,7 @@ import type { ClusterNodeOptions } from '../../src/cluster/cluster-node-options.
 import type { NodeNumber, Replica } from '../../src/cluster/contract.ts';
 import { resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
-import { nextGeneration } from '../../src/cluster/membership-generation.ts';
+import { keepGeneration, nextGeneration } from '../../src/cluster/membership-generation.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
 import { clusterIdOnDisk } from '../../src/cluster/ring-agreement.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
@@ -77,7 +77,8 @@ export class NodeProgram implements Program {
     this.#replica = new EngineReplica(host, this.#hints);
     // What it left behind of another cluster, its ring among it.
     resumeJoin(this.#documents);
-    // The transport takes the generation for its greeting before the node is made.
+    // The transport takes it for its greeting before the node is made.
+    const generation = nextGeneration({ documents: this.#documents, clock });
     this.#network = host.attach(
       {
         onMessage: (from, message) => this.#receive(from, message),
@@ -88,9 +89,10 @@ export class NodeProgram implements Program {
           if (this.#isEngineOpen) this.#node.onDisconnected(node);
         },
       },
-      nextGeneration({ documents: this.#documents, clock }),
+      generation,
       clusterIdOnDisk(this.#documents),
     );
+    keepGeneration(this.#documents, generation).then(() => this.#network.listen(), host.fail);
     this.#node = this.#newNode();
     this.#open().catch((error: unknown) => host.fail(error));
   }

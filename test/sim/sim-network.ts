@@ -108,6 +108,8 @@ export class SimNetwork implements SiteNetwork {
       setClusterId: (clusterId) => {
         listener.clusterId = clusterId;
       },
+      // Nobody greets here.
+      listen: () => undefined,
       // It has no connections that could be missing.
       isConnected: () => true,
       close: () => Promise.resolve(),

@@ -33,6 +33,8 @@ export interface Attached {
 
 /** The network as one process sees it. */
 export interface ProcessNetwork extends Network {
+  /** Others can reach it from now on. */
+  listen(): void;
   setClusterId(clusterId: string): void;
   isConnected(node: NodeNumber): boolean;
   /** Sends what was accepted, then closes all. */

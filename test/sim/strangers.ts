@@ -61,7 +61,9 @@ export class Strangers {
         hears,
         log,
       };
-      return network.join({ ...process, random: new Random(random.uint32()) }, name, at + 1);
+      const party = network.join({ ...process, random: new Random(random.uint32()) }, name, at + 1);
+      void party.transport.listen(machine, PORT);
+      return party;
     });
   }
 
