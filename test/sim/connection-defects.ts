@@ -5,6 +5,7 @@
 import { limits } from '../../src/base/limits.ts';
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
+import { NODE_STARTS } from '../../src/cluster/rpc-service.ts';
 import { Connection } from '../../src/peer/connection.ts';
 import { RefusalCode } from '../../src/peer/hello.ts';
 import { PeerTable } from '../../src/peer/peer-table.ts';
@@ -107,7 +108,8 @@ export function plantConnectionDefect(defect: ConnectionDefect | null): Undo {
   }
 }
 
-/** A node that starts says so (rpc-service.ts). */
-export function isRefusal(message: Uint8Array, nowMs: number): boolean {
-  return decodeMessage(message, nowMs).kind === Kind.REFUSED;
+/** A node refuses a request because it starts (rpc-service.ts). */
+export function isRefusalOfStart(bytes: Uint8Array, nowMs: number): boolean {
+  const message = decodeMessage(bytes, nowMs);
+  return message.kind === Kind.REFUSED && message.message.endsWith(NODE_STARTS);
 }

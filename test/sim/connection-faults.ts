@@ -90,7 +90,7 @@ export class ConnectionFaults {
       case 'kill':
         this.#cluster.note(`${victim.name} is killed`);
         victim.kill();
-        this.#later(this.#random.pick([0.2, 4]), victim, () => victim.start());
+        this.#later(this.#random.pick([0.2, 4]), victim, () => this.#startSlowly(victim));
         return;
       case 'move':
         this.#move(victim);
@@ -106,6 +106,17 @@ export class ConnectionFaults {
       this.#cluster.note(`${machine.name} starts at ${machine.address}`);
       run();
     });
+  }
+
+  /** While its shards recover it listens, and serves nobody. */
+  #startSlowly(machine: Machine): void {
+    if (this.#random.chance(0.5)) {
+      machine.disk.slowness = this.#random.pick([100, 1000]);
+      this.#after(this.#seconds(0.5, 3), () => {
+        machine.disk.slowness = 1;
+      });
+    }
+    machine.start();
   }
 
   // ---------------------------------------------------------------------------------------------- connections

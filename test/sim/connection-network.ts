@@ -14,7 +14,7 @@ import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { nodeName } from '../../src/cluster/node-name.ts';
 import { Transport } from '../../src/peer/transport.ts';
 import type { Violation } from './check-quorum.ts';
-import { type ConnectionDefect, isRefusal } from './connection-defects.ts';
+import { type ConnectionDefect, isRefusalOfStart } from './connection-defects.ts';
 import type { Scheduler } from './scheduler.ts';
 import { CALM, type NetworkProfile } from './sim-network.ts';
 import type { Attached, ProcessNetwork, SiteNetwork } from './site-network.ts';
@@ -77,9 +77,9 @@ export class ConnectionNetwork implements SiteNetwork {
     const addressed = new Set<NodeNumber>();
     return {
       send: (to, message) => {
-        const { clusterId, clock } = party;
+        const { clock } = party;
         const isLost =
-          (defect === 'silent-while-starting' && clusterId === '' && isRefusal(message, clock.nowMs())) ||
+          (defect === 'silent-while-starting' && isRefusalOfStart(message, clock.nowMs())) ||
           (defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN);
         return isLost ? this.#pretend(party, to) : this.send(party, to, message);
       },

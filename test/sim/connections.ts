@@ -90,10 +90,10 @@ export class Connections {
   #ask(cluster: Cluster): void {
     if (this.#isEnded) return;
     const random = this.#random;
-    const { serving } = cluster;
-    if (serving.length > 1) {
+    const { serving, present } = cluster;
+    if (serving.length > 0 && present.length > 1) {
       const from = random.pick(serving);
-      const to = random.pick(serving.filter((machine) => machine !== from));
+      const to = random.pick(present.filter((machine) => machine !== from));
       this.#call(from, to, random.chance(0.3) ? LONG_MS : random.between(50, 3000));
     }
     this.#scheduler.after(random.below(2 * ASK_MEAN_US), () => this.#ask(cluster));
