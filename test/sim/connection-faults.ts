@@ -1,6 +1,6 @@
 /**
  * What is done to connections and addresses of a simulated cluster, beside what the nemesis does to machines and links. Each seed has some
- * of it. An operator who moves a node tells it where others are now: nobody else could.
+ * of it. An operator who moves several nodes at once tells each where others are now: nobody else could.
  */
 import type { Random } from '../../src/base/random.ts';
 import type { Cluster } from './cluster.ts';
@@ -25,6 +25,8 @@ export const CONNECTION_FAULTS = [
 export type ConnectionFault = (typeof CONNECTION_FAULTS)[number];
 
 const SECOND_US = 1_000_000;
+/** By then all know a new address, and have it on their disks. */
+const SETTLED_US = 10 * SECOND_US;
 /** Hosts outside of the cluster that addresses may come to lead to. */
 export const STRANGERS = ['x1', 'x2'] as const;
 const PORT = 7000;
@@ -37,6 +39,9 @@ export class ConnectionFaults {
   readonly #meanUs: number;
   #isEnded = false;
   #moves = 0;
+  /** Of the last change of addresses, and until when there is none because of one who was told nothing. */
+  #movedUs = Number.NEGATIVE_INFINITY;
+  #restUntilUs = 0;
 
   constructor(
     cluster: Cluster,
@@ -93,10 +98,10 @@ export class ConnectionFaults {
         this.#later(this.#random.pick([0.2, 4]), victim, () => this.#startSlowly(victim));
         return;
       case 'move':
-        this.#move(victim);
+        if (this.#mayMove) this.#move(victim);
         return;
       case 'swap':
-        this.#swap(victim, this.#random.pick(up));
+        if (this.#mayMove) this.#swap(victim, this.#random.pick(up));
     }
   }
 
@@ -164,7 +169,26 @@ export class ConnectionFaults {
     then();
   }
 
+  get #nowUs(): number {
+    return this.#cluster.site.scheduler.nowUs;
+  }
+  get #mayMove(): boolean {
+    return this.#nowUs >= this.#restUntilUs;
+  }
+
+  /** One that comes back alone, while all others are where it knows them, needs nobody to tell it where they are. */
+  #findsOthers(machine: Machine): boolean {
+    const isQuiet = this.#nowUs - this.#movedUs > SETTLED_US;
+    const areThere = this.#cluster.present.every(
+      ({ state, program }) => state === 'running' && program?.isOpen === true,
+    );
+    return isQuiet && areThere && machine.program?.standing === 'member' && this.#random.chance(0.5);
+  }
+
   #move(machine: Machine): void {
+    const findsOthers = this.#findsOthers(machine);
+    if (findsOthers) this.#restUntilUs = this.#nowUs + 2 * SETTLED_US;
+    this.#movedUs = this.#nowUs;
     this.#halt(machine, () => {
       const was = machine.address;
       const [oldName = ''] = was.split(':');
@@ -174,7 +198,7 @@ export class ConnectionFaults {
         this.#giveAway(oldName, machine);
       }
       this.#cluster.note(`${machine.name} moves from ${was} to ${machine.address}`);
-      this.#tellSeeds(machine);
+      if (!findsOthers) this.#tellSeeds(machine);
       this.#later(2, machine, () => machine.start());
     });
   }
@@ -194,6 +218,7 @@ export class ConnectionFaults {
 
   #swap(one: Machine, other: Machine): void {
     if (one === other) return;
+    this.#movedUs = this.#nowUs;
     this.#halt(one, () => {
       // It may have ended meanwhile.
       if (other.state !== 'running' || other.isStopped || one.state !== 'down') {
