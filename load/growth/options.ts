@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { systemSeed } from '../../src/base/random.ts';
 import { formatSizeBytes, parseSizeBytes } from '../../src/base/units.ts';
+import { configOfOptions } from '../../src/node/config.ts';
 import { loadLimits } from '../limits.ts';
 import type { TransportName } from '../transports/transport.ts';
 
@@ -45,7 +46,6 @@ const SECONDS = 4;
 const SECONDS_MAX = 600;
 const ROUNDS = 3;
 const ROUNDS_MAX = 99;
-const DIAL_DEFAULT = 0;
 
 function whole(what: string, min: number, max: number): (text: string) => number {
   return (text) => {
@@ -138,6 +138,6 @@ export function readGrowthOptions(args: readonly string[]): GrowthOptions {
     .exitOverride();
   program.parse(args, { from: 'user' });
   const { set, seed, ...rest } = program.opts<Flags>();
-  const dial = Number(set['compaction-dial'] ?? DIAL_DEFAULT);
+  const dial = Number(set['compaction-dial'] ?? configOfOptions({}).compactionDial);
   return { ...rest, settings: set, seed: seed ?? systemSeed() >>> 1, dial };
 }

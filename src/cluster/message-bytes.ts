@@ -157,6 +157,9 @@ export function decodePlain(bytes: Uint8Array): Plain {
   const end = checkShape(bytes, 0, 0);
   if (end !== bytes.length)
     throw new MessageError(`a message ends at byte ${end} and ${bytes.length - end} bytes follow`);
+  return decodeChecked(bytes);
+}
+function decodeChecked(bytes: Uint8Array): Plain {
   try {
     return codec.decode(bytes) as Plain;
   } catch (cause) {
@@ -184,6 +187,96 @@ function readHead(bytes: Uint8Array, at: number): number {
   return end;
 }
 
+const NO_BYTES = new Uint8Array(0);
+/** Floating-point numbers are read by it. */
+const scratch = new DataView(new ArrayBuffer(8));
+
+/**
+ * Reads the items of one array after another, without making an array of them. It is the way of all messages: arrays and maps within
+ * them are left to cbor-x. Of one message at a time.
+ */
+export class ItemReader {
+  #bytes: Uint8Array = NO_BYTES;
+  #buffer: ArrayBufferLike = NO_BYTES.buffer;
+  #at = 0;
+
+  /** Starts reading a message: returns the count of its items. Throws MessageError where it is no array. */
+  startArray(bytes: Uint8Array): number {
+    if (bytes.length > limits.peerMessageBytesMax)
+      throw new MessageError(
+        `a message of ${bytes.length} bytes; the limit is ${limits.peerMessageBytesMax}`,
+      );
+    const at = readHead(bytes, 0);
+    if ((bytes[0] as number) >> 5 !== 4) throw new MessageError('a message is no array');
+    // Each item has a byte at least.
+    if (argument > bytes.length - at)
+      throw new MessageError(`an array of ${argument} items at byte 0, and ${bytes.length - at} are left`);
+    this.#bytes = bytes;
+    this.#buffer = bytes.buffer;
+    this.#at = at;
+    return argument;
+  }
+
+  /** The next item. Not beyond the count that startArray returned. */
+  next(): Plain {
+    const bytes = this.#bytes;
+    const start = this.#at;
+    const at = readHead(bytes, start);
+    const initial = bytes[start] as number;
+    switch (initial >> 5) {
+      case 0:
+        if (initial === 0x1b) break;
+        this.#at = at;
+        return argument;
+      case 1:
+        if (initial === 0x3b) break;
+        this.#at = at;
+        return -1 - argument;
+      case 2: {
+        this.#at = stringEnd(bytes, start, at);
+        return new Uint8Array(this.#buffer, bytes.byteOffset + at, this.#at - at);
+      }
+      case 3:
+        this.#at = stringEnd(bytes, start, at);
+        return textAt(bytes, at, this.#at);
+      case 7:
+        this.#at = at;
+        if (initial === NULL) return null;
+        if (initial === FLOAT_64) {
+          for (let i = 0; i < 8; i++) scratch.setUint8(i, bytes[start + 1 + i] as number);
+          return scratch.getFloat64(0);
+        }
+        if (initial === FALSE || initial === TRUE) return initial === TRUE;
+    }
+    // Arrays, maps, and what is refused.
+    this.#at = checkShape(bytes, start, 1);
+    return decodeChecked(bytes.subarray(start, this.#at));
+  }
+
+  /** `left` items more may follow, and nothing else. The message is let go. */
+  end(left: number): void {
+    const bytes = this.#bytes;
+    let at = this.#at;
+    for (let i = 0; i < left; i++) at = checkShape(bytes, at, 1);
+    this.#bytes = NO_BYTES;
+    this.#buffer = NO_BYTES.buffer;
+    if (at !== bytes.length)
+      throw new MessageError(`a message ends at byte ${at} and ${bytes.length - at} bytes follow`);
+  }
+}
+
+/** The end of a string of `argument` bytes from `next`, whose head is at `at`. */
+function stringEnd(bytes: Uint8Array, at: number, next: number): number {
+  if (argument > bytes.length - next)
+    throw new MessageError(
+      `a string of ${argument} bytes at byte ${at}, and ${bytes.length - next} are left`,
+    );
+  return next + argument;
+}
+function textAt(bytes: Uint8Array, at: number, end: number): string {
+  return at === end ? '' : Buffer.from(bytes.buffer, bytes.byteOffset + at, end - at).toString();
+}
+
 /** Checks the item at `at` against invariant 1 and returns where it ends. */
 function checkShape(bytes: Uint8Array, at: number, depth: number): number {
   let next = readHead(bytes, at);
@@ -197,11 +290,7 @@ function checkShape(bytes: Uint8Array, at: number, depth: number): number {
       return next;
     case 2:
     case 3:
-      if (argument > bytes.length - next)
-        throw new MessageError(
-          `a string of ${argument} bytes at byte ${at}, and ${bytes.length - next} are left`,
-        );
-      return next + argument;
+      return stringEnd(bytes, at, next);
     case 4: {
       const count = argument;
       if (depth >= limits.peerNestingMax)

@@ -5,7 +5,7 @@
  * Not checked here: that a token is that of its key, and that versions are no forged ones: the replica does that.
  */
 import { limits } from '../base/limits.ts';
-import { decodePlain, MessageError, type Plain } from './message-bytes.ts';
+import { MessageError } from './message-bytes.ts';
 import { Fields, UINT32_MAX } from './message-fields.ts';
 import { Kind, type Message } from './message-kinds.ts';
 
@@ -18,21 +18,25 @@ const HASH_BYTES = 8;
 
 /** Decodes one message of a peer; deadlines are set from `nowMs`, this node's clock. Throws MessageError. */
 export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
-  const items = decodePlain(bytes);
-  if (!Array.isArray(items)) throw new MessageError('a message is no array');
-  const kind = (items as readonly Plain[])[0];
+  const kind = fields.begin(bytes);
   if (typeof kind !== 'number') throw new MessageError('a message does not begin with its kind');
-  if (kind >= Kind.WRITE_ANSWER) return decodeAnswer(kind, items);
-  if (kind >= Kind.WRITE) return decodeRequest(kind, items, nowMs);
+  const message = decodeOf(kind, nowMs);
+  fields.end();
+  return message;
+}
+
+function decodeOf(kind: number, nowMs: number): Message {
+  if (kind >= Kind.WRITE_ANSWER) return decodeAnswer(kind);
+  if (kind >= Kind.WRITE) return decodeRequest(kind, nowMs);
   switch (kind) {
     case Kind.GOSSIP:
-      fields.start('gossip', items, 2);
+      fields.start('gossip', 2);
       return { kind, payload: fields.plain() };
     case Kind.RING_AGREEMENT:
-      fields.start('ring agreement', items, 2);
+      fields.start('ring agreement', 2);
       return { kind, payload: fields.plain() };
     case Kind.RING:
-      fields.start('ring', items, 2);
+      fields.start('ring', 2);
       return { kind, ring: fields.bytes('ring', 1, limits.peerMessageBytesMax) };
     default:
       throw unknownKind(kind);
@@ -41,10 +45,10 @@ export function decodeMessage(bytes: Uint8Array, nowMs: number): Message {
 
 const unknownKind = (kind: number): MessageError => new MessageError(`a message of unknown kind ${kind}`);
 
-function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Message {
+function decodeRequest(kind: number, nowMs: number): Message {
   switch (kind) {
     case Kind.WRITE: {
-      const { generation, id, ring, remainingMs } = startRequest('write', items, 3);
+      const { generation, id, ring, remainingMs } = startRequest('write', 3);
       const mode = fields.writeMode();
       const record = fields.record('record');
       const also = fields.also(record);
@@ -52,7 +56,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.READ: {
-      const { generation, id, ring, remainingMs } = startRequest('read', items, 5);
+      const { generation, id, ring, remainingMs } = startRequest('read', 5);
       const request = {
         tokenHi: fields.integer('tokenHi', 0, UINT32_MAX),
         tokenLo: fields.integer('tokenLo', 0, UINT32_MAX),
@@ -64,7 +68,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.PREPARE: {
-      const { generation, id, ring, remainingMs } = startRequest('prepare', items, 5);
+      const { generation, id, ring, remainingMs } = startRequest('prepare', 5);
       const request = {
         tokenHi: fields.integer('tokenHi', 0, UINT32_MAX),
         tokenLo: fields.integer('tokenLo', 0, UINT32_MAX),
@@ -78,7 +82,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.PAGE: {
-      const { generation, id, ring, remainingMs } = startRequest('page', items, 10);
+      const { generation, id, ring, remainingMs } = startRequest('page', 10);
       const request = {
         firstHi: fields.integer('firstHi', 0, UINT32_MAX),
         firstLo: fields.integer('firstLo', 0, UINT32_MAX),
@@ -95,7 +99,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.TREE: {
-      const { generation, id, ring, remainingMs } = startRequest('tree', items, 3);
+      const { generation, id, ring, remainingMs } = startRequest('tree', 3);
       const request = {
         session: fields.integer('session', 0, Number.MAX_SAFE_INTEGER),
         ignoreDeadBeforeMs: fields.integer('ignoreDeadBeforeMs', 0, Number.MAX_SAFE_INTEGER),
@@ -105,7 +109,7 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.TREE_NODES: {
-      const { generation, id, ring, remainingMs } = startRequest('tree nodes', items, 4);
+      const { generation, id, ring, remainingMs } = startRequest('tree nodes', 4);
       const session = fields.integer('session', 0, Number.MAX_SAFE_INTEGER);
       const vnode = fields.integer('vnode', 0, limits.vnodesMax - 1);
       const level = fields.integer('level', 0, LEVEL_MAX);
@@ -116,12 +120,12 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
       return { kind, generation, id, ring, remainingMs, request: { session, vnode, level, indexes } };
     }
     case Kind.END_TREE: {
-      const { generation, id, ring, remainingMs } = startRequest('end of tree', items, 1);
+      const { generation, id, ring, remainingMs } = startRequest('end of tree', 1);
       const session = fields.integer('session', 0, Number.MAX_SAFE_INTEGER);
       return { kind, generation, id, ring, remainingMs, request: { session } };
     }
     case Kind.HINT: {
-      const { generation, id, ring, remainingMs } = startRequest('hint', items, 4);
+      const { generation, id, ring, remainingMs } = startRequest('hint', 4);
       const target = fields.integer('target', 1, UINT32_MAX);
       const mode = fields.writeMode();
       const record = fields.record('record');
@@ -137,8 +141,8 @@ function decodeRequest(kind: number, items: readonly Plain[], nowMs: number): Me
 /** The envelope read last: one for all messages. */
 const envelope = { generation: 0, id: 0, ring: 0, remainingMs: 0 };
 
-function startRequest(what: string, items: readonly Plain[], more: number): typeof envelope {
-  fields.start(what, items, ENVELOPE + more);
+function startRequest(what: string, more: number): typeof envelope {
+  fields.start(what, ENVELOPE + more);
   envelope.generation = fields.integer('generation', 0, Number.MAX_SAFE_INTEGER);
   envelope.id = fields.integer('id', 0, Number.MAX_SAFE_INTEGER);
   envelope.ring = fields.integer('ring', 0, Number.MAX_SAFE_INTEGER);
@@ -146,8 +150,8 @@ function startRequest(what: string, items: readonly Plain[], more: number): type
   return envelope;
 }
 
-function startAnswer(what: string, items: readonly Plain[], more: number): typeof envelope {
-  fields.start(what, items, ANSWER + more);
+function startAnswer(what: string, more: number): typeof envelope {
+  fields.start(what, ANSWER + more);
   envelope.generation = fields.integer('generation', 0, Number.MAX_SAFE_INTEGER);
   envelope.id = fields.integer('id', 0, Number.MAX_SAFE_INTEGER);
   return envelope;
@@ -155,11 +159,11 @@ function startAnswer(what: string, items: readonly Plain[], more: number): typeo
 const status = (): number => fields.integer('status', 0, STATUS_MAX);
 const message = (): string => fields.text('message', limits.peerTextCharactersMax);
 
-function decodeAnswer(kind: number, items: readonly Plain[]): Message {
+function decodeAnswer(kind: number): Message {
   switch (kind) {
     case Kind.WRITE_ANSWER:
     case Kind.HINT_ANSWER: {
-      const { generation, id } = startAnswer('write answer', items, 5);
+      const { generation, id } = startAnswer('write answer', 5);
       const answer = {
         status: status(),
         beat: fields.version('beat'),
@@ -170,12 +174,12 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, answer };
     }
     case Kind.READ_ANSWER: {
-      const { generation, id } = startAnswer('read answer', items, 3);
+      const { generation, id } = startAnswer('read answer', 3);
       const answer = { status: status(), record: fields.recordOrNull('record'), message: message() };
       return { kind, generation, id, answer };
     }
     case Kind.PREPARE_ANSWER: {
-      const { generation, id } = startAnswer('prepare answer', items, 5);
+      const { generation, id } = startAnswer('prepare answer', 5);
       const answer = {
         status: status(),
         beat: fields.version('beat'),
@@ -186,7 +190,7 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, answer };
     }
     case Kind.PAGE_ANSWER: {
-      const { generation, id } = startAnswer('page answer', items, 4);
+      const { generation, id } = startAnswer('page answer', 4);
       const answer = {
         status: status(),
         records: fields.records('records'),
@@ -196,7 +200,7 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, answer };
     }
     case Kind.TREE_ANSWER: {
-      const { generation, id } = startAnswer('tree answer', items, 4);
+      const { generation, id } = startAnswer('tree answer', 4);
       const answer = {
         status: status(),
         records: fields.integer('records', 0, Number.MAX_SAFE_INTEGER),
@@ -206,7 +210,7 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, answer };
     }
     case Kind.TREE_NODES_ANSWER: {
-      const { generation, id } = startAnswer('tree nodes answer', items, 3);
+      const { generation, id } = startAnswer('tree nodes answer', 3);
       const code = status();
       const hashes = fields.bytes('hashes', 0, limits.treeNodesMax * HASH_BYTES);
       if (hashes.length % HASH_BYTES !== 0)
@@ -214,11 +218,11 @@ function decodeAnswer(kind: number, items: readonly Plain[]): Message {
       return { kind, generation, id, answer: { status: code, hashes, message: message() } };
     }
     case Kind.STALE_RING: {
-      const { generation, id } = startAnswer('stale ring', items, 1);
+      const { generation, id } = startAnswer('stale ring', 1);
       return { kind, generation, id, ring: fields.bytesOrNull('ring', 1, limits.peerMessageBytesMax) };
     }
     case Kind.REFUSED: {
-      const { generation, id } = startAnswer('refused', items, 2);
+      const { generation, id } = startAnswer('refused', 2);
       return { kind, generation, id, status: status(), message: message() };
     }
     default:

@@ -1,36 +1,52 @@
 /**
- * Checked reading of the fields of a decoded message, in order. Bytes from a peer are untrusted: every field is asked for with its
- * bounds, and what is wrong is told with the field's name. One reader is reused for all messages of a thread: a message is
- * read to its end before the next.
+ * Checked reading of the fields of a message, in order, from its bytes. Bytes from a peer are untrusted: every field is asked for
+ * with its bounds, and what is wrong is told with the field's name. One reader is reused for all messages of a thread: a
+ * message is read to its end before the next.
  */
 
 import { limits } from '../base/limits.ts';
 import { recordBytesAt, recordFault, tokenHiAt, tokenLoAt } from '../base/record.ts';
 import { type PagePlace, WriteMode, type WriteModeCode } from './contract.ts';
-import { MessageError, type Plain } from './message-bytes.ts';
+import { ItemReader, MessageError, type Plain } from './message-bytes.ts';
 
 export const UINT32_MAX = 0xffff_ffff;
 const EMPTY = new Uint8Array(0);
 
 export class Fields {
-  #items: readonly Plain[] = [];
-  #at = 0;
+  readonly #items = new ItemReader();
+  #count = 0;
+  #read = 0;
   #what = '';
 
-  /** Starts reading `items` after the kind. `what` names the message in errors. */
-  start(what: string, items: readonly Plain[], count: number): void {
+  /** Starts reading a message, which is an array, and returns its first item. `start` and `end` must follow. */
+  begin(bytes: Uint8Array): Plain {
+    this.#what = 'a message';
+    this.#count = this.#items.startArray(bytes);
+    this.#read = 0;
+    return this.#count === 0 ? null : this.#next();
+  }
+  /** `what` names the message in errors, `count` are its fields with the one that `begin` returned. */
+  start(what: string, count: number): void {
     this.#what = what;
-    this.#items = items;
-    this.#at = 1;
-    if (items.length !== count) throw new MessageError(`${what}: ${items.length} fields instead of ${count}`);
+    if (this.#count !== count) throw new MessageError(`${what}: ${this.#count} fields instead of ${count}`);
+  }
+  /** The same for a message to which later versions may add fields: they are left alone. */
+  startOpen(what: string, count: number): void {
+    this.#what = what;
+    if (this.#count < count) throw new MessageError(`${what}: ${this.#count} fields instead of ${count}`);
+  }
+  /** Nothing follows the fields that were read, but for those of a later version. */
+  end(): void {
+    this.#items.end(this.#count - this.#read);
   }
 
   #next(): Plain {
-    return this.#items[this.#at++] as Plain;
+    this.#read++;
+    return this.#items.next();
   }
   /** The error of the field read last. */
   fault(name: string, wrong: string): MessageError {
-    return new MessageError(`${this.#what}: field ${this.#at - 1}, ${name}, ${wrong}`);
+    return new MessageError(`${this.#what}: field ${this.#read - 1}, ${name}, ${wrong}`);
   }
 
   integer(name: string, min: number, max: number): number {

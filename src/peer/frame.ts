@@ -92,6 +92,7 @@ export class Batch {
 
 /** Calls `take` with each message of a MESSAGES payload while it returns true. Throws MessageError. */
 export function eachMessage(payload: Buffer, take: (message: Uint8Array) => boolean): void {
+  const { buffer, byteOffset } = payload;
   let at = 0;
   do {
     if (payload.length - at < MESSAGE_LENGTH_BYTES)
@@ -100,7 +101,7 @@ export function eachMessage(payload: Buffer, take: (message: Uint8Array) => bool
     at += MESSAGE_LENGTH_BYTES;
     if (length > payload.length - at)
       throw new MessageError(`a message of ${length} bytes in a frame that has ${payload.length - at} left`);
-    if (!take(payload.subarray(at, at + length))) return;
+    if (!take(new Uint8Array(buffer, byteOffset + at, length))) return;
     at += length;
   } while (at < payload.length);
 }

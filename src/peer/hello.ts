@@ -49,12 +49,20 @@ export function encodeHello(hello: Hello): Uint8Array {
 const fields = new Fields();
 const ID = /^[0-9a-f]{32}$/;
 
+/** The first field of what may be anything; null where it is none of this protocol. */
+function firstOf(bytes: Uint8Array): Plain {
+  try {
+    return fields.begin(bytes);
+  } catch (error) {
+    if (error instanceof MessageError) return null;
+    throw error;
+  }
+}
+
 /** Throws MessageError. */
 export function decodeHello(bytes: Uint8Array): Hello {
-  const items = decodePlain(bytes);
-  if (!Array.isArray(items) || items[0] !== MAGIC)
-    throw new MessageError('the first frame is not the hello of a RingKV node');
-  fields.start('hello', (items as readonly Plain[]).slice(0, FIELDS), FIELDS);
+  if (firstOf(bytes) !== MAGIC) throw new MessageError('the first frame is not the hello of a RingKV node');
+  fields.startOpen('hello', FIELDS);
   const hello = {
     versionMin: fields.integer('versionMin', 1, UINT32_MAX),
     versionMax: fields.integer('versionMax', 1, UINT32_MAX),
@@ -65,6 +73,7 @@ export function decodeHello(bytes: Uint8Array): Hello {
     nodeId: fields.text('nodeId', 32),
     generation: fields.integer('generation', 0, Number.MAX_SAFE_INTEGER),
   };
+  fields.end();
   if (hello.clusterId !== '' && !ID.test(hello.clusterId))
     throw new MessageError(
       `hello: clusterId ${JSON.stringify(hello.clusterId)} is not 32 hexadecimal digits`,

@@ -13,6 +13,7 @@ import {
 } from '../../load/growth/figures.ts';
 import { readGrowthOptions } from '../../load/growth/options.ts';
 import { ratioOf } from '../../load/growth/run.ts';
+import { configOfOptions } from '../../src/node/config.ts';
 
 const COST: Cost = {
   requests: 1000,
@@ -130,6 +131,10 @@ describe('npm run load:growth', () => {
     expect(steps).toEqual([500_000, 1_000_000, 2_500_000]);
     expect(settings).toEqual({ 'compaction-dial': '-4', shards: '1' });
     expect([dial, tolerance]).toEqual([-4, 0.2]);
+  });
+  it('judges nodes without a setting of the dial by the dial that they have', () => {
+    expect(read('--steps', '500k').dial).toBe(configOfOptions({}).compactionDial);
+    expect(configOfOptions({}).compactionDial).toBeGreaterThan(0);
   });
   it('refuses what it cannot do, with value and limit', () => {
     expect(refused('--steps', '2M,1M')).toContain('each step must have more keys');

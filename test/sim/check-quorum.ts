@@ -3,12 +3,15 @@
  *
  * (a) A read at QUORUM or above finds what was acknowledged at QUORUM before it began, or something newer; so does it
  *     with what an earlier such read found.
- * (c) Between the record that a conditional write demanded and that write lies no acknowledged write.
- * (e) Nothing that was deleted or has expired, and nothing that was never written, is found.
+ * (c) Between the record that a conditional write demanded and that write lies no acknowledged write, and nothing that such a
+ *     read found.
+ * (e) Nothing that was deleted or has expired, and nothing that was never written, is found. At QUORUM and above nothing is either
+ *     whose client was told that it was not written: a read at ONE may find what one replica kept of it.
  * (i) Attempts of one write under one idempotency key that succeed are one write, of one version.
  */
 import { Status } from '../../src/base/status.ts';
 import { Consistency } from '../../src/cluster/contract.ts';
+import { NOTHING_WRITTEN } from '../../src/cluster/coordinator-errors.ts';
 import { Condition } from '../../src/shard/contract.ts';
 import { type History, type Operation, type Seen, showVersion } from './history.ts';
 
@@ -34,7 +37,9 @@ const isAcknowledged = (operation: Operation): boolean =>
   isWrite(operation) && operation.status === Status.OK && isStrong(operation) && !operation.sloppy;
 /** It may have been done, now or later. */
 const mayHaveHappened = (operation: Operation): boolean =>
-  isWrite(operation) && operation.status !== Status.VERSION_MISMATCH;
+  isWrite(operation) &&
+  operation.status !== Status.VERSION_MISMATCH &&
+  (operation.status === Status.OK || !operation.message.endsWith(NOTHING_WRITTEN));
 
 /** `skewMs`: how far clocks of two machines were ever apart. */
 export function checkQuorum(history: History, skewMs: number): Violation[] {
@@ -102,9 +107,19 @@ class KeyCheck {
   /** (e) What is found was written, by a write that had begun. */
   #checkOrigin({ operation, found }: Look): void {
     if (found === null) return;
-    const writers = (this.#writers.get(found.value) ?? []).filter(mayHaveHappened);
-    if (writers.some(({ invokedUs }) => invokedUs <= operation.endedUs)) return;
-    this.#report('e: nothing is found that was never written', `${name(operation)} found ${show(found)}`);
+    const attempts = this.#writers.get(found.value) ?? [];
+    const begun = attempts.filter(({ invokedUs }) => invokedUs <= operation.endedUs);
+    if (begun.length === 0)
+      this.#report('e: nothing is found that was never written', `${name(operation)} found ${show(found)}`);
+    if (!isStrong(operation)) return;
+    // Where one attempt of a write is told that its condition did not hold, none was done, nor will be.
+    const refusal = attempts.find(({ status }) => status === Status.VERSION_MISMATCH);
+    const refused = refusal ?? (begun.some(mayHaveHappened) ? undefined : begun[0]);
+    if (refused === undefined) return;
+    this.#report(
+      'e: nothing is found whose client was told that it was not written',
+      `${name(operation)} found ${show(found)} of ${name(refused)}, which was refused: ${refused.message}`,
+    );
   }
 
   /** (e) By no clock that the coordinator had meanwhile was it expired. */
@@ -207,11 +222,25 @@ class KeyCheck {
           write.version > expected.version &&
           write.version < version,
       );
-      if (passed === undefined) return;
+      const what = `${name(conditional)} was written at ${showVersion(version)} over ${show(expected)}; `;
+      if (passed !== undefined)
+        this.#report(
+          'c: no conditional write passes over an acknowledged write',
+          `${what}${name(passed)} was acknowledged at ${showVersion(passed.version)} in between`,
+        );
+      const look = this.#looks.find(
+        ({ operation, found }) =>
+          isStrong(operation) &&
+          found !== null &&
+          found.value !== conditional.value &&
+          found.value !== expected.value &&
+          found.version > expected.version &&
+          found.version < version,
+      );
+      if (look?.found === undefined || look.found === null) return;
       this.#report(
-        'c: no conditional write passes over an acknowledged write',
-        `${name(conditional)} was written at ${showVersion(version)} over ${show(expected)}; ` +
-          `${name(passed)} was acknowledged at ${showVersion(passed.version)} in between`,
+        'c: no conditional write passes over what a QUORUM read found',
+        `${what}${name(look.operation)} found ${show(look.found)} in between`,
       );
       return;
     }

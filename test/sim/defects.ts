@@ -21,6 +21,10 @@ export const DEFECTS = [
   'purge-early',
   /** A replica takes writes below what it promised. */
   'ignore-promise',
+  /** A QUORUM read takes a key for one that SERIAL never wrote, without asking replicas for promises: decision 21. */
+  'promises-not-asked',
+  /** A QUORUM read repairs for as long as replicas differ, whatever key it reads: before decision 21. */
+  'reads-never-passed',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
 
@@ -84,6 +88,19 @@ export function unrepairedReplica(replica: Replica, life: Timers): Replica {
         new Error('who asks?').stack?.includes('coordinator-repair') === true;
       if (isRepair) life.after(1, () => done(TAKEN));
       else replica.write(request, done);
+    },
+  });
+}
+
+/** Who reads promises is told that there are none, or at least one. */
+export function replicaWithPromises(replica: Replica, isBarred: boolean, life: Timers): Replica {
+  return changed(replica, {
+    read: (request, done) => {
+      if (request.keyspace !== KEYSPACE_PROMISES) replica.read(request, done);
+      else {
+        const status = isBarred ? Status.UNAVAILABLE : Status.OK;
+        life.after(1, () => done({ status, record: null, message: '' }));
+      }
     },
   });
 }

@@ -20,7 +20,7 @@ import { NODE_STARTS, refuseRequest } from '../../src/cluster/rpc-service.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
-import { hintedReplica, unrepairedReplica } from './defects.ts';
+import { hintedReplica, replicaWithPromises, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
 import type { ProcessNetwork } from './site-network.ts';
@@ -44,6 +44,8 @@ class DefectiveNode extends ClusterNode {
     const { defect, life, self } = this.#host;
     if (defect === 'hint-counts-as-home' && node !== self)
       return hintedReplica(replica, node, this.#local, life);
+    if (defect === 'promises-not-asked' || defect === 'reads-never-passed')
+      return replicaWithPromises(replica, defect === 'reads-never-passed', life);
     return defect === 'drop-read-repair' ? unrepairedReplica(replica, life) : replica;
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Runs simulations: `npm run sim -- --seed 7` replays one and prints its history; `--seeds 1000` runs so many from --seed on;
- * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found. `--network connections`
- * has machines that exchange bytes over connections, `--network messages` messages alone; by default the seed decides.
+ * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found; `--hot` gives every seed hot keys,
+ * `--network connections` machines that exchange bytes over connections, `--network messages` ones that exchange messages alone: the seed decides else.
  * Ends with status 1 where a promise of the store was broken, and prints how to replay that.
  */
 import { availableParallelism } from 'node:os';
@@ -11,10 +11,19 @@ import { systemSeed } from '../../src/base/random.ts';
 import { CONNECTION_DEFECTS, type ConnectionDefect, isConnectionDefect } from './connection-defects.ts';
 import type { NetworkKind } from './connection-plan.ts';
 import { DEFECTS, type Defect, isDefect } from './defects.ts';
-import { type SimulationResult, simulate } from './simulation.ts';
+import { simulate } from './simulation.ts';
+import type { SimulationResult } from './simulation-result.ts';
 
 const VIOLATIONS_SHOWN_MAX = 5;
 const FAILURES_SHOWN_MAX = 10;
+
+/** What is the same for all seeds of a run. */
+interface Profile {
+  readonly defect: Defect | ConnectionDefect | null;
+  readonly hot: boolean;
+  /** null: as the seed says. */
+  readonly network: NetworkKind | null;
+}
 
 interface Report {
   readonly seed: number;
@@ -22,15 +31,9 @@ interface Report {
   readonly stats: SimulationResult['stats'] | null;
 }
 
-/** What every simulation of a run has. */
-interface Common {
-  readonly defect: Defect | ConnectionDefect | null;
-  readonly network: NetworkKind | null;
-}
-
-async function judge(seed: number, common: Common): Promise<Report> {
+async function judge(seed: number, profile: Profile): Promise<Report> {
   try {
-    const { violations, stats } = await simulate({ seed, ...common });
+    const { violations, stats } = await simulate({ seed, ...profile });
     const [first] = violations;
     return {
       seed,
@@ -44,14 +47,14 @@ async function judge(seed: number, common: Common): Promise<Report> {
 
 /** A thread that simulates the seeds it is sent. */
 function serve(): void {
-  const common = workerData as Common;
+  const profile = workerData as Profile;
   parentPort?.on('message', (seed: number) => {
-    void judge(seed, common).then((report) => parentPort?.postMessage(report));
+    void judge(seed, profile).then((report) => parentPort?.postMessage(report));
   });
 }
 
-async function replay(seed: number, common: Common, verbose: boolean, all: boolean): Promise<boolean> {
-  const { violations, history, setting, stats } = await simulate({ seed, ...common, verbose });
+async function replay(seed: number, profile: Profile, verbose: boolean, all: boolean): Promise<boolean> {
+  const { violations, history, setting, stats } = await simulate({ seed, ...profile, verbose });
   const [first] = violations;
   console.log(`seed ${seed}: ${setting}`);
   console.log(history.lines(all || first === undefined || first.key === '' ? null : first.key).join('\n'));
@@ -62,19 +65,20 @@ async function replay(seed: number, common: Common, verbose: boolean, all: boole
   return first === undefined;
 }
 
-async function hunt(first: number, count: number, endMs: number, common: Common): Promise<boolean> {
-  const { defect, network } = common;
+async function hunt(first: number, count: number, endMs: number, profile: Profile): Promise<boolean> {
+  const { defect, hot, network } = profile;
   const failures: Report[] = [];
   let next = 0;
   let done = 0;
   const sums = { events: 0, operations: 0, acknowledged: 0, rings: 0, undecided: 0 };
   let slowestMs = 0;
+  let slowestReadMs = 0;
   const startMs = Date.now();
   const isOver = (): boolean =>
     next >= count || Date.now() >= endMs || failures.length >= (defect === null ? FAILURES_SHOWN_MAX : 1);
   const work = (): Promise<void> =>
     new Promise((resolve, reject) => {
-      const worker = new Worker(new URL(import.meta.url), { workerData: common });
+      const worker = new Worker(new URL(import.meta.url), { workerData: profile });
       const give = (): void => {
         if (isOver()) void worker.terminate().then(() => resolve());
         else worker.postMessage(first + next++);
@@ -85,6 +89,7 @@ async function hunt(first: number, count: number, endMs: number, common: Common)
         if (report.stats !== null) {
           for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += report.stats[name];
           slowestMs = Math.max(slowestMs, report.stats.convergedMs);
+          slowestReadMs = Math.max(slowestReadMs, report.stats.slowestHotReadMs);
         }
         if (report.failure !== '') {
           failures.push(report);
@@ -99,11 +104,14 @@ async function hunt(first: number, count: number, endMs: number, common: Common)
   const seconds = (Date.now() - startMs) / 1000;
   console.log(
     `${done} simulations from seed ${first} in ${seconds.toFixed(0)} s: ${sums.operations} operations, ${sums.acknowledged} of them ` +
-      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again; ` +
+      `acknowledged, ${sums.events} events, ${sums.rings} rings, ${sums.undecided} keys too concurrent to be judged; at most ${(slowestMs / 1000).toFixed(1)} s until all was whole again, and ${slowestReadMs.toFixed(1)} ms for a read of a hot key after that; ` +
       `${failures.length} simulations with a broken promise`,
   );
   const [example] = failures;
-  const flag = `${network === null ? '' : ` --network ${network}`}${defect === null ? '' : ` --defect ${defect}`}`;
+  const flag =
+    (defect === null ? '' : ` --defect ${defect}`) +
+    (hot ? ' --hot' : '') +
+    (network === null ? '' : ` --network ${network}`);
   if (example !== undefined) console.log(`replay: npm run sim -- --seed ${example.seed}${flag}`);
   return failures.length === 0;
 }
@@ -116,6 +124,7 @@ async function main(): Promise<boolean> {
       minutes: { type: 'string' },
       defect: { type: 'string' },
       network: { type: 'string' },
+      hot: { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
       all: { type: 'boolean', default: false },
     },
@@ -135,19 +144,19 @@ async function main(): Promise<boolean> {
   const network = values.network ?? null;
   if (network !== null && network !== 'messages' && network !== 'connections')
     throw new Error(`--network ${network}: it must be messages or connections`);
-  const common = { defect, network } as const;
+  const profile = { defect, hot: values.hot, network } as const;
   const seed = number('seed');
   const seeds = number('seeds');
   const minutes = number('minutes');
   let isGood: boolean;
   if (seeds === null && minutes === null)
-    isGood = await replay(seed ?? systemSeed(), common, values.verbose, values.all);
+    isGood = await replay(seed ?? systemSeed(), profile, values.verbose, values.all);
   else
     isGood = await hunt(
       seed ?? systemSeed(),
       seeds ?? Number.POSITIVE_INFINITY,
       minutes === null ? Number.POSITIVE_INFINITY : Date.now() + minutes * 60_000,
-      common,
+      profile,
     );
   // A defect has to be found.
   return defect === null ? isGood : !isGood;

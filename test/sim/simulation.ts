@@ -12,22 +12,24 @@ import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
 import { Cluster } from './cluster.ts';
-import { type ConnectionDefect, plantConnectionDefect } from './connection-defects.ts';
-import { type ConnectionPlan, type NetworkKind, planConnections } from './connection-plan.ts';
+import { plantConnectionDefect } from './connection-defects.ts';
+import { type ConnectionPlan, planConnections } from './connection-plan.ts';
 import { Connections } from './connections.ts';
-import { CLIENTS_FOR, FAULTS_FOR, LASTING_GAPS } from './defect-settings.ts';
+import { FAULTS_FOR, LASTING_GAPS, OF_HOT_KEYS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
+import { HotReads } from './hot-reads.ts';
 import { type Knobs, resetKnobs, turnKnobs } from './knobs.ts';
 import type { Machine } from './machine.ts';
 import { FAULTS, type FaultName, Nemesis } from './nemesis.ts';
-import { networkOf } from './network-profile.ts';
 import { NodeProgram } from './node-program.ts';
 import { Scheduler } from './scheduler.ts';
+import { clientsOf, HOT_CHANCE, hotClientsOf, networkOf } from './settings.ts';
 import { EPOCH_MS } from './sim-clock.ts';
 import { SimNetwork } from './sim-network.ts';
+import type { SimulationOptions, SimulationResult } from './simulation-result.ts';
 import type { SiteNetwork } from './site-network.ts';
-import { KEY_KINDS, type KeyKind, Workload } from './workload.ts';
+import { Workload } from './workload.ts';
 
 const SECOND_US = 1_000_000;
 /** By then a cluster that is left alone has started, and one whose faults have ended agrees about everything. */
@@ -39,43 +41,17 @@ const PROBE_TRIES_MAX = 20;
 const MACHINES_MAX = 6;
 const RING_PATH = '/data/cluster/ring';
 
-export interface SimulationOptions {
-  readonly seed: number;
-  readonly defect?: Defect | ConnectionDefect | null;
-  readonly verbose?: boolean;
-  /** Messages alone, or connections and addresses too; null: as chance has it. */
-  readonly network?: NetworkKind | null;
-}
-
-export interface SimulationResult {
-  readonly seed: number;
-  readonly violations: readonly Violation[];
-  readonly history: History;
-  readonly setting: string;
-  readonly stats: {
-    readonly events: number;
-    readonly virtualMs: number;
-    readonly operations: number;
-    readonly acknowledged: number;
-    readonly messages: number;
-    readonly rings: number;
-    readonly convergedMs: number;
-    readonly resurrections: number;
-    /** Keys whose history at SERIAL is too concurrent to be judged. */
-    readonly undecided: number;
-  };
-}
-
 export async function simulate({
   seed,
   defect = null,
+  hot = false,
   verbose = false,
   network = null,
 }: SimulationOptions): Promise<SimulationResult> {
   const plan = planConnections(seed, defect, network);
   const takeOut = plantConnectionDefect(plan.defect);
   try {
-    const simulation = new Simulation(seed, verbose, plan);
+    const simulation = new Simulation(seed, hot, verbose, plan);
     return await simulation.run();
   } finally {
     takeOut();
@@ -100,14 +76,17 @@ class Simulation {
   readonly #machines: number;
   readonly #faults: readonly FaultName[];
   readonly #isFounded: boolean;
+  /** Clients that meet on a key or two all the time: settings.ts. */
+  readonly #isHot: boolean;
   readonly #replicas: number;
   readonly #vnodes: number;
   #convergedMs = 0;
   #undecided = 0;
+  #slowestHotReadMs = 0;
   #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
-  constructor(seed: number, verbose: boolean, plan: ConnectionPlan) {
+  constructor(seed: number, hot: boolean, verbose: boolean, plan: ConnectionPlan) {
     const defect = plan.otherDefect;
     const random = new Random(seed);
     this.#seed = seed;
@@ -145,18 +124,13 @@ class Simulation {
       new Random(random.uint32()),
       random.between(1, 3),
     );
-    this.#workload = new Workload(this.#cluster, new Random(random.uint32()), {
-      clients: random.between(2, 6),
-      operations: random.pick([100, 250, 400]),
-      keysPerKind: random.pick([1, 2]),
-      kinds: kindsOf(random, defect),
-      thinkUsMean: random.pick([2000, 20_000, 100_000]),
-      restChance: random.pick([0.02, 0.1]),
-      restUsMean: random.pick([1, 5]) * SECOND_US,
-      deadlineMs: random.pick([300, 1000, 5000]),
-      readPercent: 45,
-      ...(defect === null ? {} : CLIENTS_FOR[defect]),
-    });
+    this.#isHot = (defect === null ? random.chance(HOT_CHANCE) : OF_HOT_KEYS.has(defect)) || hot;
+    const clientRandom = new Random(random.uint32());
+    this.#workload = new Workload(
+      this.#cluster,
+      clientRandom,
+      this.#isHot ? hotClientsOf(random) : clientsOf(random, defect),
+    );
     const wanted = defect === null ? [] : FAULTS_FOR[defect];
     this.#faults = FAULTS.filter(
       (fault) => random.chance(fault === 'wipe' ? 0.2 : 0.4) || wanted.includes(fault),
@@ -199,6 +173,7 @@ class Simulation {
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
         violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
+      if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
     violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
     violations.push(
@@ -343,6 +318,14 @@ class Simulation {
     }
   }
 
+  async #readHotKey(members: readonly Machine[]): Promise<readonly Violation[]> {
+    const reads = new HotReads(this.#scheduler, this.#workload, members);
+    reads.start();
+    await this.#until(() => reads.isDone(), 60 * SECOND_US);
+    this.#slowestHotReadMs = reads.slowestUs / 1000;
+    return reads.violations;
+  }
+
   readonly #until = async (isDone: () => boolean, us: number): Promise<boolean> => {
     await this.#scheduler.run(this.#scheduler.nowUs + us, isDone);
     return isDone();
@@ -372,7 +355,7 @@ class Simulation {
       history: this.#history,
       setting:
         `${this.#machines} machines${this.#isFounded ? '' : ' that join'}, ${this.#replicas} replicas, ${this.#vnodes} vnodes, ` +
-        `clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
+        `${this.#isHot ? 'hot keys, ' : ''}clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
         `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}${this.#connections?.setting ?? ''}`,
       stats: {
         events: this.#scheduler.events,
@@ -383,6 +366,7 @@ class Simulation {
         rings: ring?.number ?? 0,
         convergedMs: this.#convergedMs,
         undecided: this.#undecided,
+        slowestHotReadMs: this.#slowestHotReadMs,
         resurrections: this.#cluster.present.reduce(
           (sum, { program }) => sum + (program?.resurrections ?? 0),
           0,
@@ -390,10 +374,4 @@ class Simulation {
       },
     };
   }
-}
-
-function kindsOf(random: Random, defect: Defect | null): readonly KeyKind[] {
-  if (defect !== null) return KEY_KINDS;
-  const kinds = KEY_KINDS.filter(() => random.chance(0.6));
-  return kinds.length === 0 ? KEY_KINDS : kinds;
 }

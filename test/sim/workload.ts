@@ -1,38 +1,23 @@
-/**
- * Clients that ask one thing after another of a few hot keys. Keys are of kinds, by what is asked of them, so that each
- * promise of the store is checked where it is given:
- *
- *   serial    everything at SERIAL: histories are linearizable
- *   quorum    plain reads and writes at QUORUM and ALL
- *   mixed     both: no conditional write passes over an acknowledged QUORUM write
- *   expiring  QUORUM writes with an expiry
- *   loose     ONE, and sloppy QUORUM: no promise but that all replicas end up the same
- */
+/** Clients that ask one thing after another of a few keys (plans.ts). */
 import type { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
-import { Consistency, type ConsistencyCode } from '../../src/cluster/contract.ts';
+import type { ConsistencyCode } from '../../src/cluster/contract.ts';
 import { Condition } from '../../src/shard/contract.ts';
 import type { Cluster } from './cluster.ts';
-import type { Operation, Seen } from './history.ts';
+import type { Operation } from './history.ts';
 import type { Machine } from './machine.ts';
+import { ClientState, type Plan, Planner, type PlannerOptions } from './plans.ts';
 import { eachSeen, seenOf } from './seen.ts';
 
-export const KEY_KINDS = ['serial', 'quorum', 'mixed', 'expiring', 'loose'] as const;
-export type KeyKind = (typeof KEY_KINDS)[number];
-
-export interface WorkloadOptions {
+export interface WorkloadOptions extends PlannerOptions {
   readonly clients: number;
   readonly operations: number;
-  readonly keysPerKind: number;
-  readonly kinds: readonly KeyKind[];
   readonly thinkUsMean: number;
   /** A client rests now and then, so that all of it lasts as long as faults do. */
   readonly restChance: number;
   readonly restUsMean: number;
   readonly deadlineMs: number;
-  /** Reads of 100 plain operations. Of the others 3 in 11 are deletes. */
-  readonly readPercent: number;
 }
 
 /** A client waits so much longer than the deadline that it asked for. */
@@ -42,26 +27,12 @@ const ATTEMPTS_MAX = 4;
 const NOTHING = new Uint8Array(0);
 const encoder = new TextEncoder();
 
-interface Plan {
-  readonly kind: Operation['kind'];
-  readonly key: string;
-  readonly consistency: ConsistencyCode;
-  readonly sloppy?: boolean | undefined;
-  readonly condition?: number;
-  readonly expected?: Seen | null;
-  readonly once?: string;
-  readonly value?: string;
-  readonly ttlMs?: number;
-}
-
 export class Workload {
   readonly #cluster: Cluster;
   readonly #random: Random;
   readonly #options: WorkloadOptions;
-  readonly keys: string[] = [];
+  readonly #planner: Planner;
   #begun = 0;
-  #values = 0;
-  #repeatable = 0;
   #active = 0;
   #isEnded = false;
 
@@ -69,8 +40,11 @@ export class Workload {
     this.#cluster = cluster;
     this.#random = random;
     this.#options = options;
-    for (const kind of options.kinds)
-      for (let i = 0; i < options.keysPerKind; i++) this.keys.push(`${kind}-${i}`);
+    this.#planner = new Planner(random, options);
+  }
+
+  get keys(): readonly string[] {
+    return this.#planner.keys;
   }
 
   /** All that was to be asked has been asked, and answered or given up. */
@@ -93,7 +67,7 @@ export class Workload {
     consistency: ConsistencyCode,
     done: (operation: Operation) => void,
   ): void {
-    this.#ask(0, machine, { kind: 'get', key, consistency }, done);
+    this.ask(0, machine, { kind: 'get', key, consistency }, done);
   }
 
   #next(client: ClientState): void {
@@ -108,13 +82,13 @@ export class Workload {
       if (machine === null) return this.#next(client);
       this.#begun++;
       this.#active++;
-      this.#run(client, machine, this.#plan(client), 1);
+      this.#run(client, machine, this.#planner.next(client), 1);
     });
   }
 
   #run(client: ClientState, machine: Machine, plan: Plan, attempt: number): void {
-    this.#ask(client.number, machine, plan, (operation) => {
-      client.learn(operation);
+    this.ask(client.number, machine, plan, (operation) => {
+      this.#planner.learn(client, operation);
       const again = this.#machineFor(client);
       const isUnknown = operation.status !== Status.OK && operation.status !== Status.VERSION_MISMATCH;
       if (
@@ -141,56 +115,8 @@ export class Workload {
     return client.machine;
   }
 
-  #plan(client: ClientState): Plan {
-    const random = this.#random;
-    if (random.chance(0.02)) return { kind: 'scan', key: '', consistency: Consistency.QUORUM };
-    const key = random.pick(this.keys);
-    const kind = key.slice(0, key.indexOf('-')) as KeyKind;
-    if (kind === 'serial') return this.#serialPlan(client, key);
-    if (kind === 'mixed' && random.chance(0.5)) return this.#serialPlan(client, key);
-    return this.#plainPlan(key, kind);
-  }
-
-  #plainPlan(key: string, kind: KeyKind): Plan {
-    const random = this.#random;
-    const isLoose = kind === 'loose';
-    const level = random.chance(0.1) ? Consistency.ALL : Consistency.QUORUM;
-    const consistency = isLoose ? random.pick([Consistency.ONE, Consistency.QUORUM]) : level;
-    const { readPercent } = this.#options;
-    const dice = random.below(100);
-    if (dice < readPercent) {
-      const isWeak = random.chance(0.1);
-      return { kind: 'get', key, consistency: isWeak ? Consistency.ONE : level };
-    }
-    const sloppy = isLoose ? random.pick([undefined, true, false]) : random.pick([undefined, false, false]);
-    if (dice < readPercent + ((100 - readPercent) * 3) / 11)
-      return { kind: 'delete', key, consistency, sloppy };
-    const plan = { kind: 'put', key, consistency, sloppy, value: this.#newValue() } as const;
-    if (kind !== 'expiring' || random.chance(0.3)) return plan;
-    return { ...plan, ttlMs: random.pick([200, 1000, 5000, 20_000]) };
-  }
-
-  #serialPlan(client: ClientState, key: string): Plan {
-    const random = this.#random;
-    const consistency = Consistency.SERIAL;
-    const dice = random.below(100);
-    const once = random.chance(0.4) ? { once: `once-${++this.#repeatable}` } : {};
-    if (dice < 40) return { kind: 'get', key, consistency };
-    if (dice < 50) return { kind: 'delete', key, consistency, ...once };
-    if (dice < 60) return { kind: 'put', key, consistency, value: this.#newValue(), ...once };
-    const expected = client.seen(key);
-    const write =
-      dice < 90 ? ({ kind: 'put', value: this.#newValue() } as const) : ({ kind: 'delete' } as const);
-    if (expected === undefined || random.chance(0.1))
-      return { ...write, key, consistency, condition: Condition.EXISTS, ...once };
-    return { ...write, key, consistency, condition: Condition.VERSION, expected, ...once };
-  }
-
-  #newValue(): string {
-    return `w${++this.#values}`;
-  }
-
-  #ask(client: number, machine: Machine, plan: Plan, done: (operation: Operation) => void): void {
+  /** Asks a machine for one thing. */
+  ask(client: number, machine: Machine, plan: Plan, done: (operation: Operation) => void): void {
     const { scheduler, history } = this.#cluster.site;
     const { program, clock } = machine;
     const nowMs = clock.nowMs();
@@ -313,25 +239,5 @@ export class Workload {
         },
       );
     next(null, 1);
-  }
-}
-
-/** What one client remembers of what it saw. */
-class ClientState {
-  readonly number: number;
-  machine: Machine | null = null;
-  readonly #seen = new Map<string, Seen | null>();
-
-  constructor(number: number) {
-    this.number = number;
-  }
-  seen(key: string): Seen | null | undefined {
-    return this.#seen.get(key);
-  }
-  learn({ kind, key, status, found, value, version, expiresMs }: Operation): void {
-    if (status !== Status.OK) this.#seen.delete(key);
-    else if (kind === 'get') this.#seen.set(key, found);
-    else if (kind === 'put' && value !== null) this.#seen.set(key, { value, version, expiresMs });
-    else if (kind === 'delete') this.#seen.set(key, null);
   }
 }
