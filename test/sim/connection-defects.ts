@@ -34,6 +34,12 @@ export const CONNECTION_DEFECTS = [
   /** A long message is accepted, and not sent. */
   'long-message-dropped',
 ] as const;
+/** Those that have been found; the others were not measured. */
+export const FOUND_CONNECTION_DEFECTS: readonly ConnectionDefect[] = [
+  'calls-of-last-connection',
+  'self-dialled-for-ever',
+  'any-cluster-will-do',
+];
 export type ConnectionDefect = (typeof CONNECTION_DEFECTS)[number];
 export const isConnectionDefect = (name: string): name is ConnectionDefect =>
   (CONNECTION_DEFECTS as readonly string[]).includes(name);
