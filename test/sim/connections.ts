@@ -125,15 +125,15 @@ export class Connections {
 
   // ------------------------------------------------------------------------------------------------- the end
 
-  /** All faults have ended, and `members` are one cluster again. `until`: runs for so long at most, true where it holds. */
+  /** All faults have ended, and `members` are one cluster again, though a change that somebody waits for may begin. `until`: runs for so long at most, true where it holds. */
   async check(
-    members: readonly Machine[],
+    members: () => readonly Machine[],
     until: (holds: () => boolean, us: number) => Promise<boolean>,
   ): Promise<readonly Violation[]> {
     this.#isEnded = true;
     const apart = (): string[] =>
-      members.flatMap((from) =>
-        members
+      members().flatMap((from) =>
+        members()
           .filter((to) => to !== from && from.program?.reaches(to.number) !== true)
           .map((to) => `${from.name} ${to.name}`),
       );
@@ -144,7 +144,7 @@ export class Connections {
       if (asked.from.program === asked.program && asked.program !== null)
         this.#breach('a call ends when its connection is lost', asked);
     this.network.checkUnderWay(QUIET_US / 2);
-    await this.#callAll(members, until);
+    await this.#callAll(members(), until);
     this.#strangers?.end();
     return this.network.violations;
   }

@@ -167,13 +167,14 @@ class Simulation {
       this.#convergedMs = (this.#scheduler.nowUs - healedUs) / 1000;
       await this.#probe();
       const members = this.#members();
-      if (this.#connections !== null)
-        violations.push(...(await this.#connections.check(members, this.#until)));
       const ring = members[0]?.program?.ring;
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
         violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
       if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
+      // Last: it takes its time, in which a change of the ring that somebody still waits for may begin.
+      if (this.#connections !== null)
+        violations.push(...(await this.#connections.check(() => this.#members(), this.#until)));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
     violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
     violations.push(
