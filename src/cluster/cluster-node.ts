@@ -103,6 +103,7 @@ export class ClusterNode {
       send,
       sendTo: (address, message) => void world.network.sendTo(address, encodeRingAgreement(message)),
       isUp: (node) => this.membership.isUp(node),
+      addressOf: (node) => this.membership.member(node)?.address,
       fact: (node, name) => this.membership.member(node)?.facts.get(name),
       setFact: (name, value) => this.membership.setFact(name, value),
       pull: (vnode, sources) => this.repairs.pull(vnode, sources),

@@ -21,6 +21,25 @@ export function nextGeneration({ documents, clock }: Pick<ClusterWorld, 'documen
   return Math.max(last + 1, Math.floor(clock.nowMs() / 1000));
 }
 
+/**
+ * Makes a generation durable that others are about to hear in a greeting, before the membership starts: every later one is above it. Or
+ * else a node that dies before that, and whose clock goes back, would be taken for an earlier process of itself by whoever heard it.
+ */
+export function keepGeneration(documents: ClusterWorld['documents'], generation: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    documents.save(DOCUMENT, encoded(generation), (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}
+
+function encoded(generation: number): Uint8Array {
+  const bytes = new Uint8Array(BYTES);
+  writeInteger(new DataView(bytes.buffer), 0, generation);
+  return bytes;
+}
+
 export class Generation {
   readonly #world: ClusterWorld;
   #value = 0;
@@ -41,9 +60,7 @@ export class Generation {
   }
 
   #save(value: number, done: (error: Error | null) => void): void {
-    const bytes = new Uint8Array(BYTES);
-    writeInteger(new DataView(bytes.buffer), 0, value);
-    this.#world.documents.save(DOCUMENT, bytes, (error) => {
+    this.#world.documents.save(DOCUMENT, encoded(value), (error) => {
       if (error === null) this.#value = value;
       done(error);
     });

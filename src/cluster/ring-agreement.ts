@@ -17,7 +17,7 @@
 
 import { BadRequestError, ConfigurationError, type RingKvError, UnavailableError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import type { ClusterWorld, NodeNumber } from './contract.ts';
+import type { ClusterWorld, Documents, NodeNumber } from './contract.ts';
 import { leftCluster } from './join-document.ts';
 import { AcceptorState, ballotOrder } from './ring-acceptor.ts';
 import { decodeRing, encodeRing } from './ring-codec.ts';
@@ -29,6 +29,12 @@ export type AgreementWorld = Pick<ClusterWorld, 'self' | 'random' | 'timers' | '
 export type SendRingMessage = (to: NodeNumber, message: RingMessage) => void;
 
 const RING = 'ring';
+
+/** The id of the cluster whose ring is on this node's disk; '' where there is none. Throws CorruptionError and FormatVersionError. */
+export function clusterIdOnDisk(documents: Pick<Documents, 'load'>): string {
+  const saved = documents.load(RING);
+  return saved === null ? '' : decodeRing(saved).clusterId;
+}
 
 export class RingAgreement {
   readonly #world: AgreementWorld;

@@ -15,6 +15,13 @@ export interface PlannedChange {
   readonly warnings: readonly string[];
 }
 
+/** What gossip knows of members. */
+export interface MembersNow {
+  isUp(node: NodeNumber): boolean;
+  /** The address that a member told last; undefined where it is not heard of. That in the ring is of the day on which it joined. */
+  addressOf(node: NodeNumber): string | undefined;
+}
+
 /**
  * Throws BadRequestError, which says why, where the operation cannot be begun on `ring`, and UnavailableError where it can but
  * would wait for a node that is down.
@@ -22,7 +29,7 @@ export interface PlannedChange {
 export function planChange(
   ring: RingMap,
   operation: TopologyOperation,
-  isUp: (node: NodeNumber) => boolean,
+  { isUp, addressOf }: MembersNow,
 ): PlannedChange {
   if (operation.op === 'undo') return { ring: undone(ring), warnings: [] };
   if (ring.change !== null) {
@@ -33,7 +40,7 @@ export function planChange(
   }
   switch (operation.op) {
     case 'join':
-      checkNew(ring, operation.member, 0);
+      checkNew(ring, operation.member, 0, addressOf);
       if (ring.members.length >= limits.ringMembersMax)
         throw new BadRequestError(`${ring.members.length} members; the limit is ${limits.ringMembersMax}`);
       return planned(ring, beginJoin(ring, operation.member), isUp);
@@ -46,7 +53,7 @@ export function planChange(
       return planned(ring, beginLeave(ring, operation.node), isUp);
     case 'replace':
       memberOf(ring, operation.node);
-      checkNew(ring, operation.member, operation.node);
+      checkNew(ring, operation.member, operation.node, addressOf);
       if (isUp(operation.node))
         throw new BadRequestError(
           `node ${nodeName(operation.node)} is up: join the new node, then decommission it`,
@@ -78,9 +85,15 @@ function memberOf(ring: RingMap, node: NodeNumber): RingMember {
 }
 
 /** A node that comes in, in the place of `replaced` where that is not 0. */
-function checkNew(ring: RingMap, member: RingMember, replaced: NodeNumber): void {
+function checkNew(
+  ring: RingMap,
+  member: RingMember,
+  replaced: NodeNumber,
+  addressOf: MembersNow['addressOf'],
+): void {
   checkMember(member);
-  for (const { number, nodeId, address } of ring.members) {
+  for (const { number, nodeId, address: joinedAt } of ring.members) {
+    const address = addressOf(number) || joinedAt;
     if (nodeId === member.nodeId)
       throw new BadRequestError(
         `node ${nodeName(number)} (${nodeId}) is a member of ring ${ring.number} already`,

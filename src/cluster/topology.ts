@@ -24,14 +24,14 @@ import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 import { TopologyFact } from './topology-facts.ts';
 import { TopologyJoining } from './topology-joining.ts';
 import { type LeavingPorts, TopologyLeaving } from './topology-leaving.ts';
-import { planChange } from './topology-operations.ts';
+import { type MembersNow, planChange } from './topology-operations.ts';
 import { type Pull, TopologyPulls } from './topology-pulls.ts';
 import type { GainerStatus, TopologyStatus } from './topology-status.ts';
 
 export type TopologyWorld = Pick<ClusterWorld, 'self' | 'clock' | 'random' | 'timers' | 'documents' | 'log'>;
 
 /** What the topology needs of the node's other parts. */
-export interface TopologyPorts extends LeavingPorts {
+export interface TopologyPorts extends LeavingPorts, MembersNow {
   send(to: NodeNumber, message: RingMessage): void;
   sendTo(address: string, message: RingMessage): void;
   readonly pull: Pull;
@@ -176,7 +176,7 @@ export class Topology {
     const { ring } = this.#agreement;
     if (ring === null || this.#standing !== 'member')
       throw new UnavailableError(`node ${nodeName(this.#world.self)} is no member: it is ${this.#standing}`);
-    const plan = planChange(ring, operation, (node) => this.#ports.isUp(node));
+    const plan = planChange(ring, operation, this.#ports);
     await this.#confirmed(ring, operation.op === 'undo');
     this.#checkVoters(ring, operation.op === 'undo');
     await this.#propose(plan.ring);

@@ -10,7 +10,8 @@ import { ClusterNode } from '../cluster/cluster-node.ts';
 import type { ClusterWorld, HintStore, LocalReplica, Timers } from '../cluster/contract.ts';
 import { resumeJoin } from '../cluster/join-document.ts';
 import type { LoneJoinOptions } from '../cluster/lone-join.ts';
-import { nextGeneration } from '../cluster/membership-generation.ts';
+import { keepGeneration, nextGeneration } from '../cluster/membership-generation.ts';
+import { clusterIdOnDisk } from '../cluster/ring-agreement.ts';
 import type { RingMember } from '../cluster/ring-map.ts';
 import { NODE_STARTS, refuseRequest } from '../cluster/rpc-service.ts';
 import { askRing } from '../peer/ask-ring.ts';
@@ -84,7 +85,8 @@ export class PeerLife {
       log('warn', `this node was told to join by ${told.join(',')}: the seeds ${config.seeds} do not count`);
     this.#transport = new Transport({
       clusterName: config.clusterName,
-      clusterId: '',
+      // From the first greeting on: until its shards have recovered, a node of another cluster with this name would get past it.
+      clusterId: clusterIdOnDisk(documents),
       node: self,
       nodeId,
       generation: this.#generation,
@@ -131,9 +133,10 @@ export class PeerLife {
     this.#transport.renewTls(tls);
   }
 
-  /** Gives the port. Throws ListenError. */
-  listen(port: number): Promise<number> {
-    return this.#transport.listen(this.#options.config.peerHost, port);
+  /** Gives the port. Throws ListenError, and IoError where its generation cannot be kept. */
+  async listen(port: number): Promise<number> {
+    await keepGeneration(this.#documents, this.#generation);
+    return await this.#transport.listen(this.#options.config.peerHost, port);
   }
 
   /** Every shard is attached. `url` is '' where it is not known yet. */

@@ -8,7 +8,6 @@
  * 3. A batch's buffer is reused only after the socket has written it; one whose write failed never.
  */
 import type { X509Certificate } from 'node:crypto';
-import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { CorruptionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
@@ -25,6 +24,7 @@ import {
   type Refusal,
   RefusalCode,
 } from './hello.ts';
+import type { PeerSocket } from './outside.ts';
 import type { PeerCounts } from './peer-counts.ts';
 import { reasonOf } from './sockets.ts';
 import { certificateFault, isTls, trustFault } from './tls.ts';
@@ -55,7 +55,7 @@ export class Connection {
   readonly remote: string;
   /** This node dialled. */
   readonly dialled: boolean;
-  readonly #socket: Socket;
+  readonly #socket: PeerSocket;
   readonly #owner: ConnectionOwner;
   readonly #pool: BatchPool;
   readonly #reader = new FrameReader(limits.peerHelloBytesMax);
@@ -80,7 +80,7 @@ export class Connection {
   #wroteAt: number;
   #sentInTick = false;
 
-  constructor(socket: Socket, dialled: boolean, remote: string, owner: ConnectionOwner, pool: BatchPool) {
+  constructor(socket: PeerSocket, dialled: boolean, remote: string, owner: ConnectionOwner, pool: BatchPool) {
     this.#socket = socket;
     this.dialled = dialled;
     this.remote = remote;

@@ -8,7 +8,7 @@
  */
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import type { NodeNumber } from '../cluster/contract.ts';
+import type { NodeNumber, Timers } from '../cluster/contract.ts';
 import type { Connection } from './connection.ts';
 import type { Hello } from './hello.ts';
 import { newPeerCounts, type PeerCounts } from './peer-counts.ts';
@@ -30,7 +30,8 @@ export class KnownPeer {
   readonly #ready: Connection[] = [];
   #readyAt = 0;
   #attempts = 0;
-  #timer: NodeJS.Timeout | null = null;
+  /** Takes back the attempt that is waited for. */
+  #cancelDial: (() => void) | null = null;
 
   constructor(node: NodeNumber) {
     this.node = node;
@@ -79,21 +80,23 @@ export class KnownPeer {
 
   /** Whether there is reason to dial, and no attempt under way or waited for. */
   get wantsDial(): boolean {
-    return this.address !== '' && this.#ready.length === 0 && this.dialling === null && this.#timer === null;
+    return (
+      this.address !== '' && this.#ready.length === 0 && this.dialling === null && this.#cancelDial === null
+    );
   }
 
   /** Calls `dial` after a random time (full jitter), longer with each attempt. The first follows at once. */
-  dialLater(random: Random, dial: () => void): void {
+  dialLater(timers: Timers, random: Random, dial: () => void): void {
     const ceiling = Math.min(
       limits.peerReconnectMsMax,
       limits.peerReconnectMsMin * 2 ** Math.min(this.#attempts, 16),
     );
     const delay = this.#attempts === 0 ? 0 : random.between(1, ceiling);
     this.#attempts++;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
+    this.#cancelDial = timers.after(delay, () => {
+      this.#cancelDial = null;
       dial();
-    }, delay);
+    });
   }
 
   /** The node is there, or its address is another one: earlier failures say nothing any more. */
@@ -102,8 +105,8 @@ export class KnownPeer {
     this.stopWaiting();
   }
   stopWaiting(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#cancelDial?.();
+    this.#cancelDial = null;
   }
 
   /** Cuts all connections; those that are ready may send first what they accepted where `gently`. */

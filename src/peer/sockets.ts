@@ -1,26 +1,57 @@
-/** TCP and TLS: how the transport listens and dials. */
+/** The operating system's sockets and timers: how the transport listens and dials over TCP and TLS. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
+import { connect as connectTls, createServer as createTlsServer, Server as TlsServer } from 'node:tls';
 import { parseAddress } from '../base/address.ts';
 import { ListenError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import type { ListenerEvents, PeerListener, PeerOutside, PeerSocket } from './outside.ts';
 import { type PeerTls, secureOptions } from './tls.ts';
 
-/**
- * A server for connections of nodes. `onSocket` gets each as it comes, `onOpen` the same one again when it may be used, and
- * the socket to use: itself, or TLS over it.
- */
-export function createPeerServer(
-  tls: PeerTls | null,
-  onSocket: (socket: Socket) => void,
-  onOpen: (raw: Socket, socket: Socket) => void,
-  onFailure: (remote: string, reason: string) => void,
-): Server {
-  if (tls === null)
-    return createServer((socket) => {
-      onSocket(socket);
-      if (!socket.destroyed) onOpen(socket, socket);
+class SystemListener implements PeerListener {
+  readonly #server: Server;
+  readonly #events: ListenerEvents;
+
+  constructor(tls: PeerTls | null, events: ListenerEvents) {
+    this.#events = events;
+    this.#server = tls === null ? newPlainServer(events) : newTlsServer(tls, events);
+  }
+
+  listen(host: string, port: number): Promise<number> {
+    const server = this.#server;
+    return new Promise((resolve, reject) => {
+      const onError = (cause: Error): void =>
+        reject(new ListenError(`cannot listen for nodes on ${host}:${port}: ${cause.message}`, { cause }));
+      server.once('error', onError);
+      server.listen({ host, port }, () => {
+        server.off('error', onError);
+        server.on('error', (error) => this.#events.onError(error));
+        const bound = server.address();
+        resolve(bound === null || typeof bound === 'string' ? port : bound.port);
+      });
     });
+  }
+
+  close(): Promise<void> {
+    const server = this.#server;
+    return new Promise((resolve) => {
+      if (server.listening) server.close(() => resolve());
+      else resolve();
+    });
+  }
+
+  renewTls(tls: PeerTls): void {
+    if (this.#server instanceof TlsServer) this.#server.setSecureContext(secureOptions(tls));
+  }
+}
+
+function newPlainServer({ onSocket, onOpen }: ListenerEvents): Server {
+  return createServer((socket) => {
+    onSocket(socket);
+    if (!socket.destroyed) onOpen(socket, socket);
+  });
+}
+
+function newTlsServer(tls: PeerTls, { onSocket, onOpen, onFailure }: ListenerEvents): Server {
   const server = createTlsServer({
     ...secureOptions(tls),
     requestCert: true,
@@ -44,8 +75,7 @@ export function createPeerServer(
   return server;
 }
 
-/** Dials. `onOpen` is called when the socket may be used; failures come as its events. */
-export function dialPeer(address: string, tls: PeerTls | null, onOpen: () => void): Socket {
+function dial(address: string, tls: PeerTls | null, onOpen: () => void): Socket {
   const { host, port } = parseAddress(address);
   if (tls === null) return connect({ host, port }, onOpen);
   return connectTls(
@@ -77,22 +107,19 @@ export function reasonOf(error: Error): string {
 }
 
 /** host:port of the other end, for people. */
-export function remoteOf(socket: Socket): string {
+export function remoteOf(socket: PeerSocket): string {
   return socket.remoteAddress === undefined
     ? 'a socket that is closed'
     : `${socket.remoteAddress}:${socket.remotePort ?? 0}`;
 }
 
-/** Listens; the port that was given, or chosen for 0. Throws ListenError. */
-export function listen(server: Server, host: string, port: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const onError = (cause: Error): void =>
-      reject(new ListenError(`cannot listen for nodes on ${host}:${port}: ${cause.message}`, { cause }));
-    server.once('error', onError);
-    server.listen({ host, port }, () => {
-      server.off('error', onError);
-      const bound = server.address();
-      resolve(bound === null || typeof bound === 'string' ? port : bound.port);
-    });
-  });
-}
+/** Sockets and timers of this process. */
+export const systemOutside: PeerOutside = {
+  after: (ms, run) => {
+    const timer = setTimeout(run, ms);
+    return () => clearTimeout(timer);
+  },
+  atTurnEnd: (run) => void setImmediate(run),
+  newListener: (tls, events) => new SystemListener(tls, events),
+  dial,
+};

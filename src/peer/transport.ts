@@ -7,8 +7,6 @@
  * 3. Nobody gets past the hello who is of another cluster, speaks another version, is this node itself, bears the number of
  *    another node or is an earlier process of one that was here.
  */
-import type { Server, Socket } from 'node:net';
-import { Server as TlsServer } from 'node:tls';
 import { parseAddress } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -21,11 +19,12 @@ import { Connection, type ConnectionOwner } from './connection.ts';
 import { type Hello, PROTOCOL_MAX, PROTOCOL_MIN, RefusalCode } from './hello.ts';
 import type { KnownPeer } from './known-peer.ts';
 import { limitedLog } from './limited-log.ts';
+import type { PeerListener, PeerOutside, PeerSocket } from './outside.ts';
 import { newPeerCounts, type PeerCounts } from './peer-counts.ts';
 import { type PeerMetrics, PeerTable } from './peer-table.ts';
 import { keepForSeed, type Seed, Seeds, takeWaiting } from './seeds.ts';
-import { createPeerServer, dialPeer, listen, remoteOf } from './sockets.ts';
-import { type PeerTls, secureOptions } from './tls.ts';
+import { remoteOf, systemOutside } from './sockets.ts';
+import type { PeerTls } from './tls.ts';
 
 export interface TransportOptions {
   readonly clusterName: string;
@@ -48,10 +47,13 @@ export interface TransportOptions {
   readonly versions?: { readonly min: number; readonly max: number };
   /** By default those of this build: for tests. */
   readonly features?: number;
+  /** By default of this process: for simulations. */
+  readonly outside?: PeerOutside;
 }
 
 export class Transport implements Network {
   readonly #options: TransportOptions;
+  readonly #outside: PeerOutside;
   readonly #log: TransportOptions['log'];
   readonly #pool = new BatchPool();
   readonly #peers = new PeerTable();
@@ -59,23 +61,24 @@ export class Transport implements Network {
   /** All that are not closed. */
   readonly #connections = new Set<Connection>();
   /** All sockets that were accepted; those of them on which TLS is not up yet. */
-  readonly #accepted = new Set<Socket>();
-  readonly #opening = new Set<Socket>();
+  readonly #accepted = new Set<PeerSocket>();
+  readonly #opening = new Set<PeerSocket>();
   /** Accepted connections whose hello has not come. */
   readonly #greeting = new Set<Connection>();
-  #server: Server | null = null;
+  #listener: PeerListener | null = null;
   #tls: PeerTls | null;
   #clusterId: string;
   /** Connections with a batch to be sent at the end of this turn. */
   #dirty: Connection[] = [];
-  #flushing: NodeJS.Immediate | null = null;
-  #ticker: NodeJS.Timeout | null = null;
+  #willFlush = false;
+  #cancelTick: () => void = () => undefined;
   #tickedAt: number;
   #closing = false;
   readonly #owner: ConnectionOwner;
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.#outside = options.outside ?? systemOutside;
     this.#tls = options.tls;
     this.#clusterId = options.clusterId;
     const nowMs = (): number => options.clock.monotonicMs();
@@ -90,21 +93,19 @@ export class Transport implements Network {
       closed: (connection, reason) => this.#closed(connection, reason),
       flushLater: (connection) => this.#flushLater(connection),
     };
-    this.#ticker = setInterval(() => this.#tick(), limits.peerHeartbeatMs);
+    this.#tickLater();
   }
 
   /** Accepts other nodes. Gives the port. Throws ListenError. */
   async listen(host: string, port: number): Promise<number> {
-    const server = createPeerServer(
-      this.#tls,
-      (socket) => this.#accept(socket),
-      (raw, socket) => this.#open(raw, socket),
-      (remote, reason) => this.#log('warn', `a connection from ${remote} failed in TLS: ${reason}`),
-    );
-    this.#server = server;
-    const bound = await listen(server, host, port);
-    server.on('error', (error) => this.#log('error', `listening for nodes: ${error.message}`));
-    return bound;
+    this.#listener = this.#outside.newListener(this.#tls, {
+      onSocket: (socket) => this.#accept(socket),
+      onOpen: (raw, socket) => this.#open(raw, socket),
+      onFailure: (remote, reason) =>
+        this.#log('warn', `a connection from ${remote} failed in TLS: ${reason}`),
+      onError: (error) => this.#log('error', `listening for nodes: ${error.message}`),
+    });
+    return await this.#listener.listen(host, port);
   }
 
   /**
@@ -121,7 +122,7 @@ export class Transport implements Network {
   /** New certificates: for connections from now on. */
   renewTls(tls: PeerTls): void {
     this.#tls = tls;
-    if (this.#server instanceof TlsServer) this.#server.setSecureContext(secureOptions(tls));
+    this.#listener?.renewTls(tls);
   }
 
   // --------------------------------------------------------------------------------------------- Network
@@ -198,37 +199,31 @@ export class Transport implements Network {
   /** Sends what was accepted, then closes all. */
   async close(): Promise<void> {
     this.#closing = true;
-    if (this.#ticker !== null) clearInterval(this.#ticker);
-    this.#ticker = null;
-    if (this.#flushing !== null) clearImmediate(this.#flushing);
+    this.#cancelTick();
     this.#flush();
     for (const peer of this.#peers.values()) peer.close(true, '');
     for (const connection of this.#connections) {
       if (connection.state === 'greeting') connection.destroy('');
       else connection.end();
     }
-    const server = this.#server;
-    const ended = new Promise<void>((resolve) => {
-      if (server === null || !server.listening) resolve();
-      else server.close(() => resolve());
-    });
-    const cut = setTimeout(() => {
+    const ended = this.#listener?.close();
+    const cancelCut = this.#outside.after(limits.peerLingerMs, () => {
       for (const connection of this.#connections) connection.destroy('');
       for (const socket of this.#accepted) socket.destroy();
-    }, limits.peerLingerMs);
+    });
     for (const socket of this.#opening) socket.destroy();
     await ended;
     while (this.#connections.size > 0)
       await new Promise<void>((resolve) => {
         this.#whenClosed = resolve;
       });
-    clearTimeout(cut);
+    cancelCut();
   }
   #whenClosed: (() => void) | null = null;
 
   // --------------------------------------------------------------------------------------- connections
 
-  #accept(socket: Socket): void {
+  #accept(socket: PeerSocket): void {
     const greeting = this.#opening.size + this.#greeting.size;
     const tooMany = this.#accepted.size >= limits.peerConnectionsMax || greeting >= limits.peerHandshakesMax;
     // Without a listener an error of a socket that nobody looks after any more would end the process.
@@ -250,8 +245,7 @@ export class Transport implements Network {
     });
   }
 
-  /** `raw`: what was accepted; `socket`: the same, or TLS over it. */
-  #open(raw: Socket, socket: Socket): void {
+  #open(raw: PeerSocket, socket: PeerSocket): void {
     this.#opening.delete(raw);
     const connection = new Connection(socket, false, remoteOf(socket), this.#owner, this.#pool);
     this.#connections.add(connection);
@@ -261,7 +255,7 @@ export class Transport implements Network {
 
   #dial(address: string): Connection {
     let connection: Connection | null = null;
-    const socket = dialPeer(address, this.#tls, () => connection?.connected());
+    const socket = this.#outside.dial(address, this.#tls, () => connection?.connected());
     connection = new Connection(socket, true, address, this.#owner, this.#pool);
     this.#connections.add(connection);
     return connection;
@@ -269,7 +263,7 @@ export class Transport implements Network {
 
   #dialWhereWanted(peer: KnownPeer): void {
     if (this.#closing || !peer.wantsDial) return;
-    peer.dialLater(this.#options.random, () => {
+    peer.dialLater(this.#outside, this.#options.random, () => {
       if (peer.wantsDial && !this.#closing) peer.dialling = this.#dial(peer.address);
     });
   }
@@ -372,15 +366,23 @@ export class Transport implements Network {
 
   #flushLater(connection: Connection): void {
     this.#dirty.push(connection);
-    this.#flushing ??= setImmediate(() => this.#flush());
+    if (this.#willFlush) return;
+    this.#willFlush = true;
+    this.#outside.atTurnEnd(this.#flush);
   }
-  #flush(): void {
-    this.#flushing = null;
+  readonly #flush = (): void => {
+    this.#willFlush = false;
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const connection of dirty) connection.flush();
-  }
+  };
 
+  #tickLater(): void {
+    this.#cancelTick = this.#outside.after(limits.peerHeartbeatMs, () => {
+      this.#tickLater();
+      this.#tick();
+    });
+  }
   #tick(): void {
     const now = this.#owner.nowMs();
     const heldUp = now - this.#tickedAt > 2 * limits.peerHeartbeatMs;

@@ -86,6 +86,8 @@ export class RingNetwork {
   /** Every ring that any node kept, by number: encoded. */
   readonly rings = new Map<number, Uint8Array>();
   readonly violations: string[] = [];
+  /** Members that have told other addresses than those of the ring. */
+  readonly moved = new Map<number, string>();
   faults: Faults = { ...CALM };
   /** Nodes that are cut off: nothing reaches or leaves them. */
   /** Up, but their facts reach nobody. */
@@ -246,6 +248,7 @@ export class RingNetwork {
         if (this.faults.loss > 0 && this.random.chance(0.05)) return this.random.chance(0.5);
         return this.nodes.get(number)?.topology !== null && this.nodes.has(number) && !this.cut.has(number);
       },
+      addressOf: (number) => this.moved.get(number),
       fact: (number, name) => {
         if (this.#defects.liesAboutRings === true && name === 'ring') return Math.max(...this.rings.keys());
         if (this.#defects.liesAboutPulls === true && name === 'pulled') return Math.max(...this.rings.keys());

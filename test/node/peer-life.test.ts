@@ -1,15 +1,21 @@
 import { connect } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { deadlineIn, MONOTONIC_ZERO, systemClock } from '../../src/base/clock.ts';
+import { deadlineIn, ManualClock, MONOTONIC_ZERO, systemClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type { TreeAnswer } from '../../src/cluster/contract.ts';
+import { nextGeneration } from '../../src/cluster/membership-generation.ts';
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import { encodeTree } from '../../src/cluster/messages.ts';
+import { firstRing } from '../../src/cluster/ring-change.ts';
+import { encodeRing } from '../../src/cluster/ring-codec.ts';
+import type { RingMap } from '../../src/cluster/ring-map.ts';
+import { FileDocuments, imageOf } from '../../src/node/cluster-documents.ts';
 import { configOfOptions } from '../../src/node/config.ts';
 import { PeerLife } from '../../src/node/peer-life.ts';
 import { FrameKind } from '../../src/peer/frame.ts';
+import { decodeHello, RefusalCode } from '../../src/peer/hello.ts';
 import { SimulatedFileSystem } from '../../src/vfs/simulated.ts';
 import { MemoryHints } from '../cluster/memory-hints.ts';
 import { MemoryReplica } from '../cluster/memory-replica.ts';
@@ -19,12 +25,15 @@ afterEach(closeAll);
 
 const VNODES = 16;
 const SELF = 9;
+const RING_PATH = '/cluster/ring';
 
 /** A peer worker's part in the cluster as it is while its shards recover: it listens, and is not opened. */
 async function listening(
   onLife: (life: PeerLife, port: number, replica: MemoryReplica) => void = () => undefined,
+  ring: RingMap | null = null,
+  fs = new SimulatedFileSystem({ seed: 1, automatic: true }),
 ): Promise<number> {
-  const fs = new SimulatedFileSystem({ seed: 1, automatic: true });
+  if (ring !== null) fs.place(RING_PATH, imageOf(RING_PATH, encodeRing(ring)));
   const replica = new MemoryReplica({
     clock: systemClock,
     vnodes: VNODES,
@@ -78,6 +87,32 @@ describe('a node whose shards still recover', () => {
     expect(answers).toMatchObject([
       { kind: Kind.REFUSED, generation: 3, id: 70_000, status: Status.UNAVAILABLE },
     ]);
+  });
+
+  it('knows its cluster from the ring on its disk, and refuses nodes of another with the same name', async () => {
+    const clusterId = 'a'.repeat(32);
+    const shape = { clusterName: 'test', clusterId, vnodes: VNODES, replicas: 1 };
+    const place = { address: '127.0.0.1:1', url: '', rack: '', zone: '', weight: 1 };
+    const ring = firstRing(shape, [{ number: SELF, nodeId: idOf(SELF), ...place }]);
+    const port = await listening(undefined, ring);
+    const stranger = new RawPeer(connect({ host: '127.0.0.1', port }));
+    stranger.greet({ node: 7, nodeId: idOf(7), clusterId: 'b'.repeat(32) });
+    expect(await stranger.refusal()).toMatchObject({ code: RefusalCode.CLUSTER_ID });
+    const member = new TestPeer(7, { clusterId });
+    member.transport.setAddress(SELF, `127.0.0.1:${port}`);
+    await until(() => member.transport.isConnected(SELF));
+  });
+});
+
+describe('a node that has greeted others and dies before its shards have recovered', () => {
+  it('comes back as a later process of itself, whatever its clock says then', async () => {
+    const fs = new SimulatedFileSystem({ seed: 1, automatic: true });
+    const port = await listening(undefined, null, fs);
+    const peer = await connection(port);
+    const frame = peer.frames.find(({ kind }) => kind === FrameKind.HELLO);
+    const { generation } = decodeHello(frame?.payload ?? Buffer.alloc(0));
+    const documents = new FileDocuments(fs, '/');
+    expect(nextGeneration({ documents, clock: new ManualClock(0) })).toBeGreaterThan(generation);
   });
 });
 

@@ -99,8 +99,8 @@ export class Scenario {
       [a, b],
       [b, a],
     ] as const)
-      if (reaches) network.mend(from.address, to.address);
-      else network.cut(from.address, to.address);
+      if (reaches) network.mend(from.name, to.name);
+      else network.cut(from.name, to.name);
   }
   /** The one that leaves is stopped for good as soon as it has left; then everything heals. */
   async parted({ left, target }: Parting): Promise<void> {

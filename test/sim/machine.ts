@@ -12,12 +12,12 @@ import type { Program, ProgramHost, Role, StartProgram, Tuning } from './program
 import type { Scheduler } from './scheduler.ts';
 import type { SimClock } from './sim-clock.ts';
 import { SimDisk } from './sim-disk.ts';
-import type { SimNetwork } from './sim-network.ts';
+import type { SiteNetwork } from './site-network.ts';
 
 /** What all machines of a simulation share. */
 export interface Site {
   readonly scheduler: Scheduler;
-  readonly network: SimNetwork;
+  readonly network: SiteNetwork;
   readonly history: History;
   readonly tuning: Tuning;
   readonly defect: Defect | null;
@@ -29,7 +29,8 @@ export type MachineState = 'down' | 'running' | 'retired';
 
 export class Machine {
   readonly name: string;
-  readonly address: string;
+  /** Where it listens; of the next process, where this one runs. */
+  address: string;
   readonly rack: string;
   readonly clock: SimClock;
   readonly disk: SimDisk;
@@ -77,6 +78,11 @@ export class Machine {
     const clock = this.clock.ofProcess();
     this.processClock = clock;
     const { name, address, rack, nodeId, number, role } = this;
+    const log: ProgramHost['log'] = (level, message) => {
+      if (life.isAlive && (level !== 'info' || this.#site.verbose))
+        history.note(scheduler.nowUs, `${name} says (${level}): ${message}`);
+    };
+    const seed = this.#random.uint32();
     const host: ProgramHost = {
       name,
       self: number,
@@ -84,17 +90,18 @@ export class Machine {
       address,
       rack,
       clock,
-      random: new Random(this.#random.uint32()),
+      random: new Random(seed),
       life,
       fs: this.disk.open(life),
       role,
       tuning,
       defect,
-      attach: (hears) => network.attach(number, address, life, hears),
-      log: (level, message) => {
-        if (life.isAlive && (level !== 'info' || this.#site.verbose))
-          history.note(scheduler.nowUs, `${name} says (${level}): ${message}`);
-      },
+      attach: (hears, generation, clusterId) =>
+        network.attach({
+          ...{ self: number, nodeId, generation, clusterId, machine: name, address, life, clock, hears, log },
+          random: new Random(seed),
+        }),
+      log,
       fail: (error) => {
         if (life.isAlive) scheduler.fail(new Error(`${name} failed`, { cause: error }));
       },
@@ -104,12 +111,17 @@ export class Machine {
 
   /** The power fails. */
   crash(): void {
-    this.#end();
+    this.#end(true);
     this.disk.powerCut();
+  }
+  /** The process is killed; the machine goes on, with what it has written. */
+  kill(): void {
+    this.#end(false);
+    this.disk.processEnded();
   }
   /** The power fails, and the disk is lost: what starts there next is another node, in another role. */
   wipe(role: Role): void {
-    this.#end();
+    this.#end(true);
     this.role = role;
     this.disk.wipe();
     this.#becomeAnother();
@@ -123,14 +135,17 @@ export class Machine {
     program.stop().then(
       () => {
         if (!life.isAlive) return;
-        this.#end();
-        this.disk.processEnded();
+        this.kill();
         done();
       },
       (error: unknown) => {
         if (life.isAlive) this.#site.scheduler.fail(error);
       },
     );
+  }
+  /** By its process's clock, as long as that lives. */
+  after(ms: number, run: () => void): void {
+    this.#life?.after(ms, run);
   }
   pause(): void {
     this.interruptions++;
@@ -141,16 +156,16 @@ export class Machine {
   }
   /** Never to start again. */
   retire(): void {
-    this.#end();
+    this.#end(false);
     this.state = 'retired';
   }
 
-  #end(): void {
+  #end(byPowerCut: boolean): void {
     if (this.#life === null) return;
     this.interruptions++;
     this.#life.end();
     this.#life = null;
-    this.#site.network.ended(this.address);
+    this.#site.network.ended(this.name, this.address, byPowerCut);
     this.program = null;
     this.state = 'down';
   }

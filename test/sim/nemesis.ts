@@ -147,8 +147,8 @@ export class Nemesis {
     const links: [string, string][] = [];
     for (const a of inside)
       for (const b of outside) {
-        links.push([a.address, b.address]);
-        if (fault !== 'one-way') links.push([b.address, a.address]);
+        links.push([a.name, b.name]);
+        if (fault !== 'one-way') links.push([b.name, a.name]);
       }
     if (links.length === 0) return;
     const slowness = this.#random.pick([10, 100, 1000]);

@@ -2,15 +2,18 @@
  * The store as it runs on a simulated machine: the product's ClusterNode, hints, replica and engine, put together as
  * src/node/peer-thread.ts and src/shard/replica-server.ts do it, over the simulated disk, network and clock.
  */
+import { deadlineIn } from '../../src/base/clock.ts';
 import { RingKvError, UnavailableError } from '../../src/base/errors.ts';
+import { KEYSPACE_USER } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { ClusterNode } from '../../src/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/cluster/cluster-node-options.ts';
 import type { NodeNumber, Replica } from '../../src/cluster/contract.ts';
 import { resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
-import { nextGeneration } from '../../src/cluster/membership-generation.ts';
+import { keepGeneration, nextGeneration } from '../../src/cluster/membership-generation.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
+import { clusterIdOnDisk } from '../../src/cluster/ring-agreement.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import { RingProbe } from '../../src/cluster/ring-probe.ts';
@@ -21,9 +24,11 @@ import { HintLog } from '../../src/replica/hint-log.ts';
 import { hintedReplica, replicaWithPromises, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
-import type { ProcessNetwork } from './sim-network.ts';
+import type { ProcessNetwork } from './site-network.ts';
 
 const DATA = '/data';
+/** No client has such a key. */
+const NO_KEY = new TextEncoder().encode('asked by another node');
 const NOT_OPEN = 'this node is starting';
 
 /** Sees other nodes' replicas through a defect. */
@@ -73,12 +78,24 @@ export class NodeProgram implements Program {
     this.#documents = new FileDocuments(fs, DATA);
     this.#hints = new HintLog(fs, DATA, clock, (level, message) => host.log(level, message));
     this.#replica = new EngineReplica(host, this.#hints);
-    this.#network = host.attach({
-      onMessage: (from, message) => this.#receive(from, message),
-      onDisconnected: (node) => {
-        if (this.#isEngineOpen) this.#node.onDisconnected(node);
+    // What it left behind of another cluster, its ring among it.
+    resumeJoin(this.#documents);
+    // The transport takes it for its greeting before the node is made.
+    const generation = nextGeneration({ documents: this.#documents, clock });
+    this.#network = host.attach(
+      {
+        onMessage: (from, message) => this.#receive(from, message),
+        onConnected: (node) => {
+          if (this.#isEngineOpen) this.#node.onConnected(node);
+        },
+        onDisconnected: (node) => {
+          if (this.#isEngineOpen) this.#node.onDisconnected(node);
+        },
       },
-    });
+      generation,
+      clusterIdOnDisk(this.#documents),
+    );
+    keepGeneration(this.#documents, generation).then(() => this.#network.listen(), host.fail);
     this.#node = this.#newNode();
     this.#open().catch((error: unknown) => host.fail(error));
   }
@@ -87,8 +104,6 @@ export class NodeProgram implements Program {
     const { self, nodeId, address, rack, clock, random, life, role, tuning, defect, log } = this.#host;
     const documents = this.#documents;
     const told = resumeJoin(documents);
-    // The transport takes it for its greeting before the node is made.
-    nextGeneration({ documents, clock });
     const options: ClusterNodeOptions = {
       world: {
         self,
@@ -250,6 +265,16 @@ export class NodeProgram implements Program {
       this.#ended(1);
     });
   }
+  reaches(node: NodeNumber): boolean {
+    return this.#network.isConnected(node) && this.#node.membership.isUp(node);
+  }
+  ask(node: NodeNumber, timeoutMs: number, done: (status: number) => void): boolean {
+    if (!this.isOpen) return false;
+    const deadlineMs = deadlineIn(this.#host.clock, timeoutMs);
+    const place = { tokenHi: 0, tokenLo: 0, keyspace: KEYSPACE_USER, key: NO_KEY };
+    this.#node.replica(node).read({ ...place, headOnly: true, deadlineMs }, ({ status }) => done(status));
+    return true;
+  }
   drain(): void {
     void this.#node.drain(0);
   }
@@ -267,6 +292,7 @@ export class NodeProgram implements Program {
   }
   async stop(): Promise<void> {
     this.#node.stop();
+    await this.#network.close();
     this.#hints.close();
     // What comes now is left without an answer, as by a thread that has ended.
     const wasOpen = this.#isEngineOpen;

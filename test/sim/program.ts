@@ -16,7 +16,7 @@ import type { Standing } from '../../src/cluster/topology.ts';
 import type { FileSystem } from '../../src/vfs/file-system.ts';
 import type { Defect } from './defects.ts';
 import type { ProcessLife } from './process-life.ts';
-import type { NetworkListener, ProcessNetwork } from './sim-network.ts';
+import type { NetworkListener, ProcessNetwork } from './site-network.ts';
 
 /** How a program begins: what an operator would tell it. */
 export interface Role {
@@ -40,7 +40,8 @@ export interface ProgramHost {
   readonly role: Role;
   readonly tuning: Tuning;
   readonly defect: Defect | null;
-  attach(hears: NetworkListener): ProcessNetwork;
+  /** `generation` of this start; `clusterId` '' where it knows none. */
+  attach(hears: NetworkListener, generation: number, clusterId: string): ProcessNetwork;
   log(level: 'info' | 'warn' | 'error', message: string): void;
   /** Ends the simulation: what must never happen has happened. */
   fail(error: unknown): void;
@@ -77,6 +78,10 @@ export interface Program {
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void;
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void;
   scan(request: ClientScan, done: (answer: ClientScanAnswer) => void): void;
+  /** It has a connection with that node, and takes it for up. */
+  reaches(node: NodeNumber): boolean;
+  /** Asks the replica of another node for what it does not hold; false where it cannot ask yet. */
+  ask(node: NodeNumber, timeoutMs: number, done: (status: number) => void): boolean;
   /** Begins a change of the ring; rejects where that makes no sense or cannot be agreed on. */
   change(operation: TopologyOperation): Promise<unknown>;
   /** It takes no more requests of clients. */

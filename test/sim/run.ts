@@ -1,22 +1,28 @@
 /**
  * Runs simulations: `npm run sim -- --seed 7` replays one and prints its history; `--seeds 1000` runs so many from --seed on;
- * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found; `--hot` gives every seed hot keys.
+ * `--minutes 10` hunts from a seed of the system's. `--defect NAME` plants a defect, and is content when it is found; `--hot` gives every seed hot keys,
+ * `--network connections` machines that exchange bytes over connections, `--network messages` ones that exchange messages alone: the seed decides else.
  * Ends with status 1 where a promise of the store was broken, and prints how to replay that.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { systemSeed } from '../../src/base/random.ts';
+import { CONNECTION_DEFECTS, type ConnectionDefect, isConnectionDefect } from './connection-defects.ts';
+import type { NetworkKind } from './connection-plan.ts';
 import { DEFECTS, type Defect, isDefect } from './defects.ts';
-import { type SimulationResult, simulate } from './simulation.ts';
+import { simulate } from './simulation.ts';
+import type { SimulationResult } from './simulation-result.ts';
 
 const VIOLATIONS_SHOWN_MAX = 5;
 const FAILURES_SHOWN_MAX = 10;
 
 /** What is the same for all seeds of a run. */
 interface Profile {
-  readonly defect: Defect | null;
+  readonly defect: Defect | ConnectionDefect | null;
   readonly hot: boolean;
+  /** null: as the seed says. */
+  readonly network: NetworkKind | null;
 }
 
 interface Report {
@@ -25,9 +31,9 @@ interface Report {
   readonly stats: SimulationResult['stats'] | null;
 }
 
-async function judge(seed: number, { defect, hot }: Profile): Promise<Report> {
+async function judge(seed: number, profile: Profile): Promise<Report> {
   try {
-    const { violations, stats } = await simulate({ seed, defect, hot });
+    const { violations, stats } = await simulate({ seed, ...profile });
     const [first] = violations;
     return {
       seed,
@@ -60,7 +66,7 @@ async function replay(seed: number, profile: Profile, verbose: boolean, all: boo
 }
 
 async function hunt(first: number, count: number, endMs: number, profile: Profile): Promise<boolean> {
-  const { defect, hot } = profile;
+  const { defect, hot, network } = profile;
   const failures: Report[] = [];
   let next = 0;
   let done = 0;
@@ -102,7 +108,10 @@ async function hunt(first: number, count: number, endMs: number, profile: Profil
       `${failures.length} simulations with a broken promise`,
   );
   const [example] = failures;
-  const flag = (defect === null ? '' : ` --defect ${defect}`) + (hot ? ' --hot' : '');
+  const flag =
+    (defect === null ? '' : ` --defect ${defect}`) +
+    (hot ? ' --hot' : '') +
+    (network === null ? '' : ` --network ${network}`);
   if (example !== undefined) console.log(`replay: npm run sim -- --seed ${example.seed}${flag}`);
   return failures.length === 0;
 }
@@ -114,6 +123,7 @@ async function main(): Promise<boolean> {
       seeds: { type: 'string' },
       minutes: { type: 'string' },
       defect: { type: 'string' },
+      network: { type: 'string' },
       hot: { type: 'boolean', default: false },
       verbose: { type: 'boolean', default: false },
       all: { type: 'boolean', default: false },
@@ -127,9 +137,14 @@ async function main(): Promise<boolean> {
     throw new Error(`--${name} ${text}: it must be a number from 0 on`);
   };
   const defect = values.defect ?? null;
-  if (defect !== null && !isDefect(defect))
-    throw new Error(`--defect ${defect}: it must be one of ${DEFECTS.join(', ')}`);
-  const profile = { defect, hot: values.hot };
+  if (defect !== null && !isDefect(defect) && !isConnectionDefect(defect))
+    throw new Error(
+      `--defect ${defect}: it must be one of ${[...DEFECTS, ...CONNECTION_DEFECTS].join(', ')}`,
+    );
+  const network = values.network ?? null;
+  if (network !== null && network !== 'messages' && network !== 'connections')
+    throw new Error(`--network ${network}: it must be messages or connections`);
+  const profile = { defect, hot: values.hot, network } as const;
   const seed = number('seed');
   const seeds = number('seeds');
   const minutes = number('minutes');

@@ -24,9 +24,17 @@ async function heardOver(delayMs: number, seed: number): Promise<string[]> {
   const network = new SimNetwork(scheduler, new Random(seed), profile);
   const heard: string[] = [];
   const join = (self: number, address: string): ReturnType<SimNetwork['attach']> =>
-    network.attach(self, address, new ProcessLife(scheduler, new SimClock(scheduler)), {
-      onMessage: (from) => void heard.push(`${self} heard from ${from}`),
-      onDisconnected: (node) => void heard.push(`${self} lost ${node}`),
+    network.attach({
+      self,
+      machine: address,
+      address,
+      clusterId: '',
+      life: new ProcessLife(scheduler, new SimClock(scheduler)),
+      hears: {
+        onMessage: (from) => void heard.push(`${self} heard from ${from}`),
+        onConnected: () => undefined,
+        onDisconnected: (node) => void heard.push(`${self} lost ${node}`),
+      },
     });
   const a = join(1, A);
   join(2, B);

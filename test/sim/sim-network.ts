@@ -8,10 +8,11 @@
  */
 import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
+import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { FEATURES } from '../../src/cluster/features.ts';
 import type { ProcessLife } from './process-life.ts';
 import type { Scheduler } from './scheduler.ts';
+import type { Attached, NetworkListener, ProcessNetwork, SiteNetwork } from './site-network.ts';
 
 export interface NetworkProfile {
   readonly delayUsMin: number;
@@ -47,15 +48,12 @@ interface Link {
   lossChance: number;
 }
 
-/** What a process hears from the network. */
-export interface NetworkListener {
-  onMessage(from: NodeNumber, message: Uint8Array): void;
-  /** Connections with that node were lost, and with them what was under way. */
-  onDisconnected(node: NodeNumber): void;
-}
+/** Of a process that listens, what this network looks at. */
+type Heard = Pick<Attached, 'self' | 'machine' | 'address' | 'clusterId' | 'life' | 'hears'>;
 /** What listens at an address. */
 interface Listener {
   readonly self: NodeNumber;
+  readonly machine: string;
   readonly address: string;
   readonly life: ProcessLife;
   readonly hears: NetworkListener;
@@ -64,11 +62,6 @@ interface Listener {
   /** '' while it knows none: connections are made between ends of one cluster only. */
   clusterId: string;
 }
-/** The network as one process sees it. */
-export interface ProcessNetwork extends Network {
-  setClusterId(clusterId: string): void;
-}
-
 export interface NetworkStats {
   sent: number;
   bytes: number;
@@ -78,7 +71,7 @@ export interface NetworkStats {
   refused: number;
 }
 
-export class SimNetwork {
+export class SimNetwork implements SiteNetwork {
   readonly #scheduler: Scheduler;
   readonly #random: Random;
   readonly #listeners = new Map<string, Listener>();
@@ -92,9 +85,13 @@ export class SimNetwork {
     this.profile = profile;
   }
 
+  get sent(): number {
+    return this.stats.sent;
+  }
+
   /** Opens the listener of a process, in place of an earlier one's; the network as that process sees it. */
-  attach(self: NodeNumber, address: string, life: ProcessLife, hears: NetworkListener): ProcessNetwork {
-    const listener: Listener = { self, address, life, hears, connected: new Map(), clusterId: '' };
+  attach({ self, machine, address, clusterId, life, hears }: Heard): ProcessNetwork {
+    const listener: Listener = { self, machine, address, life, hears, connected: new Map(), clusterId };
     this.#listeners.set(address, listener);
     const addresses = new Map<NodeNumber, string>([[self, address]]);
     const sendTo = (target: string, message: Uint8Array): boolean =>
@@ -113,20 +110,25 @@ export class SimNetwork {
       setClusterId: (clusterId) => {
         listener.clusterId = clusterId;
       },
+      // Nobody greets here.
+      listen: () => undefined,
+      // It has no connections that could be missing.
+      isConnected: () => true,
+      close: () => Promise.resolve(),
     };
   }
 
   /** The process that listened there has ended, and its connections with it. */
-  ended(address: string): void {
+  ended(_machine: string, address: string): void {
     const gone = this.#listeners.get(address);
     if (gone === undefined) return;
     for (const { life, hears } of this.#listeners.values())
       this.#scheduler.after(this.#random.below(DEAD_CONNECTION_US), () =>
-        life.receive(() => hears.onDisconnected(gone.self)),
+        life.receive(() => hears.onDisconnected(gone.self, 0)),
       );
   }
 
-  /** Cuts one direction. */
+  /** Cuts one direction, between machines. */
   cut(from: string, to: string): void {
     const link = this.#link(from, to);
     link.cutSinceUs = Math.min(link.cutSinceUs, this.#scheduler.nowUs);
@@ -150,10 +152,9 @@ export class SimNetwork {
 
   #send(sender: Listener, to: string, message: Uint8Array): boolean {
     const { profile, stats } = this;
-    const from = sender.address;
     const random = this.#random;
-    const link = this.#links.get(`${from} ${to}`);
     const listener = this.#listeners.get(to);
+    const link = listener && this.#links.get(`${sender.machine} ${listener.machine}`);
     const nowUs = this.#scheduler.nowUs;
     const isGone = listener === undefined || !listener.life.isAlive;
     const cutForUs = link === undefined ? -1 : nowUs - link.cutSinceUs;
@@ -169,13 +170,13 @@ export class SimNetwork {
       return true;
     }
     const slowness = link?.slowness ?? 1;
-    const delayUs = this.#delayUs(from === to, slowness);
+    const delayUs = this.#delayUs(sender === listener, slowness);
     this.#deliver(sender, listener, message, delayUs);
     if (delayUs > SILENT_CONNECTION_US)
       this.#scheduler.after(SILENT_CONNECTION_US, () => this.#break(sender, listener));
     if (random.chance(profile.duplicateChance)) {
       stats.duplicated++;
-      this.#deliver(sender, listener, message.slice(), this.#delayUs(from === to, slowness));
+      this.#deliver(sender, listener, message.slice(), this.#delayUs(sender === listener, slowness));
     }
     return true;
   }
@@ -192,7 +193,7 @@ export class SimNetwork {
       [listener, sender],
     ] as const)
       this.#scheduler.after(this.#random.below(DEAD_CONNECTION_US), () =>
-        end.life.receive(() => end.hears.onDisconnected(other.self)),
+        end.life.receive(() => end.hears.onDisconnected(other.self, 0)),
       );
   }
 
@@ -209,7 +210,7 @@ export class SimNetwork {
     this.#scheduler.after(delayUs, () => {
       // What was under way when the link was cut is lost with it.
       const areApart = from.clusterId !== '' && to.clusterId !== '' && from.clusterId !== to.clusterId;
-      if (this.isCut(from.address, to.address) || !to.life.isAlive || areApart) {
+      if (this.isCut(from.machine, to.machine) || !to.life.isAlive || areApart) {
         this.#lose(from, to);
         return;
       }

@@ -13,6 +13,9 @@ import { checkQuorum, type Violation } from './check-quorum.ts';
 import { compareReplicas, RingWatch } from './check-replicas.ts';
 import { checkSerial } from './check-serial.ts';
 import { Cluster } from './cluster.ts';
+import { plantConnectionDefect } from './connection-defects.ts';
+import { type ConnectionPlan, planConnections } from './connection-plan.ts';
+import { Connections } from './connections.ts';
 import { FAULTS_FOR, LASTING_GAPS, OF_HOT_KEYS } from './defect-settings.ts';
 import type { Defect } from './defects.ts';
 import { History } from './history.ts';
@@ -25,6 +28,8 @@ import { Scheduler } from './scheduler.ts';
 import { clientsOf, HOT_CHANCE, hotClientsOf, networkOf } from './settings.ts';
 import { EPOCH_MS } from './sim-clock.ts';
 import { SimNetwork } from './sim-network.ts';
+import type { SimulationOptions, SimulationResult } from './simulation-result.ts';
+import type { SiteNetwork } from './site-network.ts';
 import { Workload } from './workload.ts';
 
 const SECOND_US = 1_000_000;
@@ -37,45 +42,20 @@ const PROBE_TRIES_MAX = 20;
 const MACHINES_MAX = 6;
 const RING_PATH = '/data/cluster/ring';
 
-export interface SimulationOptions {
-  readonly seed: number;
-  readonly defect?: Defect | null;
-  /** Hot keys, whatever the seed says. */
-  readonly hot?: boolean;
-  readonly verbose?: boolean;
-}
-
-export interface SimulationResult {
-  readonly seed: number;
-  readonly violations: readonly Violation[];
-  readonly history: History;
-  readonly setting: string;
-  readonly stats: {
-    readonly events: number;
-    readonly virtualMs: number;
-    readonly operations: number;
-    readonly acknowledged: number;
-    readonly messages: number;
-    readonly rings: number;
-    readonly convergedMs: number;
-    readonly resurrections: number;
-    /** Keys whose history at SERIAL is too concurrent to be judged. */
-    readonly undecided: number;
-    /** Virtual time; 0 where there was no hot key. */
-    readonly slowestHotReadMs: number;
-  };
-}
-
 export async function simulate({
   seed,
   defect = null,
   hot = false,
   verbose = false,
+  network = null,
 }: SimulationOptions): Promise<SimulationResult> {
-  const simulation = new Simulation(seed, defect, hot, verbose);
+  const plan = planConnections(seed, defect, network);
+  const takeOut = plantConnectionDefect(plan.defect);
   try {
+    const simulation = new Simulation(seed, hot, verbose, plan);
     return await simulation.run();
   } finally {
+    takeOut();
     resetKnobs();
   }
 }
@@ -86,7 +66,9 @@ class Simulation {
   readonly #defect: Defect | null;
   readonly #scheduler = new Scheduler();
   readonly #history = new History();
-  readonly #network: SimNetwork;
+  readonly #network: SiteNetwork;
+  /** null where machines exchange messages alone. */
+  readonly #connections: Connections | null;
   readonly #cluster: Cluster;
   readonly #workload: Workload;
   readonly #nemesis: Nemesis;
@@ -105,13 +87,19 @@ class Simulation {
   #restartedUs = 0;
   #changing = { ring: 0, sinceUs: 0 };
 
-  constructor(seed: number, defect: Defect | null, hot: boolean, verbose: boolean) {
+  constructor(seed: number, hot: boolean, verbose: boolean, plan: ConnectionPlan) {
+    const defect = plan.otherDefect;
     const random = new Random(seed);
     this.#seed = seed;
     this.#random = random;
     this.#defect = defect;
     this.#knobs = turnKnobs(random, defect === 'purge-early', defect !== null && LASTING_GAPS.has(defect));
-    this.#network = new SimNetwork(this.#scheduler, new Random(random.uint32()), networkOf(random));
+    const ofNetwork = new Random(random.uint32());
+    const profile = networkOf(random);
+    this.#connections = plan.hasConnections
+      ? new Connections(this.#scheduler, ofNetwork, profile, plan.defect)
+      : null;
+    this.#network = this.#connections?.network ?? new SimNetwork(this.#scheduler, ofNetwork, profile);
     this.#replicas = random.pick([3, 3, 3, 2, 5]);
     this.#machines = Math.max(this.#replicas, random.pick([3, 3, 4, 5]));
     // Enough for each machine to own some, or keys would have fewer replicas.
@@ -166,10 +154,12 @@ class Simulation {
     this.#history.note(this.#scheduler.nowUs, 'the cluster has started');
     const periodUs = (this.#defect === 'purge-early' ? 60 : this.#random.pick([10, 30, 60])) * SECOND_US;
     this.#nemesis.start();
+    this.#connections?.start(this.#cluster);
     this.#workload.start();
     await this.#until(() => this.#workload.isDone, periodUs);
     this.#workload.end();
     this.#nemesis.end();
+    this.#connections?.end();
     this.#history.note(this.#scheduler.nowUs, 'all faults end');
     this.#cluster.heal();
     const healedUs = this.#scheduler.nowUs;
@@ -183,6 +173,9 @@ class Simulation {
       if (ring !== null && ring !== undefined)
         violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
       if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
+      // Last: it takes its time, in which a change of the ring that somebody still waits for may begin.
+      if (this.#connections !== null)
+        violations.push(...(await this.#connections.check(() => this.#members(), this.#until)));
     } else violations.push(this.#late('the cluster is whole again', CONVERGED_US));
     violations.push(...this.#rings.violations, ...checkQuorum(this.#history, this.#knobs.apartMsMax));
     violations.push(...checkDeadlines(this.#history));
@@ -336,10 +329,10 @@ class Simulation {
     return reads.violations;
   }
 
-  async #until(isDone: () => boolean, us: number): Promise<boolean> {
+  readonly #until = async (isDone: () => boolean, us: number): Promise<boolean> => {
     await this.#scheduler.run(this.#scheduler.nowUs + us, isDone);
     return isDone();
-  }
+  };
 
   // ------------------------------------------------------------------------------------------------- result
 
@@ -366,13 +359,13 @@ class Simulation {
       setting:
         `${this.#machines} machines${this.#isFounded ? '' : ' that join'}, ${this.#replicas} replicas, ${this.#vnodes} vnodes, ` +
         `${this.#isHot ? 'hot keys, ' : ''}clocks within ${this.#knobs.skewMsMax} ms, ${this.#knobs.purges ? `gc_grace ${this.#knobs.gcGraceMs} ms` : 'nothing purged'}` +
-        `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}`,
+        `${this.#defect === null ? '' : `, defect ${this.#defect}`}; faults: ${this.#faults.join(' ')}${this.#connections?.setting ?? ''}`,
       stats: {
         events: this.#scheduler.events,
         virtualMs: this.#scheduler.nowUs / 1000,
         operations: operations.length,
         acknowledged: operations.filter(({ status }) => status === Status.OK).length,
-        messages: this.#network.stats.sent,
+        messages: this.#network.sent,
         rings: ring?.number ?? 0,
         convergedMs: this.#convergedMs,
         undecided: this.#undecided,
