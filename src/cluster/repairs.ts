@@ -36,7 +36,7 @@ import { Leftovers } from './repair-leftovers.ts';
 import { RepairMarks } from './repair-marks.ts';
 import { newRepairStatistics, type RepairStatistics } from './repair-options.ts';
 import { runRepairSession } from './repair-session.ts';
-import { meetingQuorums, readReplicas, stays, writeGroups } from './ring-lookup.ts';
+import { meetingQuorums, readReplicas, stays, writeGroups, writeReplicas } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 import type { RepairMessage } from './ring-messages.ts';
 import type { PullResult } from './topology-pulls.ts';
@@ -51,11 +51,6 @@ export interface RepairsOptions {
   readonly settle: (key: Uint8Array, tokenHi: number, tokenLo: number) => Promise<void>;
   /** 0: never on a schedule. */
   readonly intervalMs: number;
-}
-
-/** All that hold a vnode, or are to. */
-function replicasNow(ring: RingMap, vnode: number): NodeNumber[] {
-  return [...new Set(writeGroups(ring, vnode).flat())];
 }
 
 const DOCUMENT = 'horizons';
@@ -236,7 +231,7 @@ export class Repairs {
   #repairNext(ring: RingMap, backlog: RepairBacklog): void {
     const { isUp, world } = this.#options;
     if (!stays(ring, world.self) && this.#marks.hasTakers(ring)) return;
-    const vnode = backlog.next((one) => replicasNow(ring, one).every((node) => isUp(node)));
+    const vnode = backlog.next((one) => writeReplicas(ring, one).every((node) => isUp(node)));
     if (vnode === null || this.#stopped) return;
     if (vnode >= ring.vnodes) {
       backlog.done(vnode);
@@ -270,7 +265,7 @@ export class Repairs {
   async #repair(ring: RingMap, vnode: number): Promise<number> {
     const { world, isUp } = this.#options;
     const startMs = world.clock.nowMs();
-    const all = replicasNow(ring, vnode);
+    const all = writeReplicas(ring, vnode);
     const isOwn = all.includes(world.self);
     const up = all.filter((node) => node !== world.self && isUp(node));
     const missing = all.length - up.length - (isOwn ? 1 : 0);

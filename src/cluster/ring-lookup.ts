@@ -282,3 +282,7 @@ export function confirmedEverywhere(
     }),
   );
 }
+/** All that hold a vnode, or are to. */
+export function writeReplicas(ring: RingMap, vnode: number): NodeNumber[] {
+  return [...new Set(writeGroups(ring, vnode).flat())];
+}

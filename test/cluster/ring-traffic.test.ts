@@ -119,7 +119,9 @@ describe('a node with seeds', () => {
     network.add(memberOf(3), SEEDS);
     await network.run(60_000);
     network.cut.delete(3);
-    expect(await network.run(limits.joinRetryMsMax, () => (network.node(3).topology?.ring ?? null) !== null)).toBe(true);
+    expect(
+      await network.run(limits.joinRetryMsMax, () => (network.node(3).topology?.ring ?? null) !== null),
+    ).toBe(true);
     const foundMs = network.nowMs;
     expect(await network.run(60_000, () => network.node(1).topology?.ring?.change != null)).toBe(true);
     // The least pause between two of its requests is half of this.

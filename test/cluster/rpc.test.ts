@@ -68,11 +68,11 @@ describe('a replica of another node', () => {
     expect(answers).toMatchObject([
       { status: 0, beat: 0, barred: false, newer: null },
       { status: 0, message: 'for 7' },
-      { status: 0, record: Buffer.from(record) },
-      { status: 0, record: Buffer.from(record), outcomes: null },
-      { status: 0, records: Buffer.from(record), next: null },
+      { status: 0, record: record },
+      { status: 0, record: record, outcomes: null },
+      { status: 0, records: record, next: null },
       { status: 0, records: 7 },
-      { status: 0, hashes: Buffer.alloc(16) },
+      { status: 0, hashes: new Uint8Array(16) },
     ]);
     expect(b.replica.asked.map(({ op }) => op)).toEqual([...OPS, 'endTree']);
     expect(a.remote.waiting).toBe(0);
@@ -378,7 +378,7 @@ describe('with a network that loses, duplicates and reorders', () => {
         replica.write({ record, also: null, mode: WriteMode.FRESH, deadlineMs }, done as never);
       else
         replica.read({ tokenHi: 1, tokenLo: 2, keyspace: 0, key, headOnly: false, deadlineMs }, (answer) => {
-          if (answer.status === Status.OK) expect(answer.record).toEqual(Buffer.from(record));
+          if (answer.status === Status.OK) expect(answer.record).toEqual(record);
           done(answer);
         });
       if (random.chance(0.3)) await net.events.pass(random.below(10));
