@@ -11,7 +11,8 @@
  *    only records of a source that is part of every quorum (`overPromises`): where a node is lost for good that was part of every
  *    quorum too, SERIAL cannot settle anything before its successor has them.
  * 3. A user record goes with its outcomes, in one write: a replica with the one and without the other would let a repeat
- *    under the same idempotency key be applied again.
+ *    under the same idempotency key be applied again. Outcomes that differ alone bring the record that they were accepted with, or its
+ *    successor, where the target lacks it: one that died so long ago that it does not count. Only where it is gone they go alone.
  * 4. A promise goes after all records of its keys: before them it would bar them.
  * 5. Nothing is thrown away: what cannot be merged ends the session with an error.
  */
@@ -104,24 +105,24 @@ async function moveGroup(
     if (age === 0 || head === null || isPurgeable || (age > 0 && options.pullOnly)) continue;
     differing.push({ head, isFetch: age < 0, isWhole: isWhole && age < 0 });
   }
-  const now: (readonly [move: Move, outcomes: Head | null])[] = [];
+  const now: (() => Promise<void>)[] = [];
   for (const move of differing) {
     const keyspace = keyspaceOf(move.head);
     const goesWithUser = differing.some(
       (other) => keyspaceOf(other.head) === KEYSPACE_USER && isBeside(other, move),
     );
     if (keyspace === KEYSPACE_PROMISES) await moves.later(() => transfer(options, move, null));
-    else if (keyspace !== KEYSPACE_OUTCOMES || !goesWithUser) now.push([move, outcomesBeside(group, move)]);
+    else if (keyspace !== KEYSPACE_OUTCOMES)
+      now.push(() => transfer(options, move, outcomesBeside(group, move)));
+    else if (!goesWithUser)
+      now.push(() => (isBacked(group, move) ? transfer(options, move, null) : withRecord(options, move)));
   }
-  if (now.length > 0) await moves.add(inTurn(options, now));
+  if (now.length > 0) await moves.add(inTurn(now));
 }
 
 /** One after another: two of one key that are barred would contend at SERIAL. */
-async function inTurn(
-  options: RepairSessionOptions,
-  list: readonly (readonly [move: Move, outcomes: Head | null])[],
-): Promise<void> {
-  for (const [move, outcomes] of list) await transfer(options, move, outcomes);
+async function inTurn(list: readonly (() => Promise<void>)[]): Promise<void> {
+  for (const start of list) await start();
 }
 
 /** Whether two moves are of one key and one direction. */
@@ -138,6 +139,32 @@ function outcomesBeside(group: readonly Pair[], { head, isFetch }: Move): Head |
     if (Buffer.compare(keyOf(held), keyOf(head)) === 0) return held;
   }
   return null;
+}
+
+/** Whether the target holds the record that outcomes were accepted with, or a newer one. */
+function isBacked(group: readonly Pair[], { head, isFetch }: Move): boolean {
+  for (const { our, their } of group) {
+    const held = isFetch ? our : their;
+    if (held === null || keyspaceOf(held) !== KEYSPACE_USER) continue;
+    if (Buffer.compare(keyOf(held), keyOf(head)) !== 0) continue;
+    const newer = versionAt(held.view, 0) - versionAt(head.view, 0);
+    return newer > 0 || (newer === 0 && originAt(held.view, 0) >= originAt(head.view, 0));
+  }
+  return false;
+}
+
+/** Outcomes that the target could not take alone, with their record; alone where the source has purged that. */
+async function withRecord(options: RepairSessionOptions, move: Move): Promise<void> {
+  const source = move.isFetch ? options.remote : options.local;
+  const place = { ...placeOf(move.head), keyspace: KEYSPACE_USER };
+  const deadlineMs = deadlineIn(options.clock, limits.repairRequestMsMax);
+  // After the page with the outcomes, which may have come to the source between two pages, with a record that lives.
+  const { record } = await readOf(options, source, { ...place, headOnly: true, deadlineMs });
+  if (record === null) await transfer(options, move, null);
+  else {
+    const head = { bytes: record, view: viewOf(record) };
+    await transfer(options, { head, isFetch: move.isFetch, isWhole: false }, move.head);
+  }
 }
 
 /** Its head is all of it. */

@@ -27,10 +27,15 @@ export class Forgotten {
     if (keyspaceAt(view, 0) !== KEYSPACE_USER || isDeadAt(view, 0, clock.nowMs())) return false;
     return versionAt(view, 0) < this.#horizon(tokenHiAt(view, 0), gcGraceMs);
   }
-  /** Whether outcomes that come alone find the record that they were accepted with, or a newer one; a dead one may be gone. */
+  /**
+   * Whether outcomes that come alone may be taken: beside the record that they were accepted with, or a newer one, or where they are
+   * so old that it may have died and gone where they come from. Only what all replicas had was purged, so they vouch for a
+   * write that was made. This replica's own horizon says nothing of that: it has none of a vnode that it only gains.
+   */
   isBacked(outcomes: DataView, user: Held | null): boolean {
-    if (user !== null) return !isBelow(user.view, outcomes);
-    return versionAt(outcomes, 0) < this.#horizon(tokenHiAt(outcomes, 0), this.#options.gcGraceMs);
+    if (user !== null && !isBelow(user.view, outcomes)) return true;
+    const { clock, gcGraceMs } = this.#options;
+    return versionAt(outcomes, 0) < (clock.nowMs() - gcGraceMs) * 1000;
   }
   /** The lowest version of a new write. */
   oldestWrite(tokenHi: number): number {

@@ -16,7 +16,7 @@
  *    bring them to the replicas that missed them.
  * 6. Outcomes are never newer than the user record held beside them: they tell of a write that was accepted with the record of
  *    their version, and who has not that record would vouch for a write that nobody may ever find. A copy that would break this
- *    is barred, so that SERIAL settles the key.
+ *    is barred, so that SERIAL settles the key. Only where that record died and was purged they are held alone.
  */
 import { type Clock, hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
