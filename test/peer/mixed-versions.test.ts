@@ -117,9 +117,9 @@ describe('a node that gets messages of a later build', () => {
       log: (_, text) => void logged.push(text),
     });
     for (const bytes of [request('x'), request(-1), request(1, null), encodePlain([NEWER_REQUEST])])
-      expect(known.decode(1, bytes)).toBeNull();
+      expect(known.decode(1, bytes, ANY_CONNECTION)).toBeNull();
     for (let node = 1; node <= 2 * limits.unknownKindsLoggedMax; node++)
-      expect(known.decode(node, request('x'))).toBeNull();
+      expect(known.decode(node, request('x'), ANY_CONNECTION)).toBeNull();
     expect(sent).toEqual([]);
     expect(logged.length).toBe(limits.unknownKindsLoggedMax);
     for (const wrong of [
@@ -128,7 +128,7 @@ describe('a node that gets messages of a later build', () => {
       encodePlain(['read']),
       encodePlain([Kind.READ, 1]),
     ])
-      expect(() => known.decode(1, wrong)).toThrow(MessageError);
+      expect(() => known.decode(1, wrong, ANY_CONNECTION)).toThrow(MessageError);
   });
 });
 
