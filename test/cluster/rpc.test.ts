@@ -3,7 +3,7 @@ import { deadlineIn, MANUAL_MONOTONIC_MS, MONOTONIC_ZERO } from '../../src/base/
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
-import { type Replica, WriteMode } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type Replica, WriteMode } from '../../src/cluster/contract.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import * as m from '../../src/cluster/messages.ts';
