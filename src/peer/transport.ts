@@ -247,15 +247,7 @@ export class Transport implements Network {
 
   #open(raw: PeerSocket, socket: PeerSocket): void {
     this.#opening.delete(raw);
-    const connection = new Connection(
-      ++this.#lastId,
-      socket,
-      false,
-      remoteOf(socket),
-      this.#owner,
-      this.#pool,
-    );
-    this.#connections.add(connection);
+    const connection = this.#connection(socket, false, remoteOf(socket));
     this.#greeting.add(connection);
     connection.connected();
   }
@@ -263,7 +255,11 @@ export class Transport implements Network {
   #dial(address: string): Connection {
     let connection: Connection | null = null;
     const socket = this.#outside.dial(address, this.#tls, () => connection?.connected());
-    connection = new Connection(++this.#lastId, socket, true, address, this.#owner, this.#pool);
+    connection = this.#connection(socket, true, address);
+    return connection;
+  }
+  #connection(socket: PeerSocket, dialled: boolean, remote: string): Connection {
+    const connection = new Connection(++this.#lastId, socket, dialled, remote, this.#owner, this.#pool);
     this.#connections.add(connection);
     return connection;
   }

@@ -20,7 +20,13 @@ function answersTo(bytes: Uint8Array): object[] {
       return true;
     },
   };
-  refuseRequest({ self: 9, clock: new ManualClock(NOW_MS), network }, 7, bytes, 'it is starting', ANY_CONNECTION);
+  refuseRequest(
+    { self: 9, clock: new ManualClock(NOW_MS), network },
+    7,
+    bytes,
+    'it is starting',
+    ANY_CONNECTION,
+  );
   return answers;
 }
 

@@ -162,7 +162,12 @@ export class TestNet {
   /** What messages come over. */
   connection = ANY_CONNECTION;
   /** Everything that was sent. */
-  readonly sent: { readonly from: number; readonly to: number; readonly message: Uint8Array; readonly over: number }[] = [];
+  readonly sent: {
+    readonly from: number;
+    readonly to: number;
+    readonly message: Uint8Array;
+    readonly over: number;
+  }[] = [];
   readonly #random: Random;
   constructor(seed: number) {
     this.#random = new Random(seed);

@@ -45,7 +45,13 @@ async function pair(isStarting = false) {
   const older: TestPeer = await new TestPeer(2, {
     onMessage: (from: NodeNumber, bytes: Uint8Array, over: ConnectionId) => {
       if (isStarting)
-        refuseRequest({ self: 2, clock: systemClock, network: older.transport }, from, bytes, NODE_STARTS, over);
+        refuseRequest(
+          { self: 2, clock: systemClock, network: older.transport },
+          from,
+          bytes,
+          NODE_STARTS,
+          over,
+        );
       else {
         const message = messages().decode(from, bytes, over);
         if (message !== null) known.push(message.kind);
