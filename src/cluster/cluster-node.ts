@@ -17,6 +17,7 @@ import type {
   ClientWrite,
   ClientWriteAnswer,
   ClusterWorld,
+  ConnectionId,
   MemberState,
   Network,
   NodeNumber,
@@ -181,17 +182,17 @@ export class ClusterNode {
   }
 
   /** A message of another node. Throws MessageError where it is malformed. */
-  onMessage(from: NodeNumber, bytes: Uint8Array): void {
+  onMessage(from: NodeNumber, bytes: Uint8Array, over: ConnectionId): void {
     if (this.held === '') this.membership.heardFrom(from);
-    if (this.held === '' && this.#router !== null) this.#router.receive(from, bytes);
-    else refuseRequest(this.#options.world, from, bytes, this.held || NODE_STARTS);
+    if (this.held === '' && this.#router !== null) this.#router.receive(from, bytes, over);
+    else refuseRequest(this.#options.world, from, bytes, this.held || NODE_STARTS, over);
   }
   onConnected(node: NodeNumber): void {
     this.membership.onConnected(node);
   }
-  onDisconnected(node: NodeNumber): void {
+  onDisconnected(node: NodeNumber, lost: ConnectionId): void {
     this.#remote?.disconnected(node);
-    this.#service?.disconnected(node);
+    this.#service?.disconnected(node, lost);
   }
   setUrl(url: string): void {
     this.membership.setFact(NodeFact.URL, url);

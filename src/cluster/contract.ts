@@ -15,6 +15,10 @@ import type { RingMap } from './ring-map.ts';
 
 /** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
 export type NodeNumber = number;
+/** One connection with one node, as long as the process lives; never used again. */
+export type ConnectionId = number;
+/** Whichever there is, or all that there are: connections have ids from 1. */
+export const ANY_CONNECTION: ConnectionId = 0;
 
 export { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 
@@ -249,8 +253,11 @@ export interface HintStore {
 
 /** Messages to other nodes: unreliable, unordered, bounded. */
 export interface Network {
-  /** False: refused at once (no address, not connected, queue full), nothing will arrive. */
-  send(to: NodeNumber, message: Uint8Array): boolean;
+  /**
+   * False: refused at once (no address, not connected, queue full, `over` is no more), nothing will arrive. What waits for an answer hears
+   * of the loss of the connection that it asked over, and perhaps of no other: answers go `over` that one.
+   */
+  send(to: NodeNumber, message: Uint8Array, over?: ConnectionId): boolean;
   /** To whoever listens there: the way to a seed whose number is not known. */
   sendTo(address: string, message: Uint8Array): boolean;
   /** Tells where a node listens: host:port of its peer listener. */

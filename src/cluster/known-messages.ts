@@ -4,7 +4,7 @@
  */
 import { limits } from '../base/limits.ts';
 import { PeerStatus } from '../base/status.ts';
-import type { ClusterWorld, NodeNumber } from './contract.ts';
+import type { ClusterWorld, ConnectionId, NodeNumber } from './contract.ts';
 import { decodeMessage, UnknownKindError } from './message-decode.ts';
 import type { Message } from './message-kinds.ts';
 import { encodeRefused } from './messages.ts';
@@ -20,7 +20,7 @@ export class KnownMessages {
   }
 
   /** null: of an unknown kind, and answered where it asked for something. Throws MessageError where it is malformed. */
-  decode(from: NodeNumber, bytes: Uint8Array): Message | null {
+  decode(from: NodeNumber, bytes: Uint8Array, over: ConnectionId): Message | null {
     const { clock, network } = this.#world;
     try {
       return decodeMessage(bytes, clock.monotonicMs());
@@ -29,7 +29,7 @@ export class KnownMessages {
       const { kind, call } = error;
       const text = `node ${nodeName(this.#world.self)} does not know messages of kind ${kind}: its build is an earlier one`;
       if (call !== null)
-        network.send(from, encodeRefused(call.generation, call.id, PeerStatus.UNKNOWN_REQUEST, text));
+        network.send(from, encodeRefused(call.generation, call.id, PeerStatus.UNKNOWN_REQUEST, text), over);
       this.#log(from, kind);
       return null;
     }

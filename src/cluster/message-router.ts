@@ -1,5 +1,5 @@
 /** Gives each message of a peer to the part that it is for. Owned by the thread of the coordinator; pure. */
-import type { ClusterWorld, NodeNumber } from './contract.ts';
+import type { ClusterWorld, ConnectionId, NodeNumber } from './contract.ts';
 import { KnownMessages } from './known-messages.ts';
 import type { Plain } from './message-bytes.ts';
 import { isAnswer, isRequest, Kind } from './message-kinds.ts';
@@ -25,12 +25,12 @@ export class MessageRouter {
     this.#known = new KnownMessages(options.world);
   }
 
-  /** Takes one message of `from`, whose bytes are given away. Throws MessageError where it is malformed; then nothing was done. */
-  receive(from: NodeNumber, bytes: Uint8Array): void {
+  /** Takes one message of `from` that came `over` a connection, whose bytes are given away. Throws MessageError where it is malformed; then nothing was done. */
+  receive(from: NodeNumber, bytes: Uint8Array, over: ConnectionId): void {
     const { remote, service, onGossip, onRingAgreement, onRing } = this.#options;
-    const message = this.#known.decode(from, bytes);
+    const message = this.#known.decode(from, bytes, over);
     if (message === null) return;
-    if (isRequest(message)) service.receive(from, message);
+    if (isRequest(message)) service.receive(from, message, over);
     else if (isAnswer(message)) remote.receive(from, message);
     else if (message.kind === Kind.GOSSIP) onGossip(from, message.payload);
     else if (message.kind === Kind.RING_AGREEMENT) onRingAgreement(from, message.payload);

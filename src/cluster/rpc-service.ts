@@ -6,13 +6,21 @@
  * 2. Requests in work are bounded by peerRequestsMax and, in bytes of records, by peerRequestBytesMax for each peer:
  *    beyond it OVERLOADED, not begun.
  * 3. A request whose time is up is not begun, and an answer whose caller has given up is not sent.
- * 4. Trees of a caller whose connection was lost are built no further, and their answers are not kept for it.
- * 5. Every other request gets an answer, also one that comes before there is a service (refuseRequest).
+ * 4. An answer goes over the connection that its request came over, and is lost with it: of that loss the caller hears. Another connection
+ *    with it may be one that the caller has lost already, or has not agreed to yet: a loss that ends no call.
+ * 5. Trees that were asked for over a connection that was lost are built no further, and their answers are not kept.
+ * 6. Every other request gets an answer, also one that comes before there is a service (refuseRequest).
  */
 import type { MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
-import type { ClusterWorld, NodeNumber, Replica } from './contract.ts';
+import {
+  ANY_CONNECTION,
+  type ClusterWorld,
+  type ConnectionId,
+  type NodeNumber,
+  type Replica,
+} from './contract.ts';
 import { decodeMessage, UnknownKindError } from './message-decode.ts';
 import { isRequest, Kind, type RequestMessage } from './message-kinds.ts';
 import {
@@ -55,10 +63,10 @@ interface Caller {
   bytes: number;
   /** By the monotonic clock: when it was sent the ring. */
   ringSentAt: number;
-  /** Connections with it that were lost: it waits for no answer to what came over them. */
-  losses: number;
-  /** Sessions of trees that it has begun and not ended. */
-  readonly trees: Set<number>;
+  /** Sessions of trees that it has begun and not ended, and the connections that they were asked for over. */
+  readonly trees: Map<number, ConnectionId>;
+  /** Trees in work. */
+  readonly treeWorks: Set<Work>;
 }
 
 /** A request in work. */
@@ -68,8 +76,10 @@ interface Work {
   readonly id: number;
   readonly bytes: number;
   readonly expiresAt: number;
-  /** Losses of the caller when it came. */
-  readonly losses: number;
+  /** The connection that it came over. */
+  readonly over: ConnectionId;
+  /** Of a tree: that connection was lost. */
+  isLost: boolean;
 }
 
 export class ReplicaService {
@@ -96,25 +106,26 @@ export class ReplicaService {
   }
 
   /**
-   * A connection with a node was lost: it waits for nothing that it asked over it. What builds trees for it would keep others waiting
+   * A connection with a node was lost, or all: it waits for nothing that it asked over it. What builds trees for it would keep others waiting
    * for as long as that takes, and again for each of its restarts.
    */
-  disconnected(node: NodeNumber): void {
+  disconnected(node: NodeNumber, lost: ConnectionId): void {
     const caller = this.#callers.get(node);
     if (caller === undefined) return;
-    caller.losses++;
-    const trees = [...caller.trees];
-    caller.trees.clear();
-    for (const session of trees) this.#options.replica.endTree(session);
+    const isLost = (over: ConnectionId): boolean => lost === ANY_CONNECTION || over === lost;
+    for (const work of caller.treeWorks) if (isLost(work.over)) work.isLost = true;
+    const ended = [...caller.trees].filter(([, over]) => isLost(over));
+    for (const [session] of ended) caller.trees.delete(session);
+    for (const [session] of ended) this.#options.replica.endTree(session);
   }
   /** The node left the cluster. Its requests in work end without an answer to it being missed. */
   forget(node: NodeNumber): void {
-    this.disconnected(node);
+    this.disconnected(node, ANY_CONNECTION);
     this.#callers.delete(node);
   }
 
-  /** Takes a request of `from`. */
-  receive(from: NodeNumber, message: RequestMessage): void {
+  /** Takes a request of `from` that came `over` a connection. */
+  receive(from: NodeNumber, message: RequestMessage, over: ConnectionId): void {
     this.counts.requests++;
     if (message.remainingMs === 0) {
       this.counts.expired++;
@@ -128,7 +139,7 @@ export class ReplicaService {
       return;
     }
     if (message.ring < own) {
-      this.#refuseStale(caller, message);
+      this.#refuseStale(caller, message, over);
       return;
     }
     if (message.ring > own) this.#options.onNewerRing(from, message.ring);
@@ -150,6 +161,7 @@ export class ReplicaService {
           Status.OVERLOADED,
           `node ${nodeName(this.#world.self)} works on ${what}`,
         ),
+        over,
       );
       return;
     }
@@ -162,7 +174,8 @@ export class ReplicaService {
       id: message.id,
       bytes,
       expiresAt: this.#world.clock.monotonicMs() + message.remainingMs,
-      losses: caller.losses,
+      over,
+      isLost: false,
     });
   }
 
@@ -170,18 +183,18 @@ export class ReplicaService {
     let caller = this.#callers.get(node);
     if (caller === undefined) {
       const ringSentAt = Number.NEGATIVE_INFINITY;
-      caller = { node, requests: 0, bytes: 0, ringSentAt, losses: 0, trees: new Set() };
+      caller = { node, requests: 0, bytes: 0, ringSentAt, trees: new Map(), treeWorks: new Set() };
       this.#callers.set(node, caller);
     }
     return caller;
   }
 
-  #refuseStale(caller: Caller, message: RequestMessage): void {
+  #refuseStale(caller: Caller, message: RequestMessage, over: ConnectionId): void {
     this.counts.staleRing++;
     const now = this.#world.clock.monotonicMs();
     const again = now - caller.ringSentAt >= limits.peerRingAgainMs;
     const ring = again ? this.#options.ringBytes() : null;
-    const sent = this.#send(caller, encodeStaleRing(message.generation, message.id, ring));
+    const sent = this.#send(caller, encodeStaleRing(message.generation, message.id, ring), over);
     if (again && sent) caller.ringSentAt = now;
   }
 
@@ -192,47 +205,51 @@ export class ReplicaService {
       case Kind.WRITE:
         replica.write(message.request, (answer) => {
           if (this.#end(work))
-            this.#send(work.caller, encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, answer));
+            this.#send(work.caller, encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, answer), work.over);
         });
         break;
       case Kind.HINT:
         replica.hint(message.target, message.request, (answer) => {
           if (this.#end(work))
-            this.#send(work.caller, encodeWriteAnswer(Kind.HINT_ANSWER, generation, id, answer));
+            this.#send(work.caller, encodeWriteAnswer(Kind.HINT_ANSWER, generation, id, answer), work.over);
         });
         break;
       case Kind.READ:
         replica.read(message.request, (answer) => {
-          if (this.#end(work)) this.#send(work.caller, encodeReadAnswer(generation, id, answer));
+          if (this.#end(work)) this.#send(work.caller, encodeReadAnswer(generation, id, answer), work.over);
         });
         break;
       case Kind.PREPARE:
         replica.prepare(message.request, (answer) => {
-          if (this.#end(work)) this.#send(work.caller, encodePrepareAnswer(generation, id, answer));
+          if (this.#end(work))
+            this.#send(work.caller, encodePrepareAnswer(generation, id, answer), work.over);
         });
         break;
       case Kind.PAGE:
         replica.page(message.request, (answer) => {
-          if (this.#end(work)) this.#send(work.caller, encodePageAnswer(generation, id, answer));
+          if (this.#end(work)) this.#send(work.caller, encodePageAnswer(generation, id, answer), work.over);
         });
         break;
       case Kind.TREE:
-        this.#noteTree(work.caller, message.request.session);
+        this.#noteTree(work, message.request.session);
         replica.tree(message.request, (answer) =>
           this.#sendTree(work, encodeTreeAnswer(generation, id, answer)),
         );
         break;
       case Kind.TREE_NODES:
         replica.treeNodes(message.request, (answer) => {
-          if (this.#end(work)) this.#send(work.caller, encodeTreeNodesAnswer(generation, id, answer));
+          if (this.#end(work))
+            this.#send(work.caller, encodeTreeNodesAnswer(generation, id, answer), work.over);
         });
         break;
     }
   }
 
-  #noteTree({ trees }: Caller, session: number): void {
-    trees.add(session);
-    const [oldest] = trees;
+  #noteTree(work: Work, session: number): void {
+    const { trees, treeWorks } = work.caller;
+    treeWorks.add(work);
+    trees.set(session, work.over);
+    const [oldest] = trees.keys();
     // The replica keeps no more either.
     if (trees.size > limits.treeSessionsMax && oldest !== undefined) trees.delete(oldest);
   }
@@ -240,6 +257,7 @@ export class ReplicaService {
   /** Takes a request out of work: true where its caller still waits. */
   #end(work: Work): boolean {
     work.caller.requests--;
+    work.caller.treeWorks.delete(work);
     work.caller.bytes -= work.bytes;
     this.#inWork--;
     if (this.#world.clock.monotonicMs() < work.expiresAt) return true;
@@ -251,20 +269,19 @@ export class ReplicaService {
   #sendTree(work: Work, answer: Uint8Array): void {
     const { clock, network, timers } = this.#world;
     const isLate = clock.monotonicMs() + limits.peerAnswerAgainMs >= work.expiresAt;
-    const isLost = work.losses !== work.caller.losses;
-    if (isLate || isLost || network.send(work.caller.node, answer)) this.#end(work);
+    if (isLate || work.isLost || network.send(work.caller.node, answer, work.over)) this.#end(work);
     else timers.after(limits.peerAnswerAgainMs, () => this.#sendTree(work, answer));
   }
 
-  #send(caller: Caller, message: Uint8Array): boolean {
-    const sent = this.#world.network.send(caller.node, message);
+  #send(caller: Caller, message: Uint8Array, over: ConnectionId): boolean {
+    const sent = this.#world.network.send(caller.node, message, over);
     if (!sent) this.counts.unsent++;
     return sent;
   }
 }
 
 /**
- * Answers a message that came while this node serves nothing: a request is refused, or else its caller would wait until its deadline,
+ * Answers a message that came, `over` a connection, while this node serves nothing: a request is refused, or else its caller would wait until its deadline,
  * for a tree half an hour in which nothing else is repaired. Others are dropped. Throws MessageError where it is malformed.
  */
 export function refuseRequest(
@@ -272,11 +289,12 @@ export function refuseRequest(
   from: NodeNumber,
   bytes: Uint8Array,
   reason: string,
+  over: ConnectionId,
 ): void {
   const call = callOf(bytes, clock.monotonicMs());
   if (call === null) return;
   const text = `node ${nodeName(self)} serves no requests: ${reason}`;
-  network.send(from, encodeRefused(call.generation, call.id, Status.UNAVAILABLE, text));
+  network.send(from, encodeRefused(call.generation, call.id, Status.UNAVAILABLE, text), over);
 }
 /** Who waits for an answer to a message, whether this build knows its kind or not. */
 function callOf(bytes: Uint8Array, nowMs: MonotonicMs): UnknownKindError['call'] {

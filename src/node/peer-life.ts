@@ -94,17 +94,17 @@ export class PeerLife {
       clock: systemClock,
       random,
       log,
-      onMessage: (from, message) => {
+      onMessage: (from, message, over) => {
         // It listens before its shards have recovered: peers that did not miss it go on asking.
-        if (this.#node === null) refuseRequest(this.#world, from, message, NODE_STARTS);
-        else this.#node.onMessage(from, message);
+        if (this.#node === null) refuseRequest(this.#world, from, message, NODE_STARTS, over);
+        else this.#node.onMessage(from, message, over);
       },
       onConnected: (node) => {
         letHeapsGrow();
         this.#node?.onConnected(node);
       },
       // Also where another connection with it is left: what was asked over this one may never be answered over that.
-      onDisconnected: (node) => this.#node?.onDisconnected(node),
+      onDisconnected: (node, _left, lost) => this.#node?.onDisconnected(node, lost),
     });
     this.#world = { self, clock: systemClock, random, timers, network: this.#transport, documents, log };
   }

@@ -11,6 +11,7 @@ import type { X509Certificate } from 'node:crypto';
 import { TLSSocket } from 'node:tls';
 import { CorruptionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import type { ConnectionId } from '../cluster/contract.ts';
 import { MessageError } from '../cluster/message-bytes.ts';
 import { nodeName } from '../cluster/node-name.ts';
 import type { BatchPool } from './batch-pool.ts';
@@ -51,6 +52,7 @@ const heartbeat = (): Buffer => frameOf(FrameKind.HEARTBEAT, new Uint8Array(0));
 type State = 'greeting' | 'ready' | 'closing' | 'closed';
 
 export class Connection {
+  readonly id: ConnectionId;
   /** host:port of the other end, for people. */
   readonly remote: string;
   /** This node dialled. */
@@ -80,7 +82,15 @@ export class Connection {
   #wroteAt: number;
   #sentInTick = false;
 
-  constructor(socket: PeerSocket, dialled: boolean, remote: string, owner: ConnectionOwner, pool: BatchPool) {
+  constructor(
+    id: ConnectionId,
+    socket: PeerSocket,
+    dialled: boolean,
+    remote: string,
+    owner: ConnectionOwner,
+    pool: BatchPool,
+  ) {
+    this.id = id;
     this.#socket = socket;
     this.dialled = dialled;
     this.remote = remote;

@@ -4,11 +4,11 @@
  *
  * 1. It dials while an address was given and no connection is ready or being made. So two nodes may come to have two
  *    connections, when both dial at once: either serves, in both directions, and neither is closed for the other's sake.
- * 2. Messages go over the connection that became ready last.
+ * 2. Messages go over the connection that became ready last, but for those that are to go over a certain one.
  */
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import type { NodeNumber, Timers } from '../cluster/contract.ts';
+import { ANY_CONNECTION, type ConnectionId, type NodeNumber, type Timers } from '../cluster/contract.ts';
 import type { Connection } from './connection.ts';
 import type { Hello } from './hello.ts';
 import { newPeerCounts, type PeerCounts } from './peer-counts.ts';
@@ -40,6 +40,10 @@ export class KnownPeer {
   /** The connection to send over, or undefined. */
   get current(): Connection | undefined {
     return this.#ready[this.#ready.length - 1];
+  }
+  /** That one where it is ready. */
+  connection(id: ConnectionId): Connection | undefined {
+    return id === ANY_CONNECTION ? this.current : this.#ready.find((one) => one.id === id);
   }
   get connections(): number {
     return this.#ready.length;

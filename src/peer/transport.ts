@@ -11,7 +11,7 @@ import { parseAddress } from '../base/address.ts';
 import type { Clock } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import type { Random } from '../base/random.ts';
-import type { Network, NodeNumber } from '../cluster/contract.ts';
+import { ANY_CONNECTION, type ConnectionId, type Network, type NodeNumber } from '../cluster/contract.ts';
 import { FEATURES } from '../cluster/features.ts';
 import { nodeName } from '../cluster/node-name.ts';
 import { BatchPool } from './batch-pool.ts';
@@ -39,10 +39,10 @@ export interface TransportOptions {
   readonly random: Random;
   readonly log: (level: 'info' | 'warn' | 'error', message: string) => void;
   /** Takes a message, whose bytes are given away. MessageError closes the connection; any other error ends the thread. */
-  readonly onMessage: (from: NodeNumber, message: Uint8Array) => void;
+  readonly onMessage: (from: NodeNumber, message: Uint8Array, over: ConnectionId) => void;
   readonly onConnected: (node: NodeNumber) => void;
   /** A connection was lost: what went over it may have arrived or not. `left`: connections to that node that remain. */
-  readonly onDisconnected: (node: NodeNumber, left: number) => void;
+  readonly onDisconnected: (node: NodeNumber, left: number, lost: ConnectionId) => void;
   /** By default 1 to 1: for tests. */
   readonly versions?: { readonly min: number; readonly max: number };
   /** By default those of this build: for tests. */
@@ -58,6 +58,7 @@ export class Transport implements Network {
   readonly #pool = new BatchPool();
   readonly #peers = new PeerTable();
   readonly #seeds = new Seeds();
+  #lastId: ConnectionId = ANY_CONNECTION;
   /** All that are not closed. */
   readonly #connections = new Set<Connection>();
   /** All sockets that were accepted; those of them on which TLS is not up yet. */
@@ -127,11 +128,10 @@ export class Transport implements Network {
 
   // --------------------------------------------------------------------------------------------- Network
 
-  send(to: NodeNumber, message: Uint8Array): boolean {
+  send(to: NodeNumber, message: Uint8Array, over: ConnectionId = ANY_CONNECTION): boolean {
     const peer = this.#peers.get(to);
     if (peer === undefined) return false;
-    const { current } = peer;
-    if (current?.send(message) === true) return true;
+    if (peer.connection(over)?.send(message)) return true;
     peer.counts.refused++;
     return false;
   }
@@ -247,7 +247,14 @@ export class Transport implements Network {
 
   #open(raw: PeerSocket, socket: PeerSocket): void {
     this.#opening.delete(raw);
-    const connection = new Connection(socket, false, remoteOf(socket), this.#owner, this.#pool);
+    const connection = new Connection(
+      ++this.#lastId,
+      socket,
+      false,
+      remoteOf(socket),
+      this.#owner,
+      this.#pool,
+    );
     this.#connections.add(connection);
     this.#greeting.add(connection);
     connection.connected();
@@ -256,7 +263,7 @@ export class Transport implements Network {
   #dial(address: string): Connection {
     let connection: Connection | null = null;
     const socket = this.#outside.dial(address, this.#tls, () => connection?.connected());
-    connection = new Connection(socket, true, address, this.#owner, this.#pool);
+    connection = new Connection(++this.#lastId, socket, true, address, this.#owner, this.#pool);
     this.#connections.add(connection);
     return connection;
   }
@@ -306,8 +313,8 @@ export class Transport implements Network {
     for (const message of takeWaiting(seed)) connection.send(message);
   }
 
-  #message(connection: Connection, message: Uint8Array): void {
-    if (connection.hello !== null) this.#options.onMessage(connection.hello.node, message);
+  #message({ hello, id }: Connection, message: Uint8Array): void {
+    if (hello !== null) this.#options.onMessage(hello.node, message, id);
   }
 
   #closed(connection: Connection, reason: string): void {
@@ -330,7 +337,7 @@ export class Transport implements Network {
       this.#log('warn', `lost a connection with node ${nodeName(node)} (${connection.remote}): ${reason}`);
     const peer = this.#peers.get(node);
     peer?.remove(connection, now);
-    this.#options.onDisconnected(node, peer?.connections ?? 0);
+    this.#options.onDisconnected(node, peer?.connections ?? 0, connection.id);
     if (peer === undefined) return;
     this.#peers.dropWhereUnknown(peer);
     this.#dialWhereWanted(peer);

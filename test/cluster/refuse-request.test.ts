@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { Status } from '../../src/base/status.ts';
-import type { Network } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type Network } from '../../src/cluster/contract.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { isRequest, Kind } from '../../src/cluster/message-kinds.ts';
@@ -20,7 +20,7 @@ function answersTo(bytes: Uint8Array): object[] {
       return true;
     },
   };
-  refuseRequest({ self: 9, clock: new ManualClock(NOW_MS), network }, 7, bytes, 'it is starting');
+  refuseRequest({ self: 9, clock: new ManualClock(NOW_MS), network }, 7, bytes, 'it is starting', ANY_CONNECTION);
   return answers;
 }
 

@@ -3,6 +3,7 @@ import { ManualClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { Status } from '../../src/base/status.ts';
 import type * as contract from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION } from '../../src/cluster/contract.ts';
 import { FEATURES } from '../../src/cluster/features.ts';
 import { MessageRouter } from '../../src/cluster/message-router.ts';
 import { RemoteReplicas } from '../../src/cluster/rpc.ts';
@@ -119,7 +120,7 @@ export class TestNode {
       random: new Random(self),
       timers: net.events,
       network: {
-        send: (to, message) => net.send(self, to, message),
+        send: (to, message, over) => net.send(self, to, message, over),
         sendTo: () => false,
         features: () => FEATURES,
         setAddress: () => undefined,
@@ -158,8 +159,10 @@ export class TestNet {
   readonly nodes = new Map<number, TestNode>();
   /** Ways that refuse, as `from>to`. */
   readonly refusing = new Set<string>();
+  /** What messages come over. */
+  connection = ANY_CONNECTION;
   /** Everything that was sent. */
-  readonly sent: { readonly from: number; readonly to: number; readonly message: Uint8Array }[] = [];
+  readonly sent: { readonly from: number; readonly to: number; readonly message: Uint8Array; readonly over: number }[] = [];
   readonly #random: Random;
   constructor(seed: number) {
     this.#random = new Random(seed);
@@ -169,9 +172,9 @@ export class TestNet {
     this.nodes.set(number, node);
     return node;
   }
-  send(from: number, to: number, message: Uint8Array): boolean {
+  send(from: number, to: number, message: Uint8Array, over = ANY_CONNECTION): boolean {
     if (this.refusing.has(`${from}>${to}`)) return false;
-    this.sent.push({ from, to, message });
+    this.sent.push({ from, to, message, over });
     const copies = this.#random.chance(this.faults.duplication) ? 2 : 1;
     for (let i = 0; i < copies; i++)
       if (!this.#random.chance(this.faults.loss)) this.deliver(from, to, message);
@@ -179,6 +182,6 @@ export class TestNet {
   }
   deliver(from: number, to: number, message: Uint8Array): void {
     const delay = 1 + this.#random.below(this.faults.delayMsMax + 1);
-    this.events.after(delay, () => this.nodes.get(to)?.router.receive(from, message));
+    this.events.after(delay, () => this.nodes.get(to)?.router.receive(from, message, this.connection));
   }
 }

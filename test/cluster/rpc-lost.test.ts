@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MANUAL_MONOTONIC_MS } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
-import type { Replica, TreeAnswer } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type Replica, type TreeAnswer } from '../../src/cluster/contract.ts';
 import { monotonic } from '../base/clocks.ts';
 import { TestNet, type TestNode } from './rpc-harness.ts';
 
@@ -70,9 +70,9 @@ describe('a node that builds trees for others', () => {
     net.nodes.get(1)?.remote.replica(2).endTree(7);
     await net.events.pass(10);
     expect(endedAt(b)).toEqual([7]);
-    b.service.disconnected(1);
+    b.service.disconnected(1, ANY_CONNECTION);
     expect(endedAt(b)).toEqual([7, 5]);
-    b.service.disconnected(1);
+    b.service.disconnected(1, ANY_CONNECTION);
     b.service.forget(1);
     expect(endedAt(b)).toEqual([7, 5]);
     b.service.forget(3);
@@ -87,7 +87,7 @@ describe('a node that builds trees for others', () => {
     const { answers } = asked(a.remote.replica(2));
     await net.events.pass(10);
     a.remote.disconnected(2);
-    b.service.disconnected(1);
+    b.service.disconnected(1, ANY_CONNECTION);
     net.refusing.add('2>1');
     b.replica.held.pop()?.();
     expect(b.service.inWork).toBe(0);
@@ -108,8 +108,52 @@ describe('a node that builds trees for others', () => {
     for (let session = 0; session < count; session++)
       a.remote.replica(2).tree({ ...TREE, session }, () => undefined);
     await net.events.pass(10);
-    b.service.disconnected(1);
+    b.service.disconnected(1, ANY_CONNECTION);
     expect(endedAt(b)).toHaveLength(limits.treeSessionsMax);
     expect(endedAt(b)).toContain(count - 1);
+  });
+});
+
+describe('a node with which another has two connections', () => {
+  it('answers over the connection that it was asked over', async () => {
+    const net = new TestNet(1);
+    const a = net.add(1);
+    const b = net.add(2);
+    const older = { ring: 4 };
+    for (const [over, ring] of [
+      [7, b.ring],
+      [8, b.ring],
+      [7, older.ring],
+    ] as const) {
+      net.connection = over;
+      a.ring = ring;
+      const place = { tokenHi: 0, tokenLo: 0, keyspace: 1, key: Buffer.from('k') };
+      const { deadlineMs } = TREE;
+      a.remote.replica(2).read({ ...place, headOnly: true, deadlineMs }, () => undefined);
+      asked(a.remote.replica(2));
+      await net.events.pass(10);
+    }
+    const answers = net.sent.filter(({ from }) => from === 2);
+    expect(answers.map(({ over }) => over)).toEqual([7, 7, 8, 8, 7, 7]);
+  });
+
+  it('goes on with trees that were asked for over the one where the other is lost', async () => {
+    const net = new TestNet(1);
+    const a = net.add(1);
+    const b = net.add(2);
+    b.replica.hold = true;
+    net.connection = 7;
+    const { answers } = asked(a.remote.replica(2));
+    await net.events.pass(10);
+    b.service.disconnected(1, 8);
+    expect(endedAt(b)).toEqual([]);
+    net.refusing.add('2>1');
+    b.replica.held.pop()?.();
+    expect(b.service.inWork).toBe(1);
+    net.refusing.delete('2>1');
+    await net.events.pass(2 * limits.peerAnswerAgainMs);
+    expect(answers.map(({ status }) => status)).toEqual([Status.OK]);
+    b.service.disconnected(1, 7);
+    expect(endedAt(b)).toEqual([5]);
   });
 });

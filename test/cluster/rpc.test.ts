@@ -3,7 +3,7 @@ import { deadlineIn, MANUAL_MONOTONIC_MS, MONOTONIC_ZERO } from '../../src/base/
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
-import { type Replica, WriteMode } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type Replica, WriteMode } from '../../src/cluster/contract.ts';
 import { MessageError } from '../../src/cluster/message-bytes.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import * as m from '../../src/cluster/messages.ts';
@@ -193,15 +193,15 @@ describe('a replica of another node', () => {
     await net.events.pass(5);
     const ok = { status: 0, beat: 0, barred: false, newer: null, message: '' };
     const id = 1;
-    a.router.receive(3, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id, ok));
-    a.router.receive(2, m.encodeWriteAnswer(Kind.HINT_ANSWER, 1, id, ok));
-    a.router.receive(2, m.encodeReadAnswer(1, id, { status: 0, record: null, message: '' }));
-    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 0, id, ok));
-    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id + 1, ok));
+    a.router.receive(3, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id, ok), ANY_CONNECTION);
+    a.router.receive(2, m.encodeWriteAnswer(Kind.HINT_ANSWER, 1, id, ok), ANY_CONNECTION);
+    a.router.receive(2, m.encodeReadAnswer(1, id, { status: 0, record: null, message: '' }), ANY_CONNECTION);
+    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 0, id, ok), ANY_CONNECTION);
+    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id + 1, ok), ANY_CONNECTION);
     expect(answers).toEqual([]);
     expect(a.remote.counts.dropped).toBe(5);
-    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id, ok));
-    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id, ok));
+    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id, ok), ANY_CONNECTION);
+    a.router.receive(2, m.encodeWriteAnswer(Kind.WRITE_ANSWER, 1, id, ok), ANY_CONNECTION);
     expect(answers).toMatchObject([{ status: 0 }]);
     expect(a.remote.counts.dropped).toBe(6);
   });
@@ -214,8 +214,7 @@ describe('a replica of another node', () => {
     const send = (bytes: number): void =>
       a.router.receive(
         2,
-        m.encodeTreeNodesAnswer(1, 1, { status: 0, hashes: new Uint8Array(bytes), message: '' }),
-      );
+        m.encodeTreeNodesAnswer(1, 1, { status: 0, hashes: new Uint8Array(bytes), message: '' }), ANY_CONNECTION,);
     send(8);
     expect(answers).toEqual([]);
     send(16);
@@ -267,7 +266,7 @@ describe('the service of a replica', () => {
     const ok = { record, also: null, mode: WriteMode.FRESH, deadlineMs: MONOTONIC_ZERO };
     const call = { generation: 1, ring: 5, remainingMs: 10_000 };
     for (let id = 10; id < 10 + limits.peerRequestsMax; id++)
-      b.router.receive(1, m.encodeWrite({ ...call, id }, ok));
+      b.router.receive(1, m.encodeWrite({ ...call, id }, ok), ANY_CONNECTION);
     expect(b.service.inWork).toBe(limits.peerRequestsMax);
     write(1000);
     await net.events.pass(10);
@@ -276,7 +275,7 @@ describe('the service of a replica', () => {
     ]);
     expect(b.replica.asked).toHaveLength(limits.peerRequestsMax);
     // Another peer has a bound of its own.
-    b.router.receive(3, m.encodeWrite({ ...call, id: 1 }, ok));
+    b.router.receive(3, m.encodeWrite({ ...call, id: 1 }, ok), ANY_CONNECTION);
     expect(b.service.inWork).toBe(limits.peerRequestsMax + 1);
     b.replica.hold = false;
     for (const answer of b.replica.held) answer();
@@ -297,7 +296,7 @@ describe('the service of a replica', () => {
     );
     const fit = Math.floor(limits.peerRequestBytesMax / long.length);
     for (const round of [1, 2]) {
-      for (let i = 0; i < 10; i++) b.router.receive(1, bytes);
+      for (let i = 0; i < 10; i++) b.router.receive(1, bytes, ANY_CONNECTION);
       expect(b.service.inWork).toBe(fit);
       expect(b.service.counts.overloaded).toBe(round * (10 - fit));
       for (const answer of b.replica.held.splice(0)) answer();
@@ -309,11 +308,11 @@ describe('the service of a replica', () => {
   it('begins nothing whose time is up, and sends no answer that comes too late', async () => {
     const { net, b } = pair();
     const ok = { record, also: null, mode: WriteMode.FRESH, deadlineMs: MONOTONIC_ZERO };
-    b.router.receive(1, m.encodeWrite({ generation: 1, id: 1, ring: 5, remainingMs: 0 }, ok));
+    b.router.receive(1, m.encodeWrite({ generation: 1, id: 1, ring: 5, remainingMs: 0 }, ok), ANY_CONNECTION);
     expect(b.replica.asked).toEqual([]);
     expect(b.service.counts.expired).toBe(1);
     b.replica.hold = true;
-    b.router.receive(1, m.encodeWrite({ generation: 1, id: 2, ring: 5, remainingMs: 100 }, ok));
+    b.router.receive(1, m.encodeWrite({ generation: 1, id: 2, ring: 5, remainingMs: 100 }, ok), ANY_CONNECTION);
     await net.events.pass(100);
     b.replica.held[0]?.();
     expect(b.service).toMatchObject({ inWork: 0, counts: { unsent: 1 } });
@@ -322,15 +321,15 @@ describe('the service of a replica', () => {
 
   it('lets a malformed message do nothing, and names what is wrong with it', () => {
     const { b } = pair();
-    expect(() => b.router.receive(1, Buffer.from('8110', 'hex'))).toThrow(MessageError);
+    expect(() => b.router.receive(1, Buffer.from('8110', 'hex'), ANY_CONNECTION)).toThrow(MessageError);
     expect(b.service.counts.requests).toBe(0);
   });
 
   it('leaves gossip, agreement and rings to those whom they are for', () => {
     const { b } = pair();
-    b.router.receive(1, m.encodeGossip([1]));
-    b.router.receive(1, m.encodeRingAgreement({ kind: 'ring-fetch', have: 1 }));
-    b.router.receive(1, m.encodeRingAnnouncement(Buffer.from('r')));
+    b.router.receive(1, m.encodeGossip([1]), ANY_CONNECTION);
+    b.router.receive(1, m.encodeRingAgreement({ kind: 'ring-fetch', have: 1 }), ANY_CONNECTION);
+    b.router.receive(1, m.encodeRingAnnouncement(Buffer.from('r')), ANY_CONNECTION);
     expect(b.other).toEqual([
       ['gossip', 1, [1]],
       ['agreement', 1, { kind: 'ring-fetch', have: 1 }],

@@ -30,7 +30,7 @@ export interface TestPeerOptions {
   readonly features?: number;
   readonly tls?: PeerTls;
   readonly clock?: Clock;
-  readonly onMessage?: (from: number, message: Uint8Array) => void;
+  readonly onMessage?: (from: number, message: Uint8Array, over: number) => void;
 }
 
 export class TestPeer {

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
-import type { NodeNumber } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type ConnectionId, type NodeNumber } from '../../src/cluster/contract.ts';
 import { FEATURES, Feature } from '../../src/cluster/features.ts';
 import { KnownMessages } from '../../src/cluster/known-messages.ts';
 import { encodePlain, MessageError } from '../../src/cluster/message-bytes.ts';
@@ -43,11 +43,11 @@ async function pair(isStarting = false) {
   }).listen();
   const messages = (): KnownMessages => taker;
   const older: TestPeer = await new TestPeer(2, {
-    onMessage: (from: NodeNumber, bytes: Uint8Array) => {
+    onMessage: (from: NodeNumber, bytes: Uint8Array, over: ConnectionId) => {
       if (isStarting)
-        refuseRequest({ self: 2, clock: systemClock, network: older.transport }, from, bytes, NODE_STARTS);
+        refuseRequest({ self: 2, clock: systemClock, network: older.transport }, from, bytes, NODE_STARTS, over);
       else {
-        const message = messages().decode(from, bytes);
+        const message = messages().decode(from, bytes, over);
         if (message !== null) known.push(message.kind);
       }
     },
@@ -117,9 +117,9 @@ describe('a node that gets messages of a later build', () => {
       log: (_, text) => void logged.push(text),
     });
     for (const bytes of [request('x'), request(-1), request(1, null), encodePlain([NEWER_REQUEST])])
-      expect(known.decode(1, bytes)).toBeNull();
+      expect(known.decode(1, bytes, ANY_CONNECTION)).toBeNull();
     for (let node = 1; node <= 2 * limits.unknownKindsLoggedMax; node++)
-      expect(known.decode(node, request('x'))).toBeNull();
+      expect(known.decode(node, request('x'), ANY_CONNECTION)).toBeNull();
     expect(sent).toEqual([]);
     expect(logged.length).toBe(limits.unknownKindsLoggedMax);
     for (const wrong of [
@@ -128,7 +128,7 @@ describe('a node that gets messages of a later build', () => {
       encodePlain(['read']),
       encodePlain([Kind.READ, 1]),
     ])
-      expect(() => known.decode(1, wrong)).toThrow(MessageError);
+      expect(() => known.decode(1, wrong, ANY_CONNECTION)).toThrow(MessageError);
   });
 });
 

@@ -10,7 +10,7 @@
 import { parseAddress } from '../../src/base/address.ts';
 import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { NodeNumber } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type ConnectionId, type NodeNumber } from '../../src/cluster/contract.ts';
 import { nodeName } from '../../src/cluster/node-name.ts';
 import { Transport } from '../../src/peer/transport.ts';
 import type { Violation } from './check-quorum.ts';
@@ -76,12 +76,12 @@ export class ConnectionNetwork implements SiteNetwork {
     const defect = this.#defect;
     const addressed = new Set<NodeNumber>();
     return {
-      send: (to, message) => {
+      send: (to, message, over) => {
         const { clock } = party;
         const isLost =
           (defect === 'silent-while-starting' && isRefusalOfStart(message, clock.monotonicMs())) ||
           (defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN);
-        return isLost ? this.#pretend(party, to) : this.send(party, to, message);
+        return isLost ? this.#pretend(party, to) : this.send(party, to, message, over);
       },
       sendTo: (address, message) =>
         transport.sendTo(address, this.#tagged(party, this.#nextId(), 0, message)),
@@ -121,14 +121,14 @@ export class ConnectionNetwork implements SiteNetwork {
       random,
       log,
       outside: this.tcp.outside(host, life),
-      onMessage: (from, bytes) => {
+      onMessage: (from, bytes, over) => {
         const message = this.#judge(party, from, bytes);
-        if (message !== null) hears.onMessage(from, message);
+        if (message !== null) hears.onMessage(from, message, over);
       },
       onConnected: (node) => hears.onConnected(node),
-      onDisconnected: (node, left) => {
+      onDisconnected: (node, left, lost) => {
         for (const [id, { to }] of party.underWay) if (to === node) party.underWay.delete(id);
-        if (this.#defect !== 'calls-of-last-connection' || left === 0) hears.onDisconnected(node, left);
+        if (this.#defect !== 'calls-of-last-connection' || left === 0) hears.onDisconnected(node, left, lost);
       },
     });
     const party: Party = { ...process, cluster, transport, underWay: new Map() };
@@ -136,10 +136,10 @@ export class ConnectionNetwork implements SiteNetwork {
     return party;
   }
 
-  send(party: Party, to: NodeNumber, message: Uint8Array): boolean {
+  send(party: Party, to: NodeNumber, message: Uint8Array, over: ConnectionId = ANY_CONNECTION): boolean {
     if (!party.life.isAlive) return false;
     const id = this.#nextId();
-    if (!party.transport.send(to, this.#tagged(party, id, to, message))) return false;
+    if (!party.transport.send(to, this.#tagged(party, id, to, message), over)) return false;
     party.underWay.set(id, { to, atUs: this.#scheduler.nowUs });
     return true;
   }

@@ -8,7 +8,7 @@ import { KEYSPACE_USER } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { ClusterNode } from '../../src/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/cluster/cluster-node-options.ts';
-import type { NodeNumber, Replica } from '../../src/cluster/contract.ts';
+import type { ConnectionId, NodeNumber, Replica } from '../../src/cluster/contract.ts';
 import { resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
 import { keepGeneration, nextGeneration } from '../../src/cluster/membership-generation.ts';
@@ -84,12 +84,12 @@ export class NodeProgram implements Program {
     const generation = nextGeneration({ documents: this.#documents, clock });
     this.#network = host.attach(
       {
-        onMessage: (from, message) => this.#receive(from, message),
+        onMessage: (from, message, over) => this.#receive(from, message, over),
         onConnected: (node) => {
           if (this.#isEngineOpen) this.#node.onConnected(node);
         },
-        onDisconnected: (node) => {
-          if (this.#isEngineOpen) this.#node.onDisconnected(node);
+        onDisconnected: (node, _left, lost) => {
+          if (this.#isEngineOpen) this.#node.onDisconnected(node, lost);
         },
       },
       generation,
@@ -300,15 +300,15 @@ export class NodeProgram implements Program {
     if (wasOpen) await this.#replica.close();
   }
 
-  #receive(from: NodeNumber, message: Uint8Array): void {
+  #receive(from: NodeNumber, message: Uint8Array, over: ConnectionId): void {
     const { self, clock } = this.#host;
     try {
       if (!this.#isEngineOpen) {
-        refuseRequest({ self, clock, network: this.#network }, from, message, NODE_STARTS);
+        refuseRequest({ self, clock, network: this.#network }, from, message, NODE_STARTS, over);
         return;
       }
       this.#probe?.receive(message.slice());
-      this.#node.onMessage(from, message);
+      this.#node.onMessage(from, message, over);
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;
       this.#host.fail(error);

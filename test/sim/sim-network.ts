@@ -8,7 +8,7 @@
  */
 import { limits } from '../../src/base/limits.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { NodeNumber } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION, type NodeNumber } from '../../src/cluster/contract.ts';
 import { FEATURES } from '../../src/cluster/features.ts';
 import type { ProcessLife } from './process-life.ts';
 import type { Scheduler } from './scheduler.ts';
@@ -124,7 +124,7 @@ export class SimNetwork implements SiteNetwork {
     if (gone === undefined) return;
     for (const { life, hears } of this.#listeners.values())
       this.#scheduler.after(this.#random.below(DEAD_CONNECTION_US), () =>
-        life.receive(() => hears.onDisconnected(gone.self, 0)),
+        life.receive(() => hears.onDisconnected(gone.self, 0, ANY_CONNECTION)),
       );
   }
 
@@ -193,7 +193,7 @@ export class SimNetwork implements SiteNetwork {
       [listener, sender],
     ] as const)
       this.#scheduler.after(this.#random.below(DEAD_CONNECTION_US), () =>
-        end.life.receive(() => end.hears.onDisconnected(other.self, 0)),
+        end.life.receive(() => end.hears.onDisconnected(other.self, 0, ANY_CONNECTION)),
       );
   }
 
@@ -217,7 +217,7 @@ export class SimNetwork implements SiteNetwork {
       to.life.receive(() => {
         this.stats.delivered++;
         to.connected.set(from.self, from.address);
-        to.hears.onMessage(from.self, message);
+        to.hears.onMessage(from.self, message, ANY_CONNECTION);
       });
     });
   }

@@ -2,16 +2,16 @@
 
 import type { Clock } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
-import type { Network, NodeNumber } from '../../src/cluster/contract.ts';
+import type { ConnectionId, Network, NodeNumber } from '../../src/cluster/contract.ts';
 import type { ProcessLife } from './process-life.ts';
 
 /** What a process hears from the network. */
 export interface NetworkListener {
-  onMessage(from: NodeNumber, message: Uint8Array): void;
+  onMessage(from: NodeNumber, message: Uint8Array, over: ConnectionId): void;
   /** There is a connection with that node, and there was none. Networks of messages do not tell. */
   onConnected(node: NodeNumber): void;
-  /** Connections with that node were lost, and with them what was under way. `left`: those that remain. */
-  onDisconnected(node: NodeNumber, left: number): void;
+  /** Connections with that node were lost, and with them what was under way. `left`: those that remain; `lost`: which it was. */
+  onDisconnected(node: NodeNumber, left: number, lost: ConnectionId): void;
 }
 
 /** A process that listens. */
