@@ -380,9 +380,9 @@ export class ClusterNode {
 
   #settle(key: Uint8Array, tokenHi: number, tokenLo: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#coordinator.settle(tokenHi, tokenLo, key, (ok) => {
+      this.#coordinator.settle(tokenHi, tokenLo, key, (ok, why) => {
         if (ok) resolve();
-        else reject(new UnavailableError('a key that a promise bars could not be settled by SERIAL'));
+        else reject(new UnavailableError(`a key with a barred copy was not settled by SERIAL: ${why}`));
       });
     });
   }

@@ -36,6 +36,9 @@ export interface CoordinatorOptions {
   readonly whenMarksKept: (done: () => void) => void;
 }
 
+/** `why` says what was in the way, where something was. */
+export type OnSettled = (ok: boolean, why: string) => void;
+
 const ignore = (): void => undefined;
 
 export abstract class Operation {
@@ -146,11 +149,13 @@ export class CoordinatorCore {
    * Settles a key behind an answer: afterwards no unfinished write of it can surface, and all its replicas that are up
    * hold the same.
    */
-  settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: (ok: boolean) => void = ignore): void {
+  settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: OnSettled = ignore): void {
     this.metrics.settles++;
     const deadlineMs = deadlineIn(this.world.clock, limits.behindMs);
     const request = { tokenHi, tokenLo, key, consistency: Consistency.SERIAL, deadlineMs };
-    this.settleSerial(request, ({ status }) => done(status === Status.OK || status === Status.NOT_FOUND));
+    this.settleSerial(request, ({ status, message }) =>
+      done(status === Status.OK || status === Status.NOT_FOUND, message),
+    );
   }
 
   /** Settles a key in a while, once, however often that is asked for meanwhile. What fails is left to a repair. */

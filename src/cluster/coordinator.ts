@@ -18,7 +18,7 @@ import {
   type ClientWriteAnswer,
   Consistency,
 } from './contract.ts';
-import { CoordinatorCore, type CoordinatorOptions } from './coordinator-core.ts';
+import { CoordinatorCore, type CoordinatorOptions, type OnSettled } from './coordinator-core.ts';
 import type { CoordinatorMetrics } from './coordinator-metrics.ts';
 import { PlainRead } from './coordinator-read.ts';
 import { LaterRepairs } from './coordinator-repair.ts';
@@ -93,9 +93,9 @@ export class Coordinator {
 
   /**
    * Settles a key by SERIAL: afterwards its replicas that are up hold the same, and no unfinished write can surface. For
-   * repairs and hints that a promise barred. `ok` is false where that could not be done now.
+   * repairs and hints of which a copy was barred. `ok` is false where that could not be done now.
    */
-  settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: (ok: boolean) => void): void {
+  settle(tokenHi: number, tokenLo: number, key: Uint8Array, done: OnSettled): void {
     this.#core.settle(tokenHi, tokenLo, key, done);
   }
 

@@ -88,6 +88,17 @@ describe('SERIAL', () => {
       expect(cluster.world.node(1).coordinator.metrics.accepts).toBe(accepts);
     }
   });
+  it('tells whose repair waits for a key what kept it from being settled', () => {
+    const cluster = new Cluster();
+    for (const node of [2, 3]) cluster.down(node);
+    const told: [boolean, string][] = [];
+    hashToken(Buffer.from('k'));
+    cluster.world.node(1).coordinator.settle(token.hi, token.lo, Buffer.from('k'), (ok, why) => {
+      told.push([ok, why]);
+    });
+    cluster.world.run(3000, () => told.length > 0);
+    expect(told).toEqual([[false, expect.stringMatching(/1 are up.*too few replicas are up/)]]);
+  });
   it('meets a condition on a version that the record had before it was proposed again', () => {
     const cluster = new Cluster();
     cluster.down(3);
