@@ -61,6 +61,12 @@ export class GossipSender {
     const bytes = encodeGossip(this.#syncMessage());
     this.#count(bytes, this.#world.network.sendTo(address, bytes));
   }
+  /** Where this node hears nobody (`isAlone`) also whoever listens now where the other did: members may have changed places. */
+  syncWithDown(to: NodeNumber, isAlone: boolean): void {
+    this.sync(to);
+    const address = this.#table.get(to)?.address ?? '';
+    if (isAlone && address !== '') this.syncWithAddress(address);
+  }
   #syncMessage(): Gossip {
     const self = this.#table.get(this.#world.self);
     return {

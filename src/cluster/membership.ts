@@ -268,7 +268,7 @@ export class Membership {
     const { random } = this.#world;
     const { others, downs } = this.#peers;
     const isToDown = downs.length > 0 && random.below(others.length + downs.length) < downs.length;
-    if (isToDown) this.#sender.sync(random.pick(downs));
+    if (isToDown) this.#sender.syncWithDown(random.pick(downs), others.length === 0);
     if (others.length > 0) this.#sender.sync(random.pick(others));
   }
 

@@ -125,6 +125,23 @@ describe(`members of a ring after a restart, seed ${seed},`, () => {
     expect(await machines.whole(10_000)).toBeGreaterThan(0);
   });
 
+  it('that hear nobody any more ask whoever listens now where another did', async () => {
+    const network = new GossipNetwork({ seed });
+    const ring = ringOf(3);
+    const alone = network.start({ number: 3, address: '10.0.1.3:9080', seeds: [], ring });
+    const others = [1, 2].map((number) =>
+      network.start({ number, address: addressOf(number), seeds: [], ring }),
+    );
+    expect(await network.until(() => network.isWhole, 10_000)).toBeGreaterThan(0);
+    for (const node of others) network.kill(node);
+    const isDown = (number: number): boolean => !alone.membership.isUp(number);
+    expect(await network.until(() => isDown(1) && isDown(2), 120_000)).toBeGreaterThan(0);
+    // They are back with new disks, one at the other's place, and know the third where the ring says, where it is not.
+    network.start({ number: 1, address: addressOf(2), seeds: [], ring });
+    network.start({ number: 2, address: '10.0.1.2:9080', seeds: [addressOf(2)], ring });
+    expect(await network.until(() => network.isWhole, 60_000)).toBeGreaterThan(0);
+  });
+
   it('do not take another node for the one whose address it has now', async () => {
     const machines = new Machines(3);
     machines.start(1);
