@@ -243,6 +243,11 @@ export function compareRecordPlaces(
   return lengthA - lengthB;
 }
 
+/** Whether the record at the start of `a` stands below that of `b`, a promise or what else has a version, by version and origin alone. */
+export const isBelow = (a: DataView, b: DataView): boolean =>
+  versionAt(a, 0) < versionAt(b, 0) ||
+  (versionAt(a, 0) === versionAt(b, 0) && originAt(a, 0) < originAt(b, 0));
+
 /**
  * Which of two records of one key wins: positive where a does. Higher version, then higher origin, then a
  * tombstone, then the larger value (bytewise, longer wins on a tie), then the later expiry. A total order on

@@ -20,7 +20,7 @@ import type { CoordinatorCore } from './coordinator-core.ts';
 import { compareHeads, isTombstone, originOf, versionOf, viewOf } from './coordinator-records.ts';
 import { OnceLater } from './once-later.ts';
 
-/** barred: a promise is in the way, the key must be settled by SERIAL. */
+/** barred: a promise is in the way, or outcomes of a newer record than was sent: the key must be settled by SERIAL. */
 export type RepairResult = 'done' | 'barred' | 'failed' | 'resurrection';
 
 /** The tombstone by which a replica says that `sent` had been deleted, or null. */

@@ -21,6 +21,7 @@ import { limits } from '../base/limits.ts';
 import {
   FLAG_TOMBSTONE,
   flagsAt,
+  isBelow,
   KEYSPACE_OUTCOMES,
   KEYSPACE_PROMISES,
   KEYSPACE_USER,
@@ -28,7 +29,13 @@ import {
   versionAt,
 } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
-import { type Replica, type WriteAnswer, WriteMode, type WriteModeCode } from './contract.ts';
+import {
+  type Replica,
+  type ReplicaRead,
+  type WriteAnswer,
+  WriteMode,
+  type WriteModeCode,
+} from './contract.ts';
 import { errorOf, readOf, writeTo } from './repair-calls.ts';
 import {
   compareHeads,
@@ -130,36 +137,33 @@ function isBeside(a: Move, b: Move): boolean {
   return a.isFetch === b.isFetch && Buffer.compare(keyOf(a.head), keyOf(b.head)) === 0;
 }
 
-/** The outcomes that the source of a user record holds for its key. */
-function outcomesBeside(group: readonly Pair[], { head, isFetch }: Move): Head | null {
-  if (keyspaceOf(head) !== KEYSPACE_USER) return null;
-  for (const { our, their } of group) {
-    const held = isFetch ? their : our;
-    if (held === null || keyspaceOf(held) !== KEYSPACE_OUTCOMES) continue;
-    if (Buffer.compare(keyOf(held), keyOf(head)) === 0) return held;
-  }
+/** What one side holds in another keyspace under the key of a head. */
+function heldBeside(group: readonly Pair[], { head }: Move, side: keyof Pair, keyspace: number): Head | null {
+  for (const { [side]: held } of group)
+    if (held !== null && keyspaceOf(held) === keyspace && Buffer.compare(keyOf(held), keyOf(head)) === 0)
+      return held;
   return null;
 }
-
+/** The outcomes that the source of a user record holds for its key. */
+function outcomesBeside(group: readonly Pair[], move: Move): Head | null {
+  if (keyspaceOf(move.head) !== KEYSPACE_USER) return null;
+  return heldBeside(group, move, move.isFetch ? 'their' : 'our', KEYSPACE_OUTCOMES);
+}
 /** Whether the target holds the record that outcomes were accepted with, or a newer one. */
-function isBacked(group: readonly Pair[], { head, isFetch }: Move): boolean {
-  for (const { our, their } of group) {
-    const held = isFetch ? our : their;
-    if (held === null || keyspaceOf(held) !== KEYSPACE_USER) continue;
-    if (Buffer.compare(keyOf(held), keyOf(head)) !== 0) continue;
-    const newer = versionAt(held.view, 0) - versionAt(head.view, 0);
-    return newer > 0 || (newer === 0 && originAt(held.view, 0) >= originAt(head.view, 0));
-  }
-  return false;
+function isBacked(group: readonly Pair[], move: Move): boolean {
+  const held = heldBeside(group, move, move.isFetch ? 'our' : 'their', KEYSPACE_USER);
+  return held !== null && !isBelow(held.view, move.head.view);
 }
 
 /** Outcomes that the target could not take alone, with their record; alone where the source has purged that. */
 async function withRecord(options: RepairSessionOptions, move: Move): Promise<void> {
   const source = move.isFetch ? options.remote : options.local;
-  const place = { ...placeOf(move.head), keyspace: KEYSPACE_USER };
-  const deadlineMs = deadlineIn(options.clock, limits.repairRequestMsMax);
   // After the page with the outcomes, which may have come to the source between two pages, with a record that lives.
-  const { record } = await readOf(options, source, { ...place, headOnly: true, deadlineMs });
+  const record = await heldAt(options, source, {
+    ...placeOf(move.head),
+    keyspace: KEYSPACE_USER,
+    headOnly: true,
+  });
   if (record === null) await transfer(options, move, null);
   else {
     const head = { bytes: record, view: viewOf(record) };
@@ -226,7 +230,7 @@ async function settle(options: RepairSessionOptions, head: Head): Promise<void> 
 const barredError = (status: number): Error =>
   errorOf(status, 'a promise bars it, also after SERIAL settled the key', 'merging a record');
 
-/** OK, or barred by a promise. */
+/** OK, or barred. */
 async function merge(
   options: RepairSessionOptions,
   target: Replica,
@@ -251,12 +255,15 @@ function isResurrection(sent: Uint8Array, newer: Uint8Array): boolean {
 }
 
 /** The whole record behind a head as a replica holds it now; null where it holds none any more. */
-async function wholeOf(
+function wholeOf(options: RepairSessionOptions, replica: Replica, head: Head): Promise<Uint8Array | null> {
+  return heldAt(options, replica, { ...placeOf(head), headOnly: false });
+}
+async function heldAt(
   options: RepairSessionOptions,
   replica: Replica,
-  head: Head,
+  what: Omit<ReplicaRead, 'deadlineMs'>,
 ): Promise<Uint8Array | null> {
   const deadlineMs = deadlineIn(options.clock, limits.repairRequestMsMax);
-  const { record } = await readOf(options, replica, { ...placeOf(head), headOnly: false, deadlineMs });
+  const { record } = await readOf(options, replica, { ...what, deadlineMs });
   return record;
 }

@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.ts';
 import { RingKvError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
+import { TurnTime } from '../base/turn-time.ts';
 import type { ShardReply } from '../shard/contract.ts';
 import { Answers } from './answers.ts';
 import { Bodies } from './bodies.ts';
@@ -37,10 +38,7 @@ export class FrontState implements ExchangeOwner {
   readonly metrics: FrontMetrics;
   readonly wsMetrics = new WsMetrics();
   readonly pool: ExchangePool;
-  #turnMs = 0;
-  readonly #endTurn = (): void => {
-    this.#turnMs = 0;
-  };
+  readonly #turn: TurnTime<number>;
   #routes: ExchangeRoutes | null = null;
   /** Requests that are no exchanges and are not answered yet: batches and scans. */
   runs = 0;
@@ -48,6 +46,7 @@ export class FrontState implements ExchangeOwner {
   constructor(options: FrontOptions) {
     this.options = options;
     this.clock = options.clock;
+    this.#turn = new TurnTime(() => options.clock.nowMs());
     this.answers = new Answers(options.httpAnswersBytesMax);
     this.requests = new Requests(options.client);
     this.keys = new KeyDecoder(options.maxKeyBytes);
@@ -55,16 +54,9 @@ export class FrontState implements ExchangeOwner {
     this.pool = new ExchangePool(this, options.maxKeyBytes, limits.requestsInFlightMax);
   }
 
-  /**
-   * Milliseconds since 1970, looked up once a turn of the loop: what decides whether a record in shared memory has
-   * expired is at most a turn old. A look at the clock costs 280 ns on a virtual machine.
-   */
+  /** Milliseconds since 1970, looked up once a turn of the loop: by this it is decided whether a record in shared memory has expired. */
   turnMs(): number {
-    if (this.#turnMs === 0) {
-      this.#turnMs = this.clock.nowMs();
-      setImmediate(this.#endTurn);
-    }
-    return this.#turnMs;
+    return this.#turn.ms;
   }
 
   setRoutes(routes: ExchangeRoutes): void {

@@ -5,11 +5,12 @@
  */
 
 import type { HttpRequest, HttpResponse, TemplatedApp, us_socket_context_t, WebSocket } from 'uWebSockets.js';
-import { MONOTONIC_ZERO, type MonotonicMs, msAfter } from '../base/clock.ts';
+import { type MonotonicMs, msAfter } from '../base/clock.ts';
 import { BadRequestError, OverloadedError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { hashToken, token } from '../base/token.ts';
+import { TurnTime } from '../base/turn-time.ts';
 import { MEMTABLE_HIT, MEMTABLE_MISS } from '../ipc/contract.ts';
 import { Condition, type ShardReply } from '../shard/contract.ts';
 import { statusOfError } from '../shard/error-status.ts';
@@ -57,21 +58,18 @@ export class WebSockets implements ReplySink {
   readonly #sizes: readonly WsSize[];
   readonly #closing: WsClosing;
   #stopping = false;
-  /** Of this turn of the loop, looked up once; MONOTONIC_ZERO where it was not yet. */
-  #turnMs = MONOTONIC_ZERO;
-  readonly #endTurn = (): void => {
-    this.#turnMs = MONOTONIC_ZERO;
-  };
+  readonly #turn: TurnTime<MonotonicMs>;
 
   constructor(state: FrontState) {
     this.#state = state;
+    this.#turn = new TurnTime(() => state.clock.monotonicMs());
     const { maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax, wsAnswersBytesMax } = state.options;
     this.#closing = new WsClosing(state.wsMetrics);
     this.#slots = new WsSlots(state.requests.client.slotsMax);
     this.#sizes = sizesOf(maxKeyBytes, maxValueBytes, wsUnfinishedBytesMax);
     this.#outbox = new WsOutbox(
       state.wsMetrics,
-      () => this.#monotonicMs(),
+      () => this.#turn.ms,
       (connection, what) => this.#shut(connection, 'unread', what),
       wsAnswersBytesMax,
     );
@@ -137,7 +135,7 @@ export class WebSockets implements ReplySink {
     const { connection } = ws.getUserData();
     connection.ws = ws;
     connection.index = this.#connections.length;
-    connection.heardMs = this.#monotonicMs();
+    connection.heardMs = this.#turn.ms;
     this.#connections.push(connection);
     this.#state.wsMetrics.connections++;
     connection.size.connections++;
@@ -145,7 +143,7 @@ export class WebSockets implements ReplySink {
   }
 
   #heard(ws: WebSocket<WsUserData>): void {
-    ws.getUserData().connection.heardMs = this.#monotonicMs();
+    ws.getUserData().connection.heardMs = this.#turn.ms;
   }
 
   #closed(connection: WsConnection, gone: boolean): void {
@@ -156,7 +154,7 @@ export class WebSockets implements ReplySink {
       this.#connections[connection.index] = last;
       last.index = connection.index;
     }
-    if (!gone) this.#closing.add(connection.size, connection.bufferedBytes, this.#monotonicMs());
+    if (!gone) this.#closing.add(connection.size, connection.bufferedBytes, this.#turn.ms);
     this.#outbox.forget(connection);
     wsMetrics.connections--;
     connection.size.connections--;
@@ -170,7 +168,7 @@ export class WebSockets implements ReplySink {
   #take(connection: WsConnection, bytes: ArrayBuffer, isBinary: boolean): void {
     const { wsMetrics, clock } = this.#state;
     const requests = this.#requests;
-    const startMs = this.#monotonicMs();
+    const startMs = this.#turn.ms;
     connection.heardMs = startMs;
     wsMetrics.messagesIn++;
     wsMetrics.bytesIn += bytes.byteLength;
@@ -228,7 +226,7 @@ export class WebSockets implements ReplySink {
     if (op === WsOp.PING) {
       if (keyEnd > keyStart || values.has(index)) throw new BadRequestError('a ping with a key or a value');
       this.#outbox.message(connection).add(id, Status.OK, NO_VERSION, false, '');
-      this.#state.wsMetrics.count(op, Status.OK, this.#monotonicMs() - startMs);
+      this.#state.wsMetrics.count(op, Status.OK, this.#turn.ms - startMs);
       return Status.OK;
     }
     if (op !== WsOp.GET && op !== WsOp.PUT && op !== WsOp.DELETE)
@@ -297,7 +295,7 @@ export class WebSockets implements ReplySink {
       if (op === WsOp.GET) this.#found(connection, id, reply, this.#state.turnMs(), startMs);
       else {
         this.#outbox.message(connection).add(id, status, version, reply.sloppy, '');
-        wsMetrics.count(op, status, this.#monotonicMs() - startMs);
+        wsMetrics.count(op, status, this.#turn.ms - startMs);
       }
     } else if (status === Status.VERSION_MISMATCH || status === Status.PRECONDITION_FAILED) {
       const condition = slots.conditions[slot] as number;
@@ -318,7 +316,7 @@ export class WebSockets implements ReplySink {
     }
     const ttl = expiresMs === 0 ? 0 : secondsLeft(expiresMs, nowMs);
     this.#outbox.message(connection).addValue(id, version, ttl, bytes, start, length);
-    this.#state.wsMetrics.count(WsOp.GET, Status.OK, this.#monotonicMs() - startMs);
+    this.#state.wsMetrics.count(WsOp.GET, Status.OK, this.#turn.ms - startMs);
   }
 
   /** `message` '' takes the table's own; that a key is absent needs none. */
@@ -333,7 +331,7 @@ export class WebSockets implements ReplySink {
   ): void {
     const text = status === Status.NOT_FOUND ? '' : message === '' ? outcomeOf(status).message : message;
     this.#outbox.message(connection).add(id, status, version, false, text);
-    this.#state.wsMetrics.count(op, status, this.#monotonicMs() - startMs);
+    this.#state.wsMetrics.count(op, status, this.#turn.ms - startMs);
   }
 
   /** Closes a connection, with a reason where it can be told without holding what was not read. */
@@ -379,14 +377,6 @@ export class WebSockets implements ReplySink {
   closeAll(): void {
     this.#outbox.sendAll();
     for (const connection of [...this.#connections]) this.#shut(connection, 'going_away', STOPPING);
-  }
-
-  #monotonicMs(): MonotonicMs {
-    if (this.#turnMs === MONOTONIC_ZERO) {
-      this.#turnMs = this.#state.clock.monotonicMs();
-      setImmediate(this.#endTurn);
-    }
-    return this.#turnMs;
   }
 }
 

@@ -8,9 +8,10 @@ import { limits } from '../base/limits.ts';
 import { Random, systemSeed } from '../base/random.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterChange, ClusterQuestion } from '../cluster/administration.ts';
-import type { ClusterWorld, Timers } from '../cluster/contract.ts';
+import type { ClusterWorld } from '../cluster/contract.ts';
 import { beginLoneJoin } from '../cluster/lone-join.ts';
 import { CoordinatorServer } from '../peer/coordinator-server.ts';
+import { systemTimers } from '../peer/sockets.ts';
 import { checkRenewal, checkTls, type PeerTls } from '../peer/tls.ts';
 import { HintLog } from '../replica/hint-log.ts';
 import { statusOfError } from '../shard/error-status.ts';
@@ -27,13 +28,6 @@ import type { PeerCommand, PeerEvent, PeerThreadData } from './peer-protocol.ts'
 import { TlsFiles, type TlsFilesOptions } from './tls-files.ts';
 
 const MEMORY_DIRECTORY = '/';
-
-const systemTimers: Timers = {
-  after: (ms, run) => {
-    const timer = setTimeout(run, ms);
-    return () => clearTimeout(timer);
-  },
-};
 
 export function runPeerThread(data: PeerThreadData): void {
   // For the copies of requests: eight times fewer allocations than with Node's 8 KiB, of which two records fill one.

@@ -4,6 +4,7 @@ import { connect as connectTls, createServer as createTlsServer, Server as TlsSe
 import { parseAddress } from '../base/address.ts';
 import { ListenError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import type { Timers } from '../cluster/contract.ts';
 import type { ListenerEvents, PeerListener, PeerOutside, PeerSocket } from './outside.ts';
 import { type PeerTls, secureOptions } from './tls.ts';
 
@@ -113,12 +114,16 @@ export function remoteOf(socket: PeerSocket): string {
     : `${socket.remoteAddress}:${socket.remotePort ?? 0}`;
 }
 
-/** Sockets and timers of this process. */
-export const systemOutside: PeerOutside = {
+/** Timers of this thread. */
+export const systemTimers: Timers = {
   after: (ms, run) => {
     const timer = setTimeout(run, ms);
     return () => clearTimeout(timer);
   },
+};
+/** Sockets and timers of this process. */
+export const systemOutside: PeerOutside = {
+  ...systemTimers,
   atTurnEnd: (run) => void setImmediate(run),
   newListener: (tls, events) => new SystemListener(tls, events),
   dial,

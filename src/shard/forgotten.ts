@@ -3,10 +3,10 @@
  * replica-store.ts). Owned by the shard's thread.
  */
 import type { Clock } from '../base/clock.ts';
-import { isDeadAt, KEYSPACE_USER, keyspaceAt, tokenHiAt, versionAt } from '../base/record.ts';
+import { isBelow, isDeadAt, KEYSPACE_USER, keyspaceAt, tokenHiAt, versionAt } from '../base/record.ts';
 import { vnodeOf } from '../base/token.ts';
 import type { ShardEngine } from '../engine/contract.ts';
-import { type Held, isBelow } from './replica-records.ts';
+import type { Held } from './replica-records.ts';
 
 export interface ForgottenOptions {
   readonly engine: Pick<ShardEngine, 'purgeBefore'>;

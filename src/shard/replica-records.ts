@@ -108,11 +108,6 @@ export function faultOf(record: Uint8Array, also: Uint8Array | null): string {
 
 export const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 
-/** Whether a record stands below a promise. */
-export const isBelow = (record: DataView, promise: DataView): boolean =>
-  versionAt(record, 0) < versionAt(promise, 0) ||
-  (versionAt(record, 0) === versionAt(promise, 0) && originAt(record, 0) < originAt(promise, 0));
-
 /** The tombstone of the same version as a record: it wins over it. */
 export function buried(record: Uint8Array): Uint8Array {
   const fields = newFields();

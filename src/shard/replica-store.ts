@@ -23,6 +23,7 @@ import { limits } from '../base/limits.ts';
 import {
   compareRecordAge,
   FLAG_EXPIRING,
+  isBelow,
   isDeadAt,
   KEYSPACE_OUTCOMES,
   KEYSPACE_PROMISES,
@@ -54,7 +55,6 @@ import {
   faultOf,
   type Held,
   isBallot,
-  isBelow,
   isBelowBallot,
   isSame,
   load,

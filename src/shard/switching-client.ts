@@ -13,8 +13,9 @@
  *    (limits.scansInFlightMax), and take as long as they take.
  */
 import { assert } from '../base/assert.ts';
-import type { Clock } from '../base/clock.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { Status } from '../base/status.ts';
+import { TurnTime } from '../base/turn-time.ts';
 import { type LookupOutcome, MEMTABLE_MISS } from '../ipc/contract.ts';
 import { Admission } from './admission.ts';
 import {
@@ -44,13 +45,8 @@ export class SwitchingClient implements ShardClient {
   readonly #isQuestion: Uint8Array;
   #questions = 0;
   readonly admission: Admission;
-  readonly #clock: Clock;
+  readonly #turn: TurnTime<MonotonicMs>;
   #refusal = '';
-  /** Of this turn of the loop, looked up once; 0 where it was not yet. */
-  #turnMs = 0;
-  readonly #endTurn = (): void => {
-    this.#turnMs = 0;
-  };
 
   /** Both share their request object. */
   constructor(direct: RingShardClient, coordinator: RingShardClient, clock: Clock) {
@@ -61,7 +57,7 @@ export class SwitchingClient implements ShardClient {
     this.slotsMax = direct.slotsMax + coordinator.slotsMax;
     this.#isQuestion = new Uint8Array(coordinator.slotsMax);
     this.admission = new Admission(coordinator.slotsMax);
-    this.#clock = clock;
+    this.#turn = new TurnTime(() => clock.monotonicMs());
   }
 
   get shards(): number {
@@ -124,7 +120,7 @@ export class SwitchingClient implements ShardClient {
     if (this.#refusal !== '') return -Status.OVERLOADED;
     const slot = this.coordinator.submit();
     if (slot < 0) return slot;
-    if (op <= Op.DELETE) this.admission.begin(slot, bytes, this.#monotonicMs());
+    if (op <= Op.DELETE) this.admission.begin(slot, bytes, this.#turn.ms);
     else if (op === Op.CLUSTER) {
       this.#isQuestion[slot] = 1;
       this.#questions++;
@@ -145,7 +141,7 @@ export class SwitchingClient implements ShardClient {
     const first = this.direct.slotsMax;
     this.coordinator.setHandler({
       onReply: (slot, reply) => {
-        this.admission.end(slot, this.#monotonicMs());
+        this.admission.end(slot, this.#turn.ms);
         this.#questions -= this.#isQuestion[slot] as number;
         this.#isQuestion[slot] = 0;
         handler.onReply(first + slot, reply);
@@ -156,14 +152,6 @@ export class SwitchingClient implements ShardClient {
   close(): void {
     this.direct.close();
     this.coordinator.close();
-  }
-
-  #monotonicMs(): number {
-    if (this.#turnMs === 0) {
-      this.#turnMs = this.#clock.monotonicMs();
-      setImmediate(this.#endTurn);
-    }
-    return this.#turnMs;
   }
 
   #isForCoordinator(op: OpCode): boolean {

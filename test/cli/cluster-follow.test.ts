@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ClusterStatus, NodeStatus } from '../../src/cluster/administration.ts';
 import { FakeServer } from '../client/fake-server.ts';
+import { QUIET } from './cluster-statuses.ts';
 import { World } from './harness.ts';
 
 let world: World;
@@ -36,16 +37,6 @@ const nodeOf = (node: number, over: Partial<NodeStatus> = {}): NodeStatus => ({
   hintBytes: 0,
   ...over,
 });
-const QUIET = {
-  running: false,
-  vnodesWaiting: 0,
-  vnodesDone: 0,
-  recordsSent: 0,
-  recordsReceived: 0,
-  resurrections: 0,
-  lastEndMs: 0,
-  waitsFor: [],
-};
 const statusOf = (ring: number, over: Partial<ClusterStatus> = {}): ClusterStatus => ({
   clusterName: 'ringkv',
   clusterId: '0'.repeat(32),

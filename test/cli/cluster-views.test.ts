@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MiB } from '../../src/base/limits.ts';
 import { statusText } from '../../src/cli/cluster-views.ts';
 import type { ClusterStatus, NodeStatus } from '../../src/cluster/administration.ts';
+import { QUIET } from './cluster-statuses.ts';
 
 const LEAVER: NodeStatus = {
   nodeId: '1f3a77c0'.repeat(4),
@@ -39,16 +40,7 @@ const STATUS: ClusterStatus = {
     phase: 'switching',
     waitsFor: ['node 9c04d1e2 is down'],
   },
-  repair: {
-    running: false,
-    vnodesWaiting: 0,
-    vnodesDone: 0,
-    recordsSent: 0,
-    recordsReceived: 0,
-    resurrections: 0,
-    lastEndMs: 0,
-    waitsFor: [],
-  },
+  repair: QUIET,
 };
 
 describe('the status of a cluster', () => {

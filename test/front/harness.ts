@@ -133,3 +133,13 @@ function talk(
     })();
   });
 }
+
+/** A figure of front end 0 as /metrics tells it; `labels` are further ones. */
+export async function figure(served: Served, name: string, labels = ''): Promise<number> {
+  const { text } = await served.call('GET', '/metrics');
+  const pattern = new RegExp(`^${name}\\{frontend="0"${labels}\\} (\\S+)$`, 'm');
+  return Number(pattern.exec(text)?.[1] ?? Number.NaN);
+}
+/** WebSocket connections that were closed for a reason. */
+export const closed = (served: Served, reason: string): Promise<number> =>
+  figure(served, 'ringkv_ws_connections_closed_total', `,reason="${reason}"`);

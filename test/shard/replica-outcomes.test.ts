@@ -11,51 +11,57 @@ import { recordOf, viewOf } from '../cluster/records.ts';
 
 import { DEADLINE_MS, GRACE_MS, newStore, placeOf, prepare, START_MS } from './replica-store-harness.ts';
 
+const outcomesOf = (version: number): Uint8Array =>
+  recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
+const asking = (): {
+  readonly merge: (record: Uint8Array, also: Uint8Array | null, mode?: WriteModeCode) => Promise<WriteAnswer>;
+  readonly held: (keyspace: number) => Promise<string>;
+} & ReturnType<typeof newStore> => {
+  const made = newStore();
+  const { store, engine } = made;
+  const merge = (
+    record: Uint8Array,
+    also: Uint8Array | null,
+    mode: WriteModeCode = WriteMode.MERGE,
+  ): Promise<WriteAnswer> => {
+    const answer = new Promise<WriteAnswer>((resolve) =>
+      store.write({ record, also, mode, deadlineMs: DEADLINE_MS }, resolve),
+    );
+    engine.commit();
+    engine.sync();
+    return answer;
+  };
+  const held = async (keyspace: number): Promise<string> => {
+    const request = { ...placeOf('a'), keyspace, headOnly: false };
+    const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
+    return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
+  };
+  return { ...made, merge, held };
+};
+
 describe('outcomes at a replica', () => {
   it('that are newer than those of a newer record that comes are kept', async () => {
-    const { store, engine } = newStore();
-    const merge = async (record: Uint8Array, also: Uint8Array | null): Promise<number> => {
-      const answer = new Promise<WriteAnswer>((resolve) =>
-        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
-      );
-      engine.commit();
-      engine.sync();
-      return (await answer).status;
-    };
-    const outcomes = (version: number): Uint8Array =>
-      recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
-    const heldOutcomes = async (): Promise<string> => {
-      const request = { ...placeOf('a'), keyspace: KEYSPACE_OUTCOMES, headOnly: false };
-      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
-      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
-    };
-    expect(await merge(recordOf({ key: 'a', version: 4, value: 'x' }), outcomes(4))).toBe(Status.OK);
-    expect(await merge(recordOf({ key: 'a', version: 5, value: 'y' }), outcomes(3))).toBe(Status.OK);
-    expect(await heldOutcomes()).toBe('o4');
-    expect(await merge(recordOf({ key: 'a', version: 6, value: 'z' }), outcomes(6))).toBe(Status.OK);
-    expect(await heldOutcomes()).toBe('o6');
+    const { merge, held } = asking();
+    expect((await merge(recordOf({ key: 'a', version: 4, value: 'x' }), outcomesOf(4))).status).toBe(
+      Status.OK,
+    );
+    expect((await merge(recordOf({ key: 'a', version: 5, value: 'y' }), outcomesOf(3))).status).toBe(
+      Status.OK,
+    );
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o4');
+    expect((await merge(recordOf({ key: 'a', version: 6, value: 'z' }), outcomesOf(6))).status).toBe(
+      Status.OK,
+    );
+    expect(await held(KEYSPACE_OUTCOMES)).toBe('o6');
   });
 
   it('are taken with a copy of a record that is held, or that is older than what is held', async () => {
-    const { store, engine } = newStore();
-    const merge = (version: number, outcomes: number): Promise<WriteAnswer> => {
-      const record = recordOf({ key: 'a', version, value: `v${version}` });
-      const also =
-        outcomes === 0
-          ? null
-          : recordOf({ key: 'a', version: outcomes, value: `o${outcomes}`, keyspace: KEYSPACE_OUTCOMES });
-      const answer = new Promise<WriteAnswer>((resolve) =>
-        store.write({ record, also, mode: WriteMode.MERGE, deadlineMs: DEADLINE_MS }, resolve),
+    const { store, engine, merge: mergeOf, held } = asking();
+    const merge = (version: number, outcomes: number): Promise<WriteAnswer> =>
+      mergeOf(
+        recordOf({ key: 'a', version, value: `v${version}` }),
+        outcomes === 0 ? null : outcomesOf(outcomes),
       );
-      engine.commit();
-      engine.sync();
-      return answer;
-    };
-    const held = async (keyspace: number): Promise<string> => {
-      const request = { ...placeOf('a'), keyspace, headOnly: false };
-      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
-      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
-    };
     expect((await merge(4, 0)).status).toBe(Status.OK);
     expect(await held(KEYSPACE_OUTCOMES)).toBe('');
     expect((await merge(4, 4)).status).toBe(Status.OK);
@@ -80,37 +86,6 @@ describe('outcomes at a replica', () => {
     expect([barred.status, barred.beat, barred.barred]).toEqual([PeerStatus.STALE_VERSION, 20, true]);
     expect(await held(KEYSPACE_OUTCOMES)).toBe('o7');
   });
-
-  const outcomesOf = (version: number): Uint8Array =>
-    recordOf({ key: 'a', version, value: `o${version}`, keyspace: KEYSPACE_OUTCOMES });
-  const asking = (): {
-    readonly merge: (
-      record: Uint8Array,
-      also: Uint8Array | null,
-      mode?: WriteModeCode,
-    ) => Promise<WriteAnswer>;
-    readonly held: (keyspace: number) => Promise<string>;
-  } => {
-    const { store, engine } = newStore();
-    const merge = (
-      record: Uint8Array,
-      also: Uint8Array | null,
-      mode: WriteModeCode = WriteMode.MERGE,
-    ): Promise<WriteAnswer> => {
-      const answer = new Promise<WriteAnswer>((resolve) =>
-        store.write({ record, also, mode, deadlineMs: DEADLINE_MS }, resolve),
-      );
-      engine.commit();
-      engine.sync();
-      return answer;
-    };
-    const held = async (keyspace: number): Promise<string> => {
-      const request = { ...placeOf('a'), keyspace, headOnly: false };
-      const { record } = await new Promise<ReadAnswer>((resolve) => store.read(request, resolve));
-      return record === null ? '' : Buffer.from(valueAt(viewOf(record), record, 0)).toString();
-    };
-    return { merge, held };
-  };
 
   it('of a newer record than they come with are barred with it, whatever is held', async () => {
     const { merge, held } = asking();

@@ -6,6 +6,7 @@ import type { Random } from '../../src/base/random.ts';
 import type { Cluster } from './cluster.ts';
 import type { ConnectionNetwork } from './connection-network.ts';
 import type { Machine } from './machine.ts';
+import { Strikes } from './strikes.ts';
 import type { TcpEnd } from './tcp-end.ts';
 
 export const CONNECTION_FAULTS = [
@@ -31,13 +32,8 @@ const SETTLED_US = 10 * SECOND_US;
 export const STRANGERS = ['x1', 'x2'] as const;
 const PORT = 7000;
 
-export class ConnectionFaults {
-  readonly #cluster: Cluster;
+export class ConnectionFaults extends Strikes<ConnectionFault> {
   readonly #network: ConnectionNetwork;
-  readonly #random: Random;
-  readonly #faults: readonly ConnectionFault[];
-  readonly #meanUs: number;
-  #isEnded = false;
   #moves = 0;
   /** Of the last change of addresses, and until when there is none because of one who was told nothing. */
   #movedUs = Number.NEGATIVE_INFINITY;
@@ -50,40 +46,14 @@ export class ConnectionFaults {
     faults: readonly ConnectionFault[],
     meanUs: number,
   ) {
-    this.#cluster = cluster;
+    super(cluster, random, faults, meanUs);
     this.#network = network;
-    this.#random = random;
-    this.#faults = faults;
-    this.#meanUs = meanUs;
   }
 
-  start(): void {
-    if (this.#faults.length > 0) this.#next();
-  }
-  end(): void {
-    this.#isEnded = true;
-  }
-
-  #next(): void {
-    const us = -Math.log(1 - this.#random.below(1000) / 1000) * this.#meanUs;
-    this.#after(us, () => {
-      this.#strike(this.#random.pick(this.#faults));
-      this.#next();
-    });
-  }
-  #after(us: number, run: () => void): void {
-    this.#cluster.site.scheduler.after(us, () => {
-      if (!this.#isEnded) run();
-    });
-  }
-  #seconds(min: number, max: number): number {
-    return (min + (this.#random.below(1000) / 1000) * (max - min)) * SECOND_US;
-  }
-
-  #strike(fault: ConnectionFault): void {
-    const up = this.#cluster.present.filter(({ state, isStopped }) => state === 'running' && !isStopped);
+  protected override strike(fault: ConnectionFault): void {
+    const up = this.cluster.present.filter(({ state, isStopped }) => state === 'running' && !isStopped);
     if (up.length === 0) return;
-    const victim = this.#random.pick(up);
+    const victim = this.random.pick(up);
     switch (fault) {
       case 'reset':
       case 'stall':
@@ -93,31 +63,31 @@ export class ConnectionFaults {
         this.#dropDials(victim);
         return;
       case 'kill':
-        this.#cluster.note(`${victim.name} is killed`);
+        this.cluster.note(`${victim.name} is killed`);
         victim.kill();
-        this.#later(this.#random.pick([0.2, 4]), victim, () => this.#startSlowly(victim));
+        this.#later(this.random.pick([0.2, 4]), victim, () => this.#startSlowly(victim));
         return;
       case 'move':
         if (this.#mayMove) this.#move(victim);
         return;
       case 'swap':
-        if (this.#mayMove) this.#swap(victim, this.#random.pick(up));
+        if (this.#mayMove) this.#swap(victim, this.random.pick(up));
     }
   }
 
   #later(secondsMax: number, machine: Machine, run: () => void): void {
-    this.#after(this.#seconds(0.02, secondsMax), () => {
+    this.after(this.seconds(0.02, secondsMax), () => {
       if (machine.state !== 'down') return;
-      this.#cluster.note(`${machine.name} starts at ${machine.address}`);
+      this.cluster.note(`${machine.name} starts at ${machine.address}`);
       run();
     });
   }
 
   /** While its shards recover it listens, and serves nobody. */
   #startSlowly(machine: Machine): void {
-    if (this.#random.chance(0.5)) {
-      machine.disk.slowness = this.#random.pick([100, 1000]);
-      this.#after(this.#seconds(0.5, 3), () => {
+    if (this.random.chance(0.5)) {
+      machine.disk.slowness = this.random.pick([100, 1000]);
+      this.after(this.seconds(0.5, 3), () => {
         machine.disk.slowness = 1;
       });
     }
@@ -131,10 +101,10 @@ export class ConnectionFaults {
       ({ isClosed, other }) => !isClosed && other !== null,
     );
     if (ends.length === 0) return;
-    const end = this.#random.pick(ends);
+    const end = this.random.pick(ends);
     const other = end.other as TcpEnd;
-    const sides = this.#random.below(3);
-    this.#cluster.note(`${fault} of a connection between ${name} and ${other.host.name} (${sides})`);
+    const sides = this.random.below(3);
+    this.cluster.note(`${fault} of a connection between ${name} and ${other.host.name} (${sides})`);
     if (fault === 'stall') {
       end.stall(sides !== 1, sides !== 2);
       return;
@@ -144,14 +114,12 @@ export class ConnectionFaults {
   }
 
   #dropDials({ name }: Machine): void {
-    const others = this.#cluster.present.filter(
-      (machine) => machine.name !== name && this.#random.chance(0.6),
-    );
+    const others = this.cluster.present.filter((machine) => machine.name !== name && this.random.chance(0.6));
     const { links } = this.#network.tcp;
-    this.#cluster.note(`no dials from ${name} to ${others.map((other) => other.name).join()}`);
+    this.cluster.note(`no dials from ${name} to ${others.map((other) => other.name).join()}`);
     for (const other of others) links.dropDials(name, other.name, true);
-    this.#after(this.#seconds(0.1, this.#random.pick([1, 5, 15])), () => {
-      this.#cluster.note(`dials from ${name} pass again`);
+    this.after(this.seconds(0.1, this.random.pick([1, 5, 15])), () => {
+      this.cluster.note(`dials from ${name} pass again`);
       for (const other of others) links.dropDials(name, other.name, false);
     });
   }
@@ -160,17 +128,17 @@ export class ConnectionFaults {
 
   /** Its process ends somehow. */
   #halt(machine: Machine, then: () => void): void {
-    if (this.#random.chance(0.4)) {
+    if (this.random.chance(0.4)) {
       machine.shutDown(then);
       return;
     }
-    if (this.#random.chance(0.5)) machine.crash();
+    if (this.random.chance(0.5)) machine.crash();
     else machine.kill();
     then();
   }
 
   get #nowUs(): number {
-    return this.#cluster.site.scheduler.nowUs;
+    return this.cluster.site.scheduler.nowUs;
   }
   get #mayMove(): boolean {
     return this.#nowUs >= this.#restUntilUs;
@@ -179,10 +147,10 @@ export class ConnectionFaults {
   /** One that comes back alone, while all others are where it knows them, needs nobody to tell it where they are. */
   #findsOthers(machine: Machine): boolean {
     const isQuiet = this.#nowUs - this.#movedUs > SETTLED_US;
-    const areThere = this.#cluster.present.every(
+    const areThere = this.cluster.present.every(
       ({ state, program }) => state === 'running' && program?.isOpen === true,
     );
-    return isQuiet && areThere && machine.program?.standing === 'member' && this.#random.chance(0.5);
+    return isQuiet && areThere && machine.program?.standing === 'member' && this.random.chance(0.5);
   }
 
   #move(machine: Machine): void {
@@ -192,12 +160,12 @@ export class ConnectionFaults {
     this.#halt(machine, () => {
       const was = machine.address;
       const [oldName = ''] = was.split(':');
-      if (this.#random.chance(0.3)) machine.address = `${oldName}:${PORT + ++this.#moves}`;
+      if (this.random.chance(0.3)) machine.address = `${oldName}:${PORT + ++this.#moves}`;
       else {
         machine.address = `${machine.name}-${++this.#moves}:${PORT}`;
         this.#giveAway(oldName, machine);
       }
-      this.#cluster.note(`${machine.name} moves from ${was} to ${machine.address}`);
+      this.cluster.note(`${machine.name} moves from ${was} to ${machine.address}`);
       if (!findsOthers) this.#tellSeeds(machine);
       this.#later(2, machine, () => machine.start());
     });
@@ -205,15 +173,15 @@ export class ConnectionFaults {
 
   #giveAway(name: string, from: Machine): void {
     const { tcp } = this.#network;
-    const others = this.#cluster.present.filter((machine) => machine !== from);
-    const heir = this.#random.pick([
+    const others = this.cluster.present.filter((machine) => machine !== from);
+    const heir = this.random.pick([
       null,
       from.name,
-      this.#random.pick(STRANGERS),
+      this.random.pick(STRANGERS),
       ...others.map((other) => other.name),
     ]);
     tcp.assign(name, heir === null ? null : tcp.host(heir));
-    this.#cluster.note(`the name ${name} leads to ${heir ?? 'nobody'}`);
+    this.cluster.note(`the name ${name} leads to ${heir ?? 'nobody'}`);
   }
 
   #swap(one: Machine, other: Machine): void {
@@ -235,7 +203,7 @@ export class ConnectionFaults {
     const { address } = one;
     one.address = other.address;
     other.address = address;
-    this.#cluster.note(`${one.name} and ${other.name} swap addresses: ${one.address}, ${other.address}`);
+    this.cluster.note(`${one.name} and ${other.name} swap addresses: ${one.address}, ${other.address}`);
     for (const machine of [one, other]) {
       const [name = ''] = machine.address.split(':');
       this.#network.tcp.assign(name, this.#network.tcp.host(machine.name));
@@ -244,7 +212,7 @@ export class ConnectionFaults {
   }
 
   #tellSeeds(machine: Machine): void {
-    const seeds = this.#cluster.present.filter((other) => other !== machine).map(({ address }) => address);
+    const seeds = this.cluster.present.filter((other) => other !== machine).map(({ address }) => address);
     machine.role = { ...machine.role, seeds };
   }
 }

@@ -7,6 +7,7 @@ import { quorumOf } from '../../src/cluster/ring-lookup.ts';
 import type { TopologyOperation } from '../../src/cluster/ring-messages.ts';
 import type { Cluster } from './cluster.ts';
 import type { Machine } from './machine.ts';
+import { Strikes } from './strikes.ts';
 
 export const FAULTS = [
   'crash',
@@ -34,55 +35,25 @@ export interface NemesisOptions {
   readonly replicas: number;
 }
 
-const SECOND_US = 1_000_000;
-
-export class Nemesis {
-  readonly #cluster: Cluster;
-  readonly #random: Random;
+export class Nemesis extends Strikes<FaultName> {
   readonly #options: NemesisOptions;
-  #isEnded = false;
   #hasWiped = false;
 
   constructor(cluster: Cluster, random: Random, options: NemesisOptions) {
-    this.#cluster = cluster;
-    this.#random = random;
+    super(cluster, random, options.faults, options.meanUs);
     this.#options = options;
   }
 
-  start(): void {
-    if (this.#options.faults.length > 0) this.#next();
-  }
-  end(): void {
-    this.#isEnded = true;
-  }
-
-  #next(): void {
-    const us = -Math.log(1 - this.#random.below(1000) / 1000) * this.#options.meanUs;
-    this.#after(us, () => {
-      this.#strike(this.#random.pick(this.#options.faults));
-      this.#next();
-    });
-  }
-  /** Nothing comes after the end. */
-  #after(us: number, run: () => void): void {
-    this.#cluster.site.scheduler.after(us, () => {
-      if (!this.#isEnded) run();
-    });
-  }
-  #seconds(min: number, max: number): number {
-    return (min + (this.#random.below(1000) / 1000) * (max - min)) * SECOND_US;
-  }
-
-  #strike(fault: FaultName): void {
-    const present = this.#cluster.present;
+  protected override strike(fault: FaultName): void {
+    const present = this.cluster.present;
     const up = present.filter(({ state }) => state === 'running');
     if (up.length === 0) return;
-    const victim = this.#random.pick(up);
+    const victim = this.random.pick(up);
     switch (fault) {
       case 'crash':
         this.#note(`${victim.name} loses power`);
         victim.crash();
-        this.#later(this.#random.pick([1, 4, 15]), victim, () => victim.start());
+        this.#later(this.random.pick([1, 4, 15]), victim, () => victim.start());
         return;
       case 'restart':
         this.#note(`${victim.name} is shut down`);
@@ -91,7 +62,7 @@ export class Nemesis {
       case 'pause':
         this.#note(`${victim.name} stops`);
         victim.pause();
-        this.#later(this.#random.pick([0.3, 3, 12]), victim, () => victim.resume());
+        this.#later(this.random.pick([0.3, 3, 12]), victim, () => victim.resume());
         return;
       case 'blackout':
         this.#note('all machines lose power');
@@ -105,8 +76,8 @@ export class Nemesis {
         return;
       case 'slow-disk':
         this.#note(`the disk of ${victim.name} is slow`);
-        victim.disk.slowness = this.#random.pick([10, 100, 1000]);
-        this.#after(this.#seconds(0.5, 5), () => {
+        victim.disk.slowness = this.random.pick([10, 100, 1000]);
+        this.after(this.seconds(0.5, 5), () => {
           victim.disk.slowness = 1;
         });
         return;
@@ -131,7 +102,7 @@ export class Nemesis {
   }
 
   #later(secondsMax: number, machine: Machine, run: () => void): void {
-    this.#after(this.#seconds(0.05, secondsMax), () => {
+    this.after(this.seconds(0.05, secondsMax), () => {
       if (machine.state === 'retired') return;
       this.#note(`${machine.name} goes on`);
       run();
@@ -141,8 +112,8 @@ export class Nemesis {
   // ---------------------------------------------------------------------------------------- network, clocks
 
   #impair(fault: 'partition' | 'one-way' | 'slow-link' | 'lossy-link', present: readonly Machine[]): void {
-    const { network } = this.#cluster.site;
-    const inside = present.filter(() => this.#random.chance(0.4));
+    const { network } = this.cluster.site;
+    const inside = present.filter(() => this.random.chance(0.4));
     const outside = present.filter((machine) => !inside.includes(machine));
     const links: [string, string][] = [];
     for (const a of inside)
@@ -151,15 +122,15 @@ export class Nemesis {
         if (fault !== 'one-way') links.push([b.name, a.name]);
       }
     if (links.length === 0) return;
-    const slowness = this.#random.pick([10, 100, 1000]);
-    const loss = this.#random.pick([0.05, 0.3, 0.8]);
+    const slowness = this.random.pick([10, 100, 1000]);
+    const loss = this.random.pick([0.05, 0.3, 0.8]);
     this.#note(
       `${fault}: ${inside.map(({ name }) => name).join()} | ${outside.map(({ name }) => name).join()}`,
     );
     for (const [from, to] of links)
       if (fault === 'partition' || fault === 'one-way') network.cut(from, to);
       else network.impair(from, to, fault === 'slow-link' ? slowness : 1, fault === 'lossy-link' ? loss : 0);
-    this.#after(this.#seconds(0.1, this.#random.pick([1, 5, 20])), () => {
+    this.after(this.seconds(0.1, this.random.pick([1, 5, 20])), () => {
       this.#note(`${fault} ends`);
       for (const [from, to] of links)
         if (fault === 'partition' || fault === 'one-way') network.mend(from, to);
@@ -170,13 +141,13 @@ export class Nemesis {
   #turnClock({ clock, name }: Machine): void {
     const max = this.#options.skewMsMax;
     if (max === 0) return;
-    if (this.#random.chance(0.3)) {
-      const rate = this.#random.pick([0.995, 1, 1.005]);
+    if (this.random.chance(0.3)) {
+      const rate = this.random.pick([0.995, 1, 1.005]);
       clock.setRate(rate);
       this.#note(`the clock of ${name} runs at ${rate}`);
       return;
     }
-    const skewMs = this.#random.between(-max, max);
+    const skewMs = this.random.between(-max, max);
     clock.jump(skewMs - clock.skewMs);
     this.#note(`the clock of ${name} is set ${skewMs} ms off`);
   }
@@ -184,23 +155,23 @@ export class Nemesis {
   // ----------------------------------------------------------------------------------------------- topology
 
   #changeTopology(): void {
-    const members = this.#cluster.serving.filter(({ program }) => program?.standing === 'member');
-    const asked = members.length === 0 ? null : this.#random.pick(members);
+    const members = this.cluster.serving.filter(({ program }) => program?.standing === 'member');
+    const asked = members.length === 0 ? null : this.random.pick(members);
     const ring = asked?.program?.ring;
     if (asked === null || ring === null || ring === undefined) return;
-    const dice = this.#random.below(100);
-    const chosen = this.#random.pick(ring.members);
+    const dice = this.random.below(100);
+    const chosen = this.random.pick(ring.members);
     if (dice < 35) this.#addMachine();
     else if (dice < 65 && ring.members.length > this.#options.replicas)
       this.#ask(asked, { op: 'leave', node: chosen.number });
     else if (dice < 80)
-      this.#ask(asked, { op: 'reweigh', member: { ...chosen, weight: this.#random.pick([0.5, 1, 2]) } });
+      this.#ask(asked, { op: 'reweigh', member: { ...chosen, weight: this.random.pick([0.5, 1, 2]) } });
     else this.#ask(asked, { op: 'undo' });
   }
 
   #addMachine(): void {
-    if (this.#cluster.present.length >= this.#options.machinesMax) return;
-    const machine = this.#cluster.add({ seeds: this.#cluster.addresses, replaces: 0 }, 0, 1);
+    if (this.cluster.present.length >= this.#options.machinesMax) return;
+    const machine = this.cluster.add({ seeds: this.cluster.addresses, replaces: 0 }, 0, 1);
     this.#note(`${machine.name} is new`);
     machine.start();
   }
@@ -217,7 +188,7 @@ export class Nemesis {
     const { number } = machine;
     this.#note(`${machine.name} loses its disk`);
     machine.wipe({
-      seeds: this.#cluster.addresses.filter((address) => address !== machine.address),
+      seeds: this.cluster.addresses.filter((address) => address !== machine.address),
       replaces: number,
     });
     this.#later(5, machine, () => machine.start());
@@ -233,9 +204,9 @@ export class Nemesis {
     );
   }
   #nameOf(node: number): string {
-    return this.#cluster.machines.find(({ number }) => number === node)?.name ?? String(node);
+    return this.cluster.machines.find(({ number }) => number === node)?.name ?? String(node);
   }
   #note(text: string): void {
-    this.#cluster.note(text);
+    this.cluster.note(text);
   }
 }

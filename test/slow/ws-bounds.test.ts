@@ -5,7 +5,7 @@ import { ManualClock } from '../../src/base/clock.ts';
 import { limits, MiB } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import { Op } from '../../src/shard/contract.ts';
-import { type Served, serve } from '../front/harness.ts';
+import { closed, figure, type Served, serve } from '../front/harness.ts';
 import {
   BINARY,
   CLOSE,
@@ -21,13 +21,6 @@ import {
 
 const BIG = Buffer.alloc(64 * 1024, 0xab);
 
-async function figure(served: Served, name: string, labels = ''): Promise<number> {
-  const { text } = await served.call('GET', '/metrics');
-  const pattern = new RegExp(`^${name}\\{frontend="0"${labels}\\} (\\S+)$`, 'm');
-  return Number(pattern.exec(text)?.[1] ?? Number.NaN);
-}
-const closed = (served: Served, reason: string): Promise<number> =>
-  figure(served, 'ringkv_ws_connections_closed_total', `,reason="${reason}"`);
 /** More than the systems between keep. */
 const asksFor = (count: number): { ids: number[]; ops: number[]; keys: string[] } => ({
   ids: Array.from({ length: count }, (_, id) => id),

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ManualClock } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
-import { type Served, serve } from '../front/harness.ts';
+import { closed, figure, serve } from '../front/harness.ts';
 import {
   answersOf,
   BINARY,
@@ -19,14 +19,6 @@ import {
 
 const MiB = 2 ** 20;
 const BIG = Buffer.alloc(64 * 1024, 0xab);
-
-async function figure(served: Served, name: string, labels = ''): Promise<number> {
-  const { text } = await served.call('GET', '/metrics');
-  const pattern = new RegExp(`^${name}\\{frontend="0"${labels}\\} (\\S+)$`, 'm');
-  return Number(pattern.exec(text)?.[1] ?? Number.NaN);
-}
-const closed = (served: Served, reason: string): Promise<number> =>
-  figure(served, 'ringkv_ws_connections_closed_total', `,reason="${reason}"`);
 
 /** A message of `count` gets of one key. */
 const gets = (count: number, key: string, firstId = 0): Buffer =>
