@@ -540,6 +540,8 @@ export const limits = {
   hintReplayRetryMsMax: 30_000,
   /** A drain that still has hints to hand out answers so long before its request ends. */
   drainAnswerMs: 500,
+  /** How long each of the three steps of an orderly stop waits for calls and hints behind answers (coming-to-rest.ts). */
+  stopStepMsMax: 2000,
 
   // members
   /** Between two rounds of gossip, and between two probes, of one node. */

@@ -166,7 +166,7 @@ async function drain(flags: ChangeFlags, context: Context): Promise<ExitCodeValu
     const ask = async (): Promise<DrainAnswer> =>
       (await client.clusterChange({ do: 'drain' }, options)) as DrainAnswer;
     let answer = await ask();
-    while (flags.wait === true && answer.hintBytes > 0) {
+    while (flags.wait === true && !isDrained(answer)) {
       await pause(context);
       answer = await ask();
     }
@@ -174,11 +174,15 @@ async function drain(flags: ChangeFlags, context: Context): Promise<ExitCodeValu
     if (flags.json === true) await context.stdout.line(JSON.stringify(answer));
     else
       await context.stdout.line(
-        answer.hintBytes === 0 ? 'drain is done' : 'drain has begun; drain --wait waits for its end',
+        isDrained(answer) ? 'drain is done' : 'drain has begun; drain --wait waits for its end',
       );
     return ExitCode.OK;
   });
 }
+
+/** A node of an earlier build tells of no writes. */
+const isDrained = ({ hintBytes, unsettled = 0 }: Partial<DrainAnswer>): boolean =>
+  hintBytes === 0 && unsettled === 0;
 
 async function pause(context: Context): Promise<void> {
   try {

@@ -20,8 +20,9 @@ export type ClusterChange =
   /** All vnodes of which this node has a replica, or those named. */
   | { readonly do: 'repair'; readonly vnodes?: readonly number[] }
   /**
-   * This node takes no more requests of clients, and hands its hints out. Answered (DrainAnswer) when none are left for nodes that
-   * are there, or shortly before the request's deadline; asked again, it waits on.
+   * This node takes no more requests of clients, sees each acknowledged write on all replicas or kept as a hint, and hands its hints
+   * out. Answered (DrainAnswer) when none are left for nodes that are there, or shortly before the request's deadline; asked
+   * again, it waits on.
    */
   | { readonly do: 'drain' }
   /** Takes back the change that is under way, while it copies. */
@@ -61,6 +62,8 @@ export interface DrainAnswer {
   readonly warnings: readonly string[];
   /** Bytes of hints on this node for nodes that are there, which are not handed out yet. */
   readonly hintBytes: number;
+  /** Acknowledged writes of which a replica has neither its copy nor a hint yet: what they lack would be lost with this process. */
+  readonly unsettled: number;
 }
 
 export interface RepairStatus {

@@ -99,7 +99,7 @@ export class ClusterAnswers {
       replicas: ring.replicas,
       self: this.#self.nodeId,
       nodes: [...numbers].sort((a, b) => a - b).map((number) => this.#nodeStatus(number, ring, counts)),
-      refusal: this.#node.standing === 'waiting' ? this.#node.topologyStatus().refusal : '',
+      refusal: this.#node.standing === 'waiting' ? this.#node.topology.status().refusal : '',
       change:
         change === null
           ? null
@@ -245,15 +245,17 @@ export class ClusterAnswers {
   /** Waits for hints as long as whoever asks does. Asked again, it waits on. */
   async #drain(deadlineMs: MonotonicMs): Promise<DrainAnswer> {
     const waitMs = msLeft(deadlineMs, this.#clock.monotonicMs()) - limits.drainAnswerMs;
-    const left = await this.#node.drain(Math.max(0, waitMs));
-    const warnings = left.map(({ target, bytes, isDeliverable }) => {
+    const { hints, unsettled } = await this.#node.drain(Math.max(0, waitMs));
+    const warnings = hints.map(({ target, bytes, isDeliverable }) => {
       const what = `${bytes} bytes of hints for node ${this.#idOf(target)}`;
       if (isDeliverable) return `${what} are not handed out yet`;
       const hours = limits.hintAgeMsMax / 3_600_000;
       return `${what} stay here: it is away. They are handed out when both run within ${hours} hours; otherwise its vnodes are repaired`;
     });
-    const hintBytes = left.reduce((sum, { bytes, isDeliverable }) => sum + (isDeliverable ? bytes : 0), 0);
-    return { warnings, hintBytes };
+    if (unsettled > 0)
+      warnings.push(`${unsettled} acknowledged writes wait for a replica that is slow, or for their hints`);
+    const hintBytes = hints.reduce((sum, { bytes, isDeliverable }) => sum + (isDeliverable ? bytes : 0), 0);
+    return { warnings, hintBytes, unsettled };
   }
 
   /** A node by its id or as many first digits as tell it from the others. */

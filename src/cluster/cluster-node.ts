@@ -9,6 +9,7 @@ import { Status } from '../base/status.ts';
 import type { ClusterMetrics } from './cluster-metrics.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
 import { clusterView } from './cluster-view.ts';
+import { comeToRest, type DrainLeft, drainParts, type RestingParts } from './coming-to-rest.ts';
 import type {
   ClientRead,
   ClientReadAnswer,
@@ -19,16 +20,16 @@ import type {
   ClusterWorld,
   ConnectionId,
   MemberState,
-  Network,
   NodeNumber,
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
-import { HintReplay, type HintsLeft } from './hint-replay.ts';
+import { gossipNetwork } from './gossip-network.ts';
+import { HintReplay } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
-import { encodeGossip, encodeRingAgreement } from './messages.ts';
-import { nodeName } from './node-name.ts';
+import { encodeRingAgreement } from './messages.ts';
+import { newClusterId, nodeName } from './node-name.ts';
 import { Repairs } from './repairs.ts';
 import { encodeRing } from './ring-codec.ts';
 import type { RingMap } from './ring-map.ts';
@@ -42,11 +43,9 @@ import {
 import { RemoteReplicas } from './rpc.ts';
 import { NODE_STARTS, ReplicaService, refuseRequest } from './rpc-service.ts';
 import { type Standing, Topology } from './topology.ts';
-import type { TopologyStatus } from './topology-status.ts';
 
 /** How long a node that is the first of its own seeds listens for a cluster that is there already. */
 const FIRST_SEED_MS = 3000;
-const CLUSTER_ID_WORDS = 4;
 export class ClusterNode {
   readonly membership: Membership;
   readonly topology: Topology;
@@ -58,12 +57,14 @@ export class ClusterNode {
   readonly #world: ClusterWorld;
   readonly #hintReplay: HintReplay;
   readonly #coordinator: Coordinator;
+  readonly #resting: RestingParts;
   #remote: RemoteReplicas | null = null;
   #service: ReplicaService | null = null;
   #router: MessageRouter | null = null;
   #ringBytes: Uint8Array | null = null;
   #coordinated = false;
   #draining = false;
+  #isStopping = false;
   #stopped = false;
   #onOpen: ((error: Error | null) => void) | null = null;
 
@@ -74,13 +75,7 @@ export class ClusterNode {
     this.#world = world;
     this.versions = new HybridClock(world.clock);
     this.versions.observe(options.versionMax);
-    const gossip: Network = {
-      send: (to, bytes) => world.network.send(to, encodeGossip(bytes)),
-      sendTo: (address, bytes) => world.network.sendTo(address, encodeGossip(bytes)),
-      setAddress: (node, address) => world.network.setAddress(node, address),
-      features: (node) => world.network.features(node),
-      forget: (node) => this.#forget(node),
-    };
+    const network = gossipNetwork(world.network, (node) => this.#forget(node));
     const facts = new Map<string, string | number>([
       [NodeFact.ID, member.nodeId],
       [NodeFact.RACK, member.rack],
@@ -89,7 +84,7 @@ export class ClusterNode {
     ]);
     const { seeds } = options;
     this.membership = new Membership(
-      { ...world, network: gossip },
+      { ...world, network },
       { address: member.address, seeds, facts },
       {
         onLiveness: (node, liveness) => {
@@ -134,6 +129,7 @@ export class ClusterNode {
       settle: (key, tokenHi, tokenLo) => this.#settle(key, tokenHi, tokenLo),
       intervalMs: options.repairIntervalMs,
     });
+    this.#resting = { world, behind: this.#coordinator.behind, marks: this.repairs };
   }
 
   get ring(): RingMap | null {
@@ -172,6 +168,14 @@ export class ClusterNode {
     });
   }
 
+  /** Ends in an orderly way: what was acknowledged does not hang on this process any more. */
+  async shutDown(): Promise<void> {
+    this.#isStopping = true;
+    this.repairs.stop();
+    await comeToRest(this.#resting, this.#remote);
+    this.stop();
+  }
+  /** At once. */
   stop(): void {
     this.#stopped = true;
     this.repairs.stop();
@@ -203,13 +207,10 @@ export class ClusterNode {
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void {
     const refusal = this.#refusal();
     if (refusal === '') this.#coordinator.write(request, done);
-    else
-      done({
-        status: Status.UNAVAILABLE,
-        version: 0,
-        sloppy: false,
-        message: `${refusal}; nothing was written`,
-      });
+    else {
+      const message = `${refusal}; nothing was written`;
+      done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message });
+    }
   }
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void {
     const refusal = this.#refusal();
@@ -228,21 +229,21 @@ export class ClusterNode {
     if (this.held !== '') throw new UnavailableError(this.held);
     return await this.topology.request(operation);
   }
-  /** No more requests of clients. Resolves when hints for nodes that are there are handed out, or after `waitMs`: what is left. */
-  drain(waitMs: number): Promise<readonly HintsLeft[]> {
+  /**
+   * No more requests of clients. Resolves when nothing that was acknowledged hangs on this process and hints for nodes that are there are
+   * handed out, or after `waitMs`: with what is left.
+   */
+  drain(waitMs: number): Promise<DrainLeft> {
     this.#draining = true;
     this.membership.setFact(NodeFact.DRAINING, 1);
     this.#options.onNotReady(DRAINING);
-    return new Promise((resolve) => this.#hintReplay.whenHandedOut(waitMs, resolve));
+    return drainParts(this.#resting, this.#hintReplay, waitMs);
   }
   replica(node: NodeNumber): Replica {
     const { local, world } = this.#options;
     if (node === world.self) return local;
     if (this.#remote === null) throw new UnavailableError('the node has not started');
     return this.#remote.replica(node);
-  }
-  topologyStatus(): TopologyStatus {
-    return this.topology.status();
   }
   members(): MemberState[] {
     return [...this.membership.members()];
@@ -274,10 +275,7 @@ export class ClusterNode {
       onRingAgreement: (from, payload) => this.#onRingMessage(from, payload),
       onRing,
     });
-    const clusterId = Array.from({ length: CLUSTER_ID_WORDS }, () =>
-      world.random.uint32().toString(16).padStart(8, '0'),
-    ).join('');
-    const shape = { clusterName, clusterId, vnodes, replicas };
+    const shape = { clusterName, clusterId: newClusterId(world.random), vnodes, replicas };
     const others = seeds.filter((seed) => seed !== member.address);
     const startTopology = (from: readonly string[]): void => {
       if (this.#stopped) return;
@@ -373,6 +371,7 @@ export class ClusterNode {
 
   #refusal(): string {
     if (this.held !== '') return this.held;
+    if (this.#isStopping) return STOPPING;
     if (this.#draining) return DRAINING;
     if (this.topology.ring === null) return 'this node has not found its cluster yet';
     return this.standing === 'removed' ? REMOVED : '';
@@ -395,4 +394,5 @@ export class ClusterNode {
 }
 
 const DRAINING = 'this node is drained and takes no requests of clients';
+const STOPPING = 'this node is stopping';
 const REMOVED = 'this node was removed from the cluster';

@@ -2,7 +2,8 @@
  * What all operations of a coordinator share: the view of the cluster, versions, counters, and one timer for all
  * operations in flight instead of one or more for each. Owned by the thread of the coordinator.
  *
- * 1. An operation is in the list from `add` until it was answered. Calls to replicas may still be out after that.
+ * 1. An operation is in the list from `add` until it was answered. Calls to replicas may still be out after that: those that hints or
+ *    repairs may follow from are in `behind`.
  * 2. An operation ends by the deadline of whoever asked for it, which its replicas are told as it is.
  */
 import { AssertionError } from '../base/assert.ts';
@@ -10,6 +11,7 @@ import { deadlineIn, type HybridClock, type MonotonicMs } from '../base/clock.ts
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { vnodeOf } from '../base/token.ts';
+import { BehindAnswers, type BehindWork } from './behind-answers.ts';
 import {
   type ClientRead,
   type ClientReadAnswer,
@@ -41,6 +43,7 @@ export type OnSettled = (ok: boolean, why: string) => void;
 
 const ignore = (): void => undefined;
 
+/** Behind its answer it is work of its key's vnode. */
 export abstract class Operation {
   protected readonly core: CoordinatorCore;
   /** When the operation began, ends at the latest, and next wants `onTick`. */
@@ -50,6 +53,9 @@ export abstract class Operation {
   answered = false;
   previous: Operation | null = null;
   next: Operation | null = null;
+  /** Of its key; 0 of one that writes nothing. */
+  vnode = 0;
+  #callsLeft = 0;
 
   constructor(core: CoordinatorCore, deadlineMs: MonotonicMs) {
     this.core = core;
@@ -68,6 +74,15 @@ export abstract class Operation {
       enoughUp(this.core.view, groups, consistency)
     );
   }
+  /** It is being answered, and so many calls that hints may follow from have not ended. */
+  protected leave(calls: number): void {
+    this.#callsLeft = calls;
+    if (calls > 0) this.core.behind.begin(this);
+  }
+  /** One of those has ended, and what follows from it has begun. */
+  protected callEnded(): void {
+    if (this.#callsLeft > 0 && --this.#callsLeft === 0) this.core.behind.end(this);
+  }
   /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
   abstract onTick(nowMs: MonotonicMs): void;
 }
@@ -79,6 +94,7 @@ export class CoordinatorCore {
   readonly markForRepair: (vnode: number) => void;
   readonly metrics: CoordinatorMetrics = newCoordinatorMetrics();
   readonly latencies = new PeerLatencies();
+  readonly behind: BehindAnswers;
   /** Reads at SERIAL: given by the coordinator, which knows all kinds of operations. */
   readSerial: (request: ClientRead, done: (answer: ClientReadAnswer) => void) => void = () => {
     throw new AssertionError('a core without a coordinator');
@@ -102,6 +118,7 @@ export class CoordinatorCore {
     this.view = options.view;
     this.versions = new VersionSource(options.world, options.versions);
     this.markForRepair = options.markForRepair;
+    this.behind = new BehindAnswers(this.world.timers, () => this.#inFlight);
     this.#settling = new OnceLater(this.world.timers, limits.settleLaterMs, limits.settlesWaitingMax);
   }
 
@@ -143,6 +160,7 @@ export class CoordinatorCore {
     operation.previous = null;
     // `next` stays: a tick that stands at this operation goes on from it.
     this.#inFlight--;
+    this.behind.lookIdle();
   }
 
   /**
@@ -160,15 +178,18 @@ export class CoordinatorCore {
 
   /** Settles a key in a while, once, however often that is asked for meanwhile. What fails is left to a repair. */
   settleLater(tokenHi: number, tokenLo: number, key: Uint8Array): void {
-    const mark = (): void => this.markForRepair(vnodeOf(tokenHi, this.view.ring.vnodes));
+    const vnode = vnodeOf(tokenHi, this.view.ring.vnodes);
     const isTaken = this.#settling.add(Buffer.from(key).toString('latin1'), () => {
       const kept = Uint8Array.from(key);
+      const work: BehindWork = { vnode };
+      this.behind.begin(work);
       return () =>
         this.settle(tokenHi, tokenLo, kept, (ok) => {
-          if (!ok) mark();
+          if (!ok) this.markForRepair(vnode);
+          this.behind.end(work);
         });
     });
-    if (!isTaken) mark();
+    if (!isTaken) this.markForRepair(vnode);
   }
 
   #schedule(): void {

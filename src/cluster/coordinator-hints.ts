@@ -7,6 +7,7 @@
 import { deadlineIn } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
+import type { BehindWork } from './behind-answers.ts';
 import { type NodeNumber, type WriteAnswer, WriteMode } from './contract.ts';
 import type { CoordinatorCore } from './coordinator-core.ts';
 import { mayStandIn, standIns, stays, writeGroups } from './ring-lookup.ts';
@@ -38,10 +39,10 @@ function isFree({ view }: CoordinatorCore, node: NodeNumber, used: UsedNodes): b
 }
 
 /** Keeps one write for one home replica. `done` learns whether it is kept, and whether by a stand-in that may count. */
-export class HintPlacement {
+export class HintPlacement implements BehindWork {
   readonly #core: CoordinatorCore;
   readonly #ring: RingMap;
-  readonly #vnode: number;
+  readonly vnode: number;
   readonly #target: NodeNumber;
   readonly #record: Uint8Array;
   readonly #also: Uint8Array | null;
@@ -64,7 +65,7 @@ export class HintPlacement {
   ) {
     this.#core = core;
     this.#ring = ring;
-    this.#vnode = vnode;
+    this.vnode = vnode;
     this.#target = target;
     this.#record = record;
     this.#also = also;
@@ -75,11 +76,16 @@ export class HintPlacement {
 
   /** `mustCount`: only a stand-in will do. Sends it; false and nothing sent where no node is left. */
   place(): boolean {
+    const isPlaced = this.#send();
+    if (isPlaced) this.#core.behind.begin(this);
+    return isPlaced;
+  }
+  #send(): boolean {
     const node = this.#next();
     if (node === 0 && this.#mustCount) return false;
     if (node === 0) {
       this.#core.metrics.hintsLost++;
-      this.#core.markForRepair(this.#vnode);
+      this.#core.markForRepair(this.vnode);
       return false;
     }
     this.#tried.push(node);
@@ -91,7 +97,7 @@ export class HintPlacement {
 
   #next(): NodeNumber {
     if (this.#tried.length >= limits.hintAttemptsMax) return 0;
-    const standIn = freeStandIn(this.#core, this.#ring, this.#vnode, this.#used);
+    const standIn = freeStandIn(this.#core, this.#ring, this.vnode, this.#used);
     this.#counts = standIn !== 0;
     if (standIn !== 0) {
       this.#used.push(standIn);
@@ -99,7 +105,7 @@ export class HintPlacement {
     }
     if (this.#mustCount) return 0;
     const { self, view } = this.#core;
-    const others = [self, ...writeGroups(this.#ring, this.#vnode).flat()].filter(
+    const others = [self, ...writeGroups(this.#ring, this.vnode).flat()].filter(
       (node) => node !== this.#target && !this.#tried.includes(node) && (node === self || view.isUp(node)),
     );
     return others.find((node) => stays(view.ring, node)) ?? others[0] ?? 0;
@@ -108,7 +114,11 @@ export class HintPlacement {
   readonly #onAnswer = (answer: WriteAnswer): void => {
     if (answer.status === Status.OK) {
       this.#core.metrics.hintsKept++;
-      this.#done(true, this.#counts);
-    } else if (!this.place()) this.#done(false, false);
+      this.#end(true, this.#counts);
+    } else if (!this.#send()) this.#end(false, false);
   };
+  #end(kept: boolean, counts: boolean): void {
+    this.#done(kept, counts);
+    this.#core.behind.end(this);
+  }
 }

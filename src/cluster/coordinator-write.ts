@@ -82,7 +82,6 @@ export class PlainWrite extends Operation {
   readonly #tally = new WriteTally();
   readonly #usedStandIns: UsedNodes = [];
   #ring: RingMap;
-  #vnode = 0;
   #groups: readonly (readonly NodeNumber[])[] = [];
   #legs: Leg[] = [];
   #attempt = 0;
@@ -118,8 +117,8 @@ export class PlainWrite extends Operation {
     const { core } = this;
     const { view } = core;
     this.#ring = view.ring;
-    this.#vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
-    this.#groups = writeGroups(this.#ring, this.#vnode);
+    this.vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
+    this.#groups = writeGroups(this.#ring, this.vnode);
     if (this.#version === 0) {
       this.#version = core.versions.next();
       if (this.#version === 0) {
@@ -176,8 +175,10 @@ export class PlainWrite extends Operation {
       leg.timedOut = status === Status.TIMEOUT;
       leg.cannot = status !== Status.UNAVAILABLE;
     }
-    if (this.answered) this.#hintAfterAnswer(leg);
-    else this.#evaluate();
+    if (this.answered) {
+      this.#hintAfterAnswer(leg);
+      this.callEnded();
+    } else this.#evaluate();
   }
   onHint(leg: Leg): void {
     if (!this.answered) this.#evaluate();
@@ -269,7 +270,7 @@ export class PlainWrite extends Operation {
       if (group.includes(leg.node) && leg.hint === 'none' && leg.state !== 'pending' && this.#isLost(leg))
         losses++;
     if (losses === 0) return 0;
-    return Math.min(losses, liveStandIns(this.core, this.#ring, this.#vnode, this.#usedStandIns));
+    return Math.min(losses, liveStandIns(this.core, this.#ring, this.vnode, this.#usedStandIns));
   }
 
   #hint(leg: Leg, mustCount: boolean): boolean {
@@ -278,7 +279,7 @@ export class PlainWrite extends Operation {
     const placement = new HintPlacement(
       core,
       this.#ring,
-      this.#vnode,
+      this.vnode,
       leg.node,
       this.#record,
       null,
@@ -300,7 +301,7 @@ export class PlainWrite extends Operation {
       return;
     }
     const open = leg.hint === 'none' || (leg.hint === 'lost' && !leg.gaveUp);
-    // One that is pending is heard of again, at the latest by its deadline.
+    // One that is pending is heard of again, at the latest by its deadline; who stops or drains the node waits for that.
     if (!open || leg.state === 'pending' || !(this.#isLost(leg) || leg.state === 'ring')) return;
     leg.gaveUp = true;
     this.#hint(leg, false);
@@ -353,10 +354,16 @@ export class PlainWrite extends Operation {
     return !cannot && this.mayReconnect(this.#groups, this.#request.consistency);
   }
 
+  #end(): void {
+    this.answered = true;
+    let pending = 0;
+    for (const { state } of this.#legs) if (state === 'pending') pending++;
+    this.leave(pending);
+    this.core.remove(this);
+  }
   #acknowledge(sloppy: boolean): void {
     const { core } = this;
-    this.answered = true;
-    core.remove(this);
+    this.#end();
     if (sloppy) core.metrics.sloppyAcks++;
     this.#done({ status: Status.OK, version: this.#version, sloppy, message: '' });
     for (const leg of this.#legs) this.#hintAfterAnswer(leg);
@@ -365,8 +372,7 @@ export class PlainWrite extends Operation {
   #fail(status: number, why: string): void {
     const { core } = this;
     const { metrics } = core;
-    this.answered = true;
-    core.remove(this);
+    this.#end();
     const tally = this.#tally;
     const nothing = tally.nothingWritten && !this.#hinted;
     const refusal = nothing && status !== Status.TIMEOUT ? tally.refusal : 0;

@@ -9,6 +9,7 @@
 import { limits } from '../base/limits.ts';
 import { Status } from '../base/status.ts';
 import { Condition } from '../shard/contract.ts';
+import type { BehindAnswers } from './behind-answers.ts';
 import {
   type ClientRead,
   type ClientReadAnswer,
@@ -44,6 +45,9 @@ export class Coordinator {
   }
   get inFlight(): number {
     return this.#core.inFlight;
+  }
+  get behind(): BehindAnswers {
+    return this.#core.behind;
   }
 
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void {

@@ -98,6 +98,16 @@ export class RepairBacklog {
     this.#waiting.push(done);
   }
 
+  /** The same without waiting for a call of `save`: at once where nothing has changed. */
+  keep(done: () => void): void {
+    if (!this.#changed && !this.#saving && this.#waiting.length === 0) {
+      done();
+      return;
+    }
+    this.whenKept(done);
+    this.save();
+  }
+
   /** Called from time to time: keeps what changed, and that this node runs. */
   save(): void {
     const { clock, documents, log } = this.#world;
@@ -121,6 +131,8 @@ export class RepairBacklog {
       this.#saving = false;
       if (error === null) {
         for (const done of waiting) done();
+        // Who came meanwhile need not wait for the next call, after which there may be none.
+        if (this.#waiting.length > 0) this.save();
         return;
       }
       this.#waiting.unshift(...waiting);

@@ -16,7 +16,6 @@
  *    does only where the builds of all those that are up know no marks.
  * 7. One vnode at a time; bytes moved are limited by limits.repairBytesPerSecondDefault.
  */
-
 import { defined } from '../base/assert.ts';
 import { deadlineIn } from '../base/clock.ts';
 import { UnavailableError } from '../base/errors.ts';
@@ -143,6 +142,11 @@ export class Repairs {
   /** `done` once what is marked by now is kept over a crash. The ring must be known. */
   whenMarksKept(done: () => void): void {
     defined(this.#backlog ?? undefined, 'marks without a ring').whenKept(done);
+  }
+  /** The same at once, also after `stop` and before the ring is known: the node comes to rest. */
+  keepMarks(done: () => void): void {
+    if (this.#backlog === null) done();
+    else this.#backlog.keep(done);
   }
 
   onMessage(from: NodeNumber, message: RepairMessage): void {
@@ -337,8 +341,7 @@ export class Repairs {
     const nowMs = this.#options.world.clock.monotonicMs();
     const from = Math.max(this.#pacedUntilMs, nowMs - SECOND_MS);
     this.#pacedUntilMs = from + (bytes / limits.repairBytesPerSecondDefault) * SECOND_MS;
-    const waitMs = this.#pacedUntilMs - nowMs;
-    return this.#pause(waitMs);
+    return this.#pause(this.#pacedUntilMs - nowMs);
   }
   #pause(ms: number): Promise<void> {
     return new Promise((resolve, reject) => {

@@ -5,7 +5,8 @@
  *    lost connection or, where nothing could be sent, in a microtask.
  * 2. A call is named by (generation of this process, id); ids are never used again. An answer that comes late, twice,
  *    from another node, of another kind or for an earlier process of this node finds no call and is dropped.
- * 3. Waiting calls are bounded by peerCallsMax for each peer and peerCallsTotalMax in all.
+ * 3. After `close` nothing is sent any more: calls end with UNAVAILABLE.
+ * 4. Waiting calls are bounded by peerCallsMax for each peer and peerCallsTotalMax in all.
  *
  * What a failed call tells: status UNAVAILABLE, OVERLOADED or TIMEOUT and a message that ends with NOTHING_SENT or
  * OUTCOME_UNKNOWN. OVERLOADED always means that nothing was begun. Statuses that the replica gave come as they are.
@@ -45,6 +46,7 @@ import { nodeName } from './node-name.ts';
 import { answerCall, Call, failCall, isAnswerTo, type PeerCalls, type Waiting } from './rpc-calls.ts';
 
 export const NOTHING_SENT = 'nothing was sent';
+const STOPPING = 'this node is stopping';
 export const OUTCOME_UNKNOWN = 'the outcome is unknown';
 
 /** Whether a failed answer of a RemoteReplica says that the request never left this node. */
@@ -92,6 +94,7 @@ export class RemoteReplicas {
   /** By id, in the order of their start. */
   readonly #calls = new Map<number, Call>();
   #lastId = 0;
+  #isClosed = false;
   /** Takes back the timer that looks for calls whose deadline has passed; null while no call waits. */
   #stopScan: (() => void) | null = null;
   /** Calls that ended before they were sent, for the next microtask. */
@@ -146,28 +149,37 @@ export class RemoteReplicas {
     this.#replicas.delete(node);
   }
 
+  /** Ends the writes that wait for an answer, though it may still come: whoever asked sees to a hint instead. */
+  endWrites(): void {
+    this.#lose(({ waiting }) => waiting.kind === Kind.WRITE, STOPPING);
+  }
   /** Ends all calls, also those of replicas that were forgotten and are still held by somebody. */
   close(): void {
-    this.#lose(() => true);
+    this.#isClosed = true;
+    this.#lose(() => true, STOPPING);
     this.#stopScan?.();
     this.#stopScan = null;
   }
 
   /** What begins meanwhile, because another ended, goes over another connection. */
-  #lose(isLost: (call: Call) => boolean): void {
+  #lose(isLost: (call: Call) => boolean, why = ''): void {
     const last = this.#lastId;
     for (const [id, call] of this.#calls) {
       if (id > last) break;
       if (!isLost(call)) continue;
       this.#end(id, call);
       this.counts.connectionLost++;
-      const message = `the connection to node ${nodeName(call.peer.node)} was lost; ${OUTCOME_UNKNOWN}`;
-      failCall(call.waiting, Status.UNAVAILABLE, message);
+      const lost = why === '' ? `the connection to node ${nodeName(call.peer.node)} was lost` : why;
+      failCall(call.waiting, Status.UNAVAILABLE, `${lost}; ${OUTCOME_UNKNOWN}`);
     }
   }
 
   /** Opens the envelope of a request that may take `timeoutMs`; null where it ended at once: see #fail. */
   open(peer: PeerCalls, waiting: Waiting, timeoutMs: number): Envelope | null {
+    if (this.#isClosed) {
+      this.counts.refused++;
+      return this.#fail(waiting, Status.UNAVAILABLE, `${STOPPING}; ${NOTHING_SENT}`);
+    }
     const remainingMs = Math.min(Math.floor(timeoutMs), limits.administrationMsMax);
     // Also refuses a deadline that is no number.
     if (!(remainingMs > 0)) {

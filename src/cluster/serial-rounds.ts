@@ -71,7 +71,6 @@ export abstract class SerialRounds extends Operation {
   /** What kept the last round from its quorum. */
   protected reason = '';
   #ring: RingMap;
-  #vnode = 0;
   #legs: SerialLeg[] = [];
   #attempt = 0;
   #phase: Phase = 'wait';
@@ -124,8 +123,8 @@ export abstract class SerialRounds extends Operation {
     const { core } = this;
     const { view } = core;
     this.#ring = view.ring;
-    this.#vnode = vnodeOf(this.place.tokenHi, this.#ring.vnodes);
-    this.groups = writeGroups(this.#ring, this.#vnode);
+    this.vnode = vnodeOf(this.place.tokenHi, this.#ring.vnodes);
+    this.groups = writeGroups(this.#ring, this.vnode);
     if (this.#attempt >= limits.serialAttemptsMax) {
       this.onFailed(Status.UNAVAILABLE, `${limits.serialAttemptsMax} ballots lost${this.#because()}`);
       return;
@@ -214,12 +213,16 @@ export abstract class SerialRounds extends Operation {
     else this.#note(leg, answer.status, answer.beat, answer.message);
     if (this.answered) {
       if (leg.state === 'lost') this.#catchUp(leg);
+      this.callEnded();
       return;
     }
     if (!this.#hasQuorum()) {
       this.#giveUpWithoutHope();
       return;
     }
+    let pending = 0;
+    for (const { state } of this.#legs) if (state === 'pending') pending++;
+    this.leave(pending);
     this.onAccepted();
     for (const other of this.#legs)
       if (other.state === 'down' || other.state === 'lost') this.#catchUp(other);
@@ -319,7 +322,7 @@ export abstract class SerialRounds extends Operation {
     new HintPlacement(
       core,
       this.#ring,
-      this.#vnode,
+      this.vnode,
       leg.node,
       this.#record,
       this.#also,

@@ -223,9 +223,9 @@ export class PeerLife {
 
   /** Resolves when nothing of it is at work any more. Idempotent. */
   async end(): Promise<void> {
-    this.#ended = true;
     this.#watch?.stop();
-    this.#node?.stop();
+    await this.#node?.shutDown();
+    this.#ended = true;
     await this.#transport.close();
     await this.#documents.close();
   }

@@ -141,11 +141,15 @@ export const schemas = {
     vnodes: z.array(z.int()).optional(),
     seeds: z.array(z.string()).optional(),
   }),
-  /** `hintBytes`, of a drain: hints for nodes that are there, which are not handed out yet. */
+  /**
+   * Of a drain: `hintBytes` of hints for nodes that are there, which are not handed out yet; `unsettled` writes that were acknowledged and
+   * of which a replica has neither its copy nor a hint yet.
+   */
   ClusterChanged: z.strictObject({
     warnings: z.array(z.string()).optional(),
     vnodes: z.int().optional(),
     hintBytes: z.int().optional(),
+    unsettled: z.int().optional(),
   }),
   Ring: z.strictObject({
     ring: z.int(),

@@ -201,7 +201,7 @@ export class NodeProgram implements Program {
   }
 
   async #beginAnew(): Promise<void> {
-    this.#node.stop();
+    await this.#node.shutDown();
     await this.#documents.close();
     this.isOpen = false;
     this.#documents = new FileDocuments(this.#host.fs, DATA);
@@ -291,7 +291,7 @@ export class NodeProgram implements Program {
     return this.#replica.dump();
   }
   async stop(): Promise<void> {
-    this.#node.stop();
+    await this.#node.shutDown();
     await this.#network.close();
     this.#hints.close();
     // What comes now is left without an answer, as by a thread that has ended.
