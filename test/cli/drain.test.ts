@@ -14,7 +14,11 @@ afterEach(async () => {
 });
 
 function answers(
-  ...all: readonly { readonly warnings: readonly string[]; readonly hintBytes: number }[]
+  ...all: readonly {
+    readonly warnings: readonly string[];
+    readonly hintBytes: number;
+    readonly unsettled?: number;
+  }[]
 ): void {
   for (const answer of all)
     server.tricks.push({
@@ -41,6 +45,17 @@ describe('ringkv drain', () => {
     answers(busy, busy, { warnings: [AWAY], hintBytes: 0 });
     const { code, out, err } = await world.run(['drain', '--wait', '--url', server.url]);
     expect([code, out, err]).toEqual([0, 'drain is done\n', `ringkv: ${AWAY}\n`]);
+    expect(server.seen).toHaveLength(3);
+  });
+
+  it('with --wait asks until no acknowledged write is left to the memory of the node', async () => {
+    answers(
+      { warnings: [], hintBytes: 0, unsettled: 2 },
+      { warnings: [], hintBytes: 9, unsettled: 0 },
+      { warnings: [], hintBytes: 0, unsettled: 0 },
+    );
+    const { code, out } = await world.run(['drain', '--wait', '--url', server.url]);
+    expect([code, out]).toEqual([0, 'drain is done\n']);
     expect(server.seen).toHaveLength(3);
   });
 

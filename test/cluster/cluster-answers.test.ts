@@ -9,14 +9,14 @@ import { testMember, testRing } from './coordinator-world.ts';
 const clock = new ManualClock(1_700_000_000_000);
 
 /** Answers of node 1 of 3, of which a drain ends with these hints left; and how long it was to wait. */
-function answersOf(left: readonly HintsLeft[]): { answers: ClusterAnswers; waits: number[] } {
+function answersOf(hints: readonly HintsLeft[], unsettled = 0): { answers: ClusterAnswers; waits: number[] } {
   const waits: number[] = [];
   const node = {
     ring: testRing([1, 2, 3]),
     membership: { member: () => undefined },
     drain: (waitMs: number) => {
       waits.push(waitMs);
-      return Promise.resolve(left);
+      return Promise.resolve({ hints, unsettled });
     },
   };
   const answers = new ClusterAnswers(node as unknown as ClusterNode, testMember(1), clock, () =>
@@ -54,11 +54,21 @@ describe('a drain', () => {
     expect(waits).toEqual([5000 - limits.drainAnswerMs]);
   });
 
+  it('says how many acknowledged writes a replica lacks without a hint, also where there are no hints', async () => {
+    const answer = await answersOf([], 3).answers.answer({ do: 'drain' }, deadlineIn(clock, 5000));
+    expect(answer).toEqual({
+      warnings: ['3 acknowledged writes wait for a replica that is slow, or for their hints'],
+      hintBytes: 0,
+      unsettled: 3,
+    });
+  });
+
   it('waits for nothing where the request ends at once', async () => {
     const { answers, waits } = answersOf([]);
     expect(await answers.answer({ do: 'drain' }, deadlineIn(clock, limits.drainAnswerMs - 1))).toEqual({
       warnings: [],
       hintBytes: 0,
+      unsettled: 0,
     });
     expect(waits).toEqual([0]);
   });

@@ -42,7 +42,8 @@ export class Scenario {
   readonly cluster: Cluster;
   readonly acknowledged: string[] = [];
 
-  constructor(seed: number) {
+  /** By default whoever lacks something gets it by a hint or not at all. */
+  constructor(seed: number, machines = MACHINES, repairIntervalMs = 0) {
     this.random = new Random(seed);
     const { random, scheduler } = this;
     this.cluster = new Cluster(
@@ -50,8 +51,7 @@ export class Scenario {
         scheduler,
         network: new SimNetwork(scheduler, new Random(random.uint32()), CALM),
         history: this.history,
-        // Whoever lacks something gets it by a hint or not at all.
-        tuning: { vnodes: VNODES, replicas: 3, gcGraceMs: 864_000_000, repairIntervalMs: 0 },
+        tuning: { vnodes: VNODES, replicas: 3, gcGraceMs: 864_000_000, repairIntervalMs },
         defect: null,
         startProgram: (host) => new NodeProgram(host),
         verbose: true,
@@ -59,7 +59,7 @@ export class Scenario {
       new Random(random.uint32()),
       1,
     );
-    for (let i = 0; i < MACHINES; i++) {
+    for (let i = 0; i < machines; i++) {
       const seeds = i === 0 ? [] : [(this.cluster.machines[0] as Machine).address];
       this.cluster.add({ seeds, replaces: 0 }, 0, 1);
     }
@@ -126,7 +126,7 @@ export class Scenario {
     const [stays, drained, left] = machines as [Machine, Machine, Machine];
     await this.founded();
     expect(machines.map(({ program }) => program?.notReady)).toEqual(machines.map(() => ''));
-    drained.program?.drain();
+    void drained.program?.drain(0);
     await this.begun({ op: 'leave', node: left.number }, stays);
     await this.until('it has left, and all know', () =>
       machines.every(({ program }) => isSettled(program?.ring, MACHINES - 1)),
@@ -138,7 +138,7 @@ export class Scenario {
     this.#tick();
     for (const machine of machines) machine.start();
     await this.until('all are members', () =>
-      machines.every(({ program }) => isSettled(program?.ring, MACHINES)),
+      machines.every(({ program }) => isSettled(program?.ring, machines.length)),
     );
   }
 
@@ -156,10 +156,13 @@ export class Scenario {
   }
 
   #answered = 0;
-  write(machine: Machine, key: string): void {
+  get answered(): number {
+    return this.#answered;
+  }
+  write(machine: Machine, key: string, deadlineMs = 5000): void {
     const { program } = machine;
     if (program === null) throw new Error(`${machine.name} does not run`);
-    program.write(plainPut(key, true, deadlineIn(machine.processClock, 5000)), ({ status }) => {
+    program.write(plainPut(key, true, deadlineIn(machine.processClock, deadlineMs)), ({ status }) => {
       this.#answered++;
       if (status === Status.OK) this.acknowledged.push(key);
     });
@@ -205,9 +208,12 @@ export const isSettled = (ring: RingMap | null | undefined, members: number): bo
   ring?.change === null && ring.members.length === members;
 
 /** Runs a scenario for each seed; what fails names it, and how it came to that. */
-export async function forEachSeed(run: (scenario: Scenario) => Promise<void>): Promise<void> {
+export async function forEachSeed(
+  run: (scenario: Scenario) => Promise<void>,
+  newScenario = (seed: number): Scenario => new Scenario(seed),
+): Promise<void> {
   for (let seed = firstSeed; seed < firstSeed + count; seed++) {
-    const scenario = new Scenario(seed);
+    const scenario = newScenario(seed);
     try {
       await run(scenario);
     } catch (error) {

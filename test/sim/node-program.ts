@@ -8,6 +8,7 @@ import { KEYSPACE_USER } from '../../src/base/record.ts';
 import { Status } from '../../src/base/status.ts';
 import { ClusterNode } from '../../src/cluster/cluster-node.ts';
 import type { ClusterNodeOptions } from '../../src/cluster/cluster-node-options.ts';
+import type { DrainLeft } from '../../src/cluster/coming-to-rest.ts';
 import type { ConnectionId, NodeNumber, Replica } from '../../src/cluster/contract.ts';
 import { resumeJoin } from '../../src/cluster/join-document.ts';
 import { beginLoneJoin, type LoneJoinOptions } from '../../src/cluster/lone-join.ts';
@@ -275,8 +276,8 @@ export class NodeProgram implements Program {
     this.#node.replica(node).read({ ...place, headOnly: true, deadlineMs }, ({ status }) => done(status));
     return true;
   }
-  drain(): void {
-    void this.#node.drain(0);
+  drain(waitMs: number): Promise<DrainLeft> {
+    return this.#node.drain(waitMs);
   }
   change(operation: TopologyOperation): Promise<unknown> {
     return this.#node.change(operation);

@@ -1,6 +1,8 @@
 /** What runs on a simulated machine, and what it is given. */
+
 import type { Clock } from '../../src/base/clock.ts';
 import type { Random } from '../../src/base/random.ts';
+import type { DrainLeft } from '../../src/cluster/coming-to-rest.ts';
 import type {
   ClientRead,
   ClientReadAnswer,
@@ -84,8 +86,8 @@ export interface Program {
   ask(node: NodeNumber, timeoutMs: number, done: (status: number) => void): boolean;
   /** Begins a change of the ring; rejects where that makes no sense or cannot be agreed on. */
   change(operation: TopologyOperation): Promise<unknown>;
-  /** It takes no more requests of clients. */
-  drain(): void;
+  /** It takes no more requests of clients; resolves with what is left after `waitMs` at the latest. */
+  drain(waitMs: number): Promise<DrainLeft>;
   /** A node that is alone joins the cluster of these; rejects with what speaks against it. */
   join(seeds: readonly string[]): Promise<void>;
   /** Repairs all that it holds. */
