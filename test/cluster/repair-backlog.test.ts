@@ -44,3 +44,43 @@ describe('vnodes that wait for repair', () => {
     }
   });
 });
+
+describe('what waits for repair', () => {
+  /** A backlog whose documents are on their way until told, in a world that calls `save` no more. */
+  function unsaved() {
+    const saves: { readonly bytes: Uint8Array; readonly done: (error: Error | null) => void }[] = [];
+    const documents = {
+      load: () => saves.at(-1)?.bytes ?? null,
+      save: (_: string, bytes: Uint8Array, done: (error: Error | null) => void) =>
+        void saves.push({ bytes, done }),
+    };
+    const world = { clock: new ManualClock(0), documents, log: () => undefined };
+    let kept = 0;
+    const backlog = new RepairBacklog(world, 16);
+    const keep = (): void => backlog.keep(() => kept++);
+    const reread = (): number[] => [...new RepairBacklog(world, 16).vnodes()];
+    return { backlog, saves, keep, kept: () => kept, reread };
+  }
+  it('is kept at once where a node that ends asks for that, and not again', () => {
+    const { backlog, saves, keep, kept, reread } = unsaved();
+    keep();
+    expect([kept(), saves.length]).toEqual([1, 0]);
+    backlog.add(VNODE);
+    keep();
+    expect([kept(), saves.length, reread()]).toEqual([1, 1, [VNODE]]);
+    saves[0]?.done(null);
+    keep();
+    expect([kept(), saves.length]).toEqual([3, 1]);
+  });
+  it('is kept also where an older list was on its way', () => {
+    const { backlog, saves, keep, kept, reread } = unsaved();
+    backlog.add(1);
+    keep();
+    backlog.add(VNODE);
+    keep();
+    saves[0]?.done(null);
+    expect([kept(), saves.length, reread()]).toEqual([1, 2, [1, VNODE]]);
+    saves[1]?.done(null);
+    expect(kept()).toBe(2);
+  });
+});

@@ -54,6 +54,31 @@ function pair(seed = 1) {
 }
 const OPS = ['write', 'hint', 'read', 'prepare', 'page', 'tree', 'treeNodes'];
 
+describe('calls of a node that ends', () => {
+  it('end: writes first, though their answers may still come, then all others; and nothing more is sent', async () => {
+    const { net, a, b, answers, all, write } = pair();
+    b.replica.hold = true;
+    all(10_000);
+    await net.events.pass(100);
+    expect(answers).toEqual([]);
+    a.remote.endWrites();
+    expect(answers.map(({ op, status, message }) => `${op} ${status} ${message}`)).toEqual([
+      `write ${Status.UNAVAILABLE} this node is stopping; the outcome is unknown`,
+    ]);
+    write(10_000);
+    await net.events.pass(100);
+    expect(answers).toHaveLength(1);
+    a.remote.close();
+    expect(answers.map(({ op }) => op).sort()).toEqual([...OPS, 'write'].sort());
+    const sent = net.sent.length;
+    write(10_000);
+    await Promise.resolve();
+    expect(answers).toHaveLength(OPS.length + 2);
+    expect(wasNothingSent(answers.at(-1)?.message ?? '')).toBe(true);
+    expect([net.sent.length, a.remote.waiting]).toEqual([sent, 0]);
+  });
+});
+
 describe('a replica of another node', () => {
   it('answers every kind of request as the replica there does', async () => {
     const { net, a, b, answers, all } = pair();

@@ -9,8 +9,8 @@ import type { Machine } from './machine.ts';
 const KEYS = 200;
 /** A call of the disk takes some 100 ms. */
 const SLOW = 1200;
-/** Shorter than a silent node is believed to be up. */
-const DEADLINE_MS = 3000;
+/** Longer than an orderly end waits for calls. */
+const DEADLINE_MS = 8000;
 const REPAIR_MS = 60_000;
 
 /** Of a cluster of three: the one that ends, and the one that lacks what it acknowledged. */
