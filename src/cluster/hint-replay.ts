@@ -50,6 +50,8 @@ interface Pause {
 interface Waiter {
   readonly untilMs: number;
   readonly done: (left: readonly HintsLeft[]) => void;
+  /** Its timers, which would keep a thread alive. */
+  readonly cancel: readonly (() => void)[];
 }
 
 export class HintReplay {
@@ -102,9 +104,9 @@ export class HintReplay {
   /** `done` when no hints are left that can be delivered now, or after so long; with those that are left then. */
   whenHandedOut(waitMs: number, done: (left: readonly HintsLeft[]) => void): void {
     const { clock, timers } = this.#options.world;
-    this.#waiters.push({ untilMs: clock.monotonicMs() + waitMs, done });
     // A timer may fire a little before its time.
-    for (const ms of [0, Math.ceil(waitMs) + 1]) timers.after(ms, () => this.#tellWaiters());
+    const cancel = [0, Math.ceil(waitMs) + 1].map((ms) => timers.after(ms, () => this.#tellWaiters()));
+    this.#waiters.push({ untilMs: clock.monotonicMs() + waitMs, done, cancel });
     for (const target of this.#store.targets().keys()) this.#next(target);
   }
 
@@ -131,7 +133,10 @@ export class HintReplay {
     const isDone = !isRunning || left.every(({ isDeliverable }) => !isDeliverable);
     const told = this.#waiters.filter(({ untilMs }) => isDone || untilMs <= nowMs);
     this.#waiters = this.#waiters.filter((waiter) => !told.includes(waiter));
-    for (const { done } of told) done(left);
+    for (const { done, cancel } of told) {
+      for (const take of cancel) take();
+      done(left);
+    }
   }
 
   #expire(): void {
