@@ -4,6 +4,7 @@
  */
 import { BadRequestError } from './errors.ts';
 import { limits } from './limits.ts';
+import { WallUs } from './wall-us.ts';
 
 /** Where ManualClock.monotonicMs begins. */
 export const MANUAL_MONOTONIC_MS = 5000;
@@ -20,7 +21,7 @@ export type MonotonicMs = number & { readonly [isMonotonic]: true };
 export interface Clock {
   /** Milliseconds since 1970, as it was set: it jumps when it is set anew. For what is stored or shown, never for waiting. */
   nowMs(): number;
-  /** Microseconds since 1970, a safe integer until 2255. */
+  /** Microseconds since 1970, a safe integer until 2255: nowMs with a fraction, within a millisecond of it, also once it has jumped. */
   nowUs(): number;
   /**
    * Milliseconds, with a fraction, from a start that all threads of a process share; they never go back, and nobody sets them.
@@ -29,12 +30,21 @@ export interface Clock {
   monotonicMs(): MonotonicMs;
 }
 
-export const systemClock: Clock = {
-  nowMs: () => Date.now(),
-  nowUs: () => Math.floor((performance.timeOrigin + performance.now()) * 1000),
-  // Node counts from the start of the process in its worker threads too: test/base/clock-threads.test.ts.
-  monotonicMs: () => performance.now() as MonotonicMs,
-};
+export const systemClock: Clock = newSystemClock();
+
+function newSystemClock(): Clock {
+  const wallUs = new WallUs(
+    () => Date.now(),
+    () => performance.now(),
+    performance.timeOrigin,
+  );
+  return {
+    nowMs: () => Date.now(),
+    nowUs: () => wallUs.now(),
+    // Node counts from the start of the process in its worker threads too: test/base/clock-threads.test.ts.
+    monotonicMs: () => performance.now() as MonotonicMs,
+  };
+}
 
 /** `ms` milliseconds after `from`. */
 export const msAfter = (from: MonotonicMs, ms: number): MonotonicMs => (from + ms) as MonotonicMs;

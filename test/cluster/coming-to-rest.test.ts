@@ -120,6 +120,7 @@ describe('a drain', () => {
     behind.end(WORK);
     await pass(200);
     expect(waits).toEqual([4000]);
+    expect(seen.map((line) => line.replace(/^[0-9]+ /, ''))).toEqual(['keep']);
     for (const done of keeps) done();
     await pass(0);
     expect(seen.at(-1)).toMatch(/ drained 1 0$/);
