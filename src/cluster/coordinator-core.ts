@@ -134,11 +134,10 @@ export class CoordinatorCore {
 
   /**
    * Takes note of a version that has to be beaten. False where it lies so far ahead that believing it would do more harm
-   * than the write is worth: one node's broken clock would become everybody's. One that this node has passed already needs no
-   * belief, however far back its own clock was set since.
+   * than the write is worth: one node's broken clock would become everybody's.
    */
   observeBeat(beat: number): boolean {
-    if (beat > this.versions.last && beat - this.world.clock.nowUs() > limits.peerClockDriftUsMax) {
+    if (beat - this.world.clock.nowUs() > limits.peerClockDriftUsMax) {
       this.metrics.beatsRefused++;
       return false;
     }

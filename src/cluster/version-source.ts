@@ -45,10 +45,6 @@ export class VersionSource {
     if (version + limits.versionCeilingUs / 2 > this.#ceiling) this.#raise();
     return version <= this.#ceiling ? version : 0;
   }
-  /** The last version given or seen. */
-  get last(): number {
-    return this.#versions.last;
-  }
   observe(version: number): void {
     this.#versions.observe(version);
   }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { HybridClock, systemClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import { WallUs } from '../../src/base/wall-us.ts';
@@ -147,6 +147,21 @@ describe('microseconds since 1970', () => {
 });
 
 describe('the microseconds of the system', () => {
+  afterEach(() => void vi.restoreAllMocks());
+
+  it('follow its milliseconds where they are set, and back again', () => {
+    const trueMs = Date.now;
+    for (const setMs of [10 * MINUTE_MS, -10 * MINUTE_MS, 0]) {
+      vi.spyOn(Date, 'now').mockImplementation(() => trueMs.call(Date) + setMs);
+      const setAt = systemClock.monotonicMs();
+      while (systemClock.monotonicMs() < setAt + 2);
+      const beforeMs = Date.now();
+      const us = systemClock.nowUs();
+      expect(us / 1000).toBeGreaterThanOrEqual(beforeMs - 1);
+      expect(us / 1000).toBeLessThan(Date.now() + 2);
+    }
+  });
+
   it('are those of its milliseconds, to one', () => {
     for (let i = 0; i < 1000; i++) {
       const beforeMs = Date.now();

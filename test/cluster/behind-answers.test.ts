@@ -49,15 +49,11 @@ describe('what is left to be done behind the answer to a write', () => {
 
   it('is waited for until requests that leave nothing are answered too, and no longer', () => {
     const cluster = new Cluster();
-    let isAnswered = false;
-    cluster.startRead('k', Consistency.QUORUM, 1, () => {
-      isAnswered = true;
-    });
-    const told = isIdle(cluster);
-    cluster.world.run(1000, () => isAnswered);
-    expect(told()).toBe(false);
-    cluster.world.run(2, told);
-    expect(told()).toBe(true);
+    const seen: string[] = [];
+    cluster.startRead('k', Consistency.QUORUM, 1, () => seen.push('answered'));
+    behind(cluster).whenIdle(60_000, () => seen.push('idle'));
+    cluster.world.run(1000);
+    expect(seen).toEqual(['answered', 'idle']);
   });
 
   it('is a hint that its keeper is slow to keep', () => {

@@ -57,3 +57,46 @@ describe.each(CASES)('a %s during which all clocks are set by %i ms', (_, jumpMs
     expect([Status.TIMEOUT, Status.UNAVAILABLE]).toContain(statuses[0]);
   });
 });
+
+describe('versions of a node whose clock is set while it runs', () => {
+  const HOUR_MS = 3_600_000;
+  /** Node 1 has written, and is set; the others have the right time. */
+  function setBy(ms: number): Cluster {
+    const cluster = new Cluster();
+    expect(cluster.write('own', 'a').status).toBe(Status.OK);
+    cluster.world.node(1).skewMs += ms;
+    // The ceiling of versions has to be raised first.
+    cluster.world.run(100);
+    return cluster;
+  }
+
+  it('never go back', () => {
+    const cluster = setBy(-TEN_MINUTES_MS);
+    let last = 0;
+    for (let i = 0; i < 5; i++) {
+      const { status, version } = cluster.write('own', `b${i}`);
+      expect([status, version > last]).toEqual([Status.OK, true]);
+      last = version;
+    }
+    expect(cluster.read('own').value).toBe('b4');
+  });
+  it('follow it ahead, and others write over them', () => {
+    const cluster = setBy(TEN_MINUTES_MS);
+    const rightUs = cluster.nowVersion(2);
+    expect(cluster.write('k', 'a').version).toBeGreaterThan(rightUs + TEN_MINUTES_MS * 1000 - 1);
+    expect(cluster.write('k', 'b', {}, 2).status).toBe(Status.OK);
+    expect(cluster.read('k', Consistency.QUORUM, 3).value).toBe('b');
+  });
+  it('pass those of others where it was set back by less than an hour; by more it says so, until it is set right', () => {
+    for (const ms of [-TEN_MINUTES_MS, -2 * HOUR_MS]) {
+      const cluster = setBy(ms);
+      expect(cluster.write('k', 'a', {}, 2).status).toBe(Status.OK);
+      const { status, message } = cluster.write('k', 'b');
+      if (ms === -TEN_MINUTES_MS) expect(status).toBe(Status.OK);
+      else expect(message).toContain("ahead of this node's clock");
+      cluster.world.node(1).skewMs = 0;
+      expect(cluster.write('k', 'c').status).toBe(Status.OK);
+      expect(cluster.read('k', Consistency.QUORUM, 3).value).toBe('c');
+    }
+  });
+});
