@@ -74,10 +74,10 @@ export abstract class Operation {
       enoughUp(this.core.view, groups, consistency)
     );
   }
-  /** It is being answered, and so many calls that hints may follow from have not ended. */
-  protected leave(calls: number): void {
-    this.#callsLeft = calls;
-    if (calls > 0) this.core.behind.begin(this);
+  /** It is being answered: hints may follow from the end of those of its calls that are pending. */
+  protected leave(legs: readonly { readonly state: string }[]): void {
+    for (const { state } of legs) if (state === 'pending') this.#callsLeft++;
+    if (this.#callsLeft > 0) this.core.behind.begin(this);
   }
   /** One of those has ended, and what follows from it has begun. */
   protected callEnded(): void {

@@ -297,6 +297,8 @@ export class PlainWrite extends Operation {
   #hintAfterAnswer(leg: Leg): void {
     if (leg.state === 'stale' && leg.barred) {
       const { tokenHi, tokenLo, key } = this.#request;
+      // Below the promise in the way it would settle the key at the others alone, again and again.
+      this.core.observeBeat(this.#beat);
       this.core.settleLater(tokenHi, tokenLo, key);
       return;
     }
@@ -356,9 +358,7 @@ export class PlainWrite extends Operation {
 
   #end(): void {
     this.answered = true;
-    let pending = 0;
-    for (const { state } of this.#legs) if (state === 'pending') pending++;
-    this.leave(pending);
+    this.leave(this.#legs);
     this.core.remove(this);
   }
   #acknowledge(sloppy: boolean): void {

@@ -220,9 +220,7 @@ export abstract class SerialRounds extends Operation {
       this.#giveUpWithoutHope();
       return;
     }
-    let pending = 0;
-    for (const { state } of this.#legs) if (state === 'pending') pending++;
-    this.leave(pending);
+    this.leave(this.#legs);
     this.onAccepted();
     for (const other of this.#legs)
       if (other.state === 'down' || other.state === 'lost') this.#catchUp(other);
@@ -316,6 +314,8 @@ export abstract class SerialRounds extends Operation {
     if (leg.stale) {
       if (!leg.barred) return;
       const { tokenHi, tokenLo, key } = this.place;
+      // As after a plain write: the ballot that settles it has to pass the promise.
+      core.observeBeat(this.#beat);
       core.settleLater(tokenHi, tokenLo, key);
       return;
     }
