@@ -8,6 +8,7 @@ import { nextGeneration } from '../../src/cluster/membership-generation.ts';
 import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import { encodeTree } from '../../src/cluster/messages.ts';
+import { RepairBacklog } from '../../src/cluster/repair-backlog.ts';
 import { firstRing } from '../../src/cluster/ring-change.ts';
 import { encodeRing } from '../../src/cluster/ring-codec.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
@@ -113,6 +114,30 @@ describe('a node that has greeted others and dies before its shards have recover
     const { generation } = decodeHello(frame?.payload ?? Buffer.alloc(0));
     const documents = new FileDocuments(fs, '/');
     expect(nextGeneration({ documents, clock: new ManualClock(0) })).toBeGreaterThan(generation);
+  });
+});
+
+describe('a node that ends in an orderly way', () => {
+  it('keeps what was marked for repair in its last moments', async () => {
+    const fs = new SimulatedFileSystem({ seed: 1, automatic: true });
+    let life: PeerLife | null = null;
+    await listening(
+      (one, port) => {
+        life = one;
+        one.open(port, '');
+      },
+      null,
+      fs,
+    );
+    const opened = life as unknown as PeerLife;
+    await until(() => opened.node.ring !== null);
+    for (const vnode of [2, 5]) opened.node.repairs.mark(vnode);
+    await opened.end();
+    const kept = new RepairBacklog(
+      { clock: systemClock, documents: new FileDocuments(fs, '/'), log: () => undefined },
+      VNODES,
+    );
+    expect([...kept.vnodes()]).toEqual(expect.arrayContaining([2, 5]));
   });
 });
 

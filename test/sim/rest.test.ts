@@ -3,8 +3,10 @@
  * acknowledged: nothing of that hangs on its memory, so they get it by hints. Nothing is repaired on a schedule here, but for the last test.
  */
 import { describe, expect, it } from 'vitest';
+import { deadlineIn } from '../../src/base/clock.ts';
 import { firstSeed, forEachSeed, hintsOf, Scenario, SECOND_US } from './leave-scenario.ts';
 import type { Machine } from './machine.ts';
+import { plainPut } from './plain-put.ts';
 
 const KEYS = 200;
 /** A call of the disk takes some 100 ms. */
@@ -43,6 +45,10 @@ async function ended(scenario: Scenario, machine: Machine): Promise<void> {
   machine.shutDown(() => {
     isDown = true;
   });
+  const late: string[] = [];
+  const deadlineMs = deadlineIn(machine.processClock, DEADLINE_MS);
+  machine.program?.write(plainPut('late', true, deadlineMs), ({ message }) => late.push(message));
+  expect(late).toEqual(['this node is stopping; nothing was written']);
   await scenario.until('it has ended', () => isDown);
 }
 /** Everybody is back, and all hints are handed out. */
