@@ -76,3 +76,34 @@ describe('a drain in a cluster of real processes', () => {
     TIMEOUT_MS,
   );
 });
+
+describe('a node that is told to end while a replica of what it acknowledged hangs', () => {
+  it(
+    'keeps hints for that before it ends, and hands them out when both are back',
+    async () => {
+      const at = new Workplace();
+      places.push(at);
+      const cluster = new ProcessCluster(at);
+      const [first, , third] = [
+        await cluster.start('n1'),
+        await cluster.start('n2'),
+        await cluster.start('n3'),
+      ];
+      await cluster.settled(3);
+      third.process.kill('SIGSTOP');
+      const writer = new Writer(() => [first.url], 4);
+      writers.push(writer);
+      await writer.more(100);
+      await writer.stop();
+      first.process.kill('SIGTERM');
+      expect((await first.process.ended).code).toBe(0);
+      // What it was sent meanwhile it never took.
+      await cluster.kill(third);
+      await cluster.restart(first);
+      await cluster.restart(third);
+      await cluster.settled(3);
+      await cluster.identical([...writer.acknowledged.keys()]);
+    },
+    TIMEOUT_MS,
+  );
+});
