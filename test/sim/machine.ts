@@ -5,6 +5,7 @@
 import type { Clock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
+import { onWallClock } from './deadline-defects.ts';
 import type { Defect } from './defects.ts';
 import type { History } from './history.ts';
 import { ProcessLife } from './process-life.ts';
@@ -75,7 +76,8 @@ export class Machine {
     const life = new ProcessLife(scheduler, this.clock);
     this.#life = life;
     this.state = 'running';
-    const clock = this.clock.ofProcess();
+    const own = this.clock.ofProcess();
+    const clock = defect === 'deadlines-by-wall-clock' ? onWallClock(own) : own;
     this.processClock = clock;
     const { name, address, rack, nodeId, number, role } = this;
     const log: ProgramHost['log'] = (level, message) => {
