@@ -78,9 +78,8 @@ export class ConnectionNetwork implements SiteNetwork {
     return {
       send: (to, message, over) => {
         const { clock } = party;
-        const isLost =
-          (defect === 'silent-while-starting' && isRefusalOfStart(message, clock.monotonicMs())) ||
-          (defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN);
+        if (defect === 'silent-while-starting' && isRefusalOfStart(message, clock.monotonicMs())) return true;
+        const isLost = defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN;
         return isLost ? this.#pretend(party, to) : this.send(party, to, message, over);
       },
       sendTo: (address, message) =>

@@ -42,6 +42,8 @@ export class Machine {
   nodeId = '';
   state: MachineState = 'down';
   program: Program | null = null;
+  /** Of the next process: ProgramHost.recoveryMs. */
+  recoveryMs = 0;
   /** How often its process has ended, stopped, or been told to end. */
   interruptions = 0;
   /** As its process reads the machine's. */
@@ -95,6 +97,7 @@ export class Machine {
       random: new Random(seed),
       life,
       fs: this.disk.open(life),
+      recoveryMs: this.recoveryMs,
       role,
       tuning,
       defect,
@@ -108,6 +111,7 @@ export class Machine {
         if (life.isAlive) scheduler.fail(new Error(`${name} failed`, { cause: error }));
       },
     };
+    this.recoveryMs = 0;
     this.program = startProgram(host);
   }
 

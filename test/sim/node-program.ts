@@ -137,7 +137,9 @@ export class NodeProgram implements Program {
   }
 
   async #open(): Promise<void> {
+    const { life, recoveryMs } = this.#host;
     await this.#replica.open();
+    if (recoveryMs > 0) await new Promise<void>((resolve) => life.after(recoveryMs, resolve));
     this.#isEngineOpen = true;
     this.#start();
   }
