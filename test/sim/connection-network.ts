@@ -82,8 +82,8 @@ export class ConnectionNetwork implements SiteNetwork {
         const isLost = defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN;
         return isLost ? this.#pretend(party, to) : this.send(party, to, message, over);
       },
-      sendTo: (address, message) =>
-        transport.sendTo(address, this.#tagged(party, this.#nextId(), 0, message)),
+      sendTo: (address, message, anew) =>
+        transport.sendTo(address, this.#tagged(party, this.#nextId(), 0, message), anew),
       setAddress: (node, address) => {
         if (defect === 'first-address-only' && addressed.has(node)) return;
         addressed.add(node);
