@@ -28,7 +28,10 @@ function joining() {
 describe(`a node that looks for its cluster, seed ${seed},`, () => {
   it('asks each seed again and again, and from time to time over a new connection', () => {
     const node = joining();
+    // However long it runs already.
+    node.timers.advance(2 * limits.seedIntervalMs);
     node.joining.start(null);
+    expect(node.asked.map(({ anew }) => anew)).toEqual([false, false]);
     node.timers.advance(10 * limits.seedIntervalMs);
     for (const address of SEEDS) {
       const asked = node.asked.filter((one) => one.address === address);
