@@ -10,7 +10,7 @@ import { follow, POLL_MS } from './cluster-follow.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
-import { InterruptedError, UsageError } from './failure.ts';
+import { UsageError } from './failure.ts';
 
 interface ChangeFlags extends ServerFlags {
   readonly wait?: true;
@@ -167,7 +167,7 @@ async function drain(flags: ChangeFlags, context: Context): Promise<ExitCodeValu
       (await client.clusterChange({ do: 'drain' }, options)) as DrainAnswer;
     let answer = await ask();
     while (flags.wait === true && !isDrained(answer)) {
-      await pause(context);
+      await sleep(POLL_MS, undefined, { signal: context.interrupted });
       answer = await ask();
     }
     for (const warning of answer.warnings) await context.stderr.line(`ringkv: ${warning}`);
@@ -183,14 +183,6 @@ async function drain(flags: ChangeFlags, context: Context): Promise<ExitCodeValu
 /** A node of an earlier build tells of no writes. */
 const isDrained = ({ hintBytes, unsettled = 0 }: Partial<DrainAnswer>): boolean =>
   hintBytes === 0 && unsettled === 0;
-
-async function pause(context: Context): Promise<void> {
-  try {
-    await sleep(POLL_MS, undefined, { signal: context.interrupted });
-  } catch (error) {
-    throw context.interrupted.aborted ? new InterruptedError() : error;
-  }
-}
 
 const WEIGHT_MAX = limits.ringWeightMax;
 function weight(text: string): number {

@@ -61,7 +61,7 @@ async function statusOf(
       return await client.clusterStatus({ signal: interrupted });
     } catch (error) {
       if (what.do === 'join' && error instanceof UnavailableError) return null;
-      if (interrupted.aborted || !isPassing(error)) throw error;
+      if (!isPassing(error)) throw error;
       if (clock.monotonicMs() >= endMs)
         throw new CommandError(
           `${what.do} goes on by itself, but the server has not answered for ${SILENCE_MS} ms: ${(error as Error).message}`,

@@ -64,15 +64,19 @@ const exitCodes: readonly (readonly [kind: ErrorClass, code: ExitCodeValue])[] =
 
 export function exitCodeOf(error: unknown): ExitCodeValue {
   if (error instanceof CommandError) return error.exitCode;
+  if (isAbort(error)) return ExitCode.INTERRUPTED;
   const known = exitCodes.find(([kind]) => error instanceof kind);
   if (known !== undefined) return known[1];
   return error instanceof RingKvError || isSystemError(error) ? ExitCode.FAILED : ExitCode.INTERNAL;
 }
 
+/** What the client and functions of Node end with when their signal aborts: in a command that is context.interrupted. */
+const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError';
 const isSystemError = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
 
 /** One line, without line breaks; '' where there is nothing to say. */
 export function messageOf(error: unknown): string {
+  if (isAbort(error)) return new InterruptedError().message;
   const text = error instanceof Error ? error.message : String(error);
   return text.replace(/\s*[\r\n]+\s*/g, ' ').trim();
 }

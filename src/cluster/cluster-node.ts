@@ -97,7 +97,8 @@ export class ClusterNode {
       void world.network.send(to, encodeRingAgreement(message));
     this.topology = new Topology(world, options.vnodes, {
       send,
-      sendTo: (address, message) => void world.network.sendTo(address, encodeRingAgreement(message)),
+      sendTo: (address, message, anew) =>
+        void world.network.sendTo(address, encodeRingAgreement(message), anew),
       isUp: (node) => this.membership.isUp(node),
       addressOf: (node) => this.membership.member(node)?.address,
       fact: (node, name) => this.membership.member(node)?.facts.get(name),

@@ -258,8 +258,11 @@ export interface Network {
    * of the loss of the connection that it asked over, and perhaps of no other: answers go `over` that one.
    */
   send(to: NodeNumber, message: Uint8Array, over?: ConnectionId): boolean;
-  /** To whoever listens there: the way to a seed whose number is not known. */
-  sendTo(address: string, message: Uint8Array): boolean;
+  /**
+   * To whoever listens there: the way to a seed whose number is not known. `anew`: over a connection that is made for it, in place of
+   * the one that is there; the address may lead to another node by now.
+   */
+  sendTo(address: string, message: Uint8Array, anew?: boolean): boolean;
   /** Tells where a node listens: host:port of its peer listener. */
   setAddress(node: NodeNumber, address: string): void;
   /** Bits of features.ts that a node has, by its last hello; 0 where none came. */

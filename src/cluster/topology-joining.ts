@@ -11,25 +11,27 @@ import type { RingMessage, TopologyOperation } from './ring-messages.ts';
 export interface JoiningPorts {
   send(to: NodeNumber, message: RingMessage): void;
   /** To whoever listens there. */
-  sendTo(address: string, message: RingMessage): void;
+  sendTo(address: string, message: RingMessage, anew: boolean): void;
   isUp(node: NodeNumber): boolean;
 }
 
 export class TopologyJoining {
-  readonly #world: Pick<ClusterWorld, 'random' | 'timers' | 'log'>;
+  readonly #world: Pick<ClusterWorld, 'clock' | 'random' | 'timers' | 'log'>;
   readonly #ports: JoiningPorts;
   readonly #member: RingMember;
   readonly #seeds: readonly string[];
   readonly #replaces: NodeNumber;
   #ring: RingMap | null = null;
   #asks = 0;
+  /** When the seeds were dialled anew, or the search began. */
+  #dialledMs = 0;
   #id = 0;
   #refusal = '';
   #cancelTimer: (() => void) | null = null;
 
   /** `replaces` is the node whose place is wanted, 0 for a place of its own. */
   constructor(
-    world: Pick<ClusterWorld, 'random' | 'timers' | 'log'>,
+    world: Pick<ClusterWorld, 'clock' | 'random' | 'timers' | 'log'>,
     ports: JoiningPorts,
     member: RingMember,
     seeds: readonly string[],
@@ -49,7 +51,9 @@ export class TopologyJoining {
 
   start(ring: RingMap | null): void {
     this.#ring = ring;
-    if (this.#cancelTimer === null) this.#ask();
+    if (this.#cancelTimer !== null) return;
+    this.#dialledMs = this.#world.clock.monotonicMs();
+    this.#ask();
   }
   stop(): void {
     this.#cancelTimer?.();
@@ -79,8 +83,7 @@ export class TopologyJoining {
     const { random } = this.#world;
     const ring = this.#ring;
     this.#asks++;
-    if (ring === null)
-      for (const seed of this.#seeds) this.#ports.sendTo(seed, { kind: 'ring-fetch', have: 0 });
+    if (ring === null) this.#askSeeds();
     else {
       this.#id = random.below(0x4000_0000) + 1;
       const operation: TopologyOperation =
@@ -96,6 +99,17 @@ export class TopologyJoining {
     }
     const most = Math.min(limits.joinRetryMsMax, limits.joinRetryMsMin * 2 ** Math.min(this.#asks, 8));
     this.#askAfter(random.between(Math.ceil(most / 2), most));
+  }
+
+  /**
+   * Who answers at an address may wait for a ring as well. Where one name leads to all nodes, two that wait could have found each other and
+   * nobody else, and would ask each other for ever: the seeds are dialled anew from time to time.
+   */
+  #askSeeds(): void {
+    const nowMs = this.#world.clock.monotonicMs();
+    const anew = nowMs - this.#dialledMs >= limits.seedIntervalMs;
+    if (anew) this.#dialledMs = nowMs;
+    for (const seed of this.#seeds) this.#ports.sendTo(seed, { kind: 'ring-fetch', have: 0 }, anew);
   }
 
   #askAfter(ms: number): void {

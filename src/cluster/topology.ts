@@ -33,7 +33,8 @@ export type TopologyWorld = Pick<ClusterWorld, 'self' | 'clock' | 'random' | 'ti
 /** What the topology needs of the node's other parts. */
 export interface TopologyPorts extends LeavingPorts, MembersNow {
   send(to: NodeNumber, message: RingMessage): void;
-  sendTo(address: string, message: RingMessage): void;
+  /** `anew`: contract.ts. */
+  sendTo(address: string, message: RingMessage, anew?: boolean): void;
   readonly pull: Pull;
   /** A newer ring is held durably: this is the ring to work with from now on. */
   onRing(ring: RingMap, before: RingMap | null): void;

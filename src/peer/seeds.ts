@@ -74,6 +74,13 @@ export function keepForSeed(seed: Seed, message: Uint8Array): boolean {
   return true;
 }
 
+/** Ends the connection with a seed: the next message is sent over another. */
+export function letGo(seed: Seed): void {
+  const { connection } = seed;
+  seed.connection = null;
+  connection?.destroy('');
+}
+
 /** The messages that waited, which are the caller's from then on. */
 export function takeWaiting(seed: Seed): Uint8Array[] {
   const { waiting } = seed;

@@ -22,7 +22,7 @@ import { limitedLog } from './limited-log.ts';
 import type { PeerListener, PeerOutside, PeerSocket } from './outside.ts';
 import { newPeerCounts, type PeerCounts } from './peer-counts.ts';
 import { type PeerMetrics, PeerTable } from './peer-table.ts';
-import { keepForSeed, type Seed, Seeds, takeWaiting } from './seeds.ts';
+import { keepForSeed, letGo, type Seed, Seeds, takeWaiting } from './seeds.ts';
 import { remoteOf, systemOutside } from './sockets.ts';
 import type { PeerTls } from './tls.ts';
 
@@ -140,10 +140,11 @@ export class Transport implements Network {
    * Throws ConfigurationError where `address` is none. An address at which this node itself answered is refused for limits.seedIntervalMs:
    * a name of several nodes, or an address that is given to another, may lead to somebody else by then.
    */
-  sendTo(address: string, message: Uint8Array): boolean {
+  sendTo(address: string, message: Uint8Array, anew = false): boolean {
     parseAddress(address);
     const seed = this.#closing ? null : this.#seeds.at(address);
     if (seed === null) return false;
+    if (anew && seed.connection?.state === 'ready') letGo(seed);
     if (seed.connection?.state === 'ready') return seed.connection.send(message);
     if (seed.connection === null) {
       const now = this.#owner.nowMs();

@@ -1,7 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { ClusterStatus, NodeStatus } from '../../src/cluster/administration.ts';
 import { FakeServer } from '../client/fake-server.ts';
-import { QUIET } from './cluster-statuses.ts';
+import { GONE, idOf, leaving, nodeOf, QUIET, statusOf } from './cluster-statuses.ts';
 import { World } from './harness.ts';
 
 let world: World;
@@ -14,45 +13,6 @@ afterEach(async () => {
   world.remove();
   await server.stop();
 });
-
-const idOf = (node: number): string => node.toString(16).padStart(8, '0').padEnd(32, '0');
-const nodeOf = (node: number, over: Partial<NodeStatus> = {}): NodeStatus => ({
-  nodeId: idOf(node),
-  address: `127.0.0.1:${9080 + node}`,
-  url: '',
-  rack: 'default',
-  weight: 1,
-  state: 'up',
-  member: true,
-  vnodes: 1,
-  replicas: 1,
-  ring: 4,
-  gains: 0,
-  gained: 0,
-  gainedBytes: 0,
-  leaveHintBytes: 0,
-  leaveHintBytesMost: 0,
-  leaveMarks: 0,
-  leaveMarksMost: 0,
-  hintBytes: 0,
-  ...over,
-});
-const statusOf = (ring: number, over: Partial<ClusterStatus> = {}): ClusterStatus => ({
-  clusterName: 'ringkv',
-  clusterId: '0'.repeat(32),
-  ring,
-  vnodes: 16,
-  replicas: 3,
-  self: idOf(1),
-  nodes: [nodeOf(1), nodeOf(2), nodeOf(3)],
-  refusal: '',
-  change: null,
-  repair: QUIET,
-  ...over,
-});
-const leaving = (waitsFor: readonly string[]): ClusterStatus =>
-  statusOf(5, { change: { kind: 'leave', node: idOf(3), by: '', phase: 'switching', waitsFor } });
-const GONE = [nodeOf(1), nodeOf(2), nodeOf(3, { member: false })];
 
 function answers(...bodies: readonly object[]): void {
   for (const body of bodies)

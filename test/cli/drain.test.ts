@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ExitCode } from '../../src/cli/exit-codes.ts';
 import { FakeServer } from '../client/fake-server.ts';
 import { World } from './harness.ts';
 
@@ -65,9 +66,31 @@ describe('ringkv drain', () => {
     const running = world.run(['drain', '--wait', '--url', server.url], { interrupted: interrupted.signal });
     while (server.seen.length === 0) await new Promise((done) => setImmediate(done));
     interrupted.abort();
-    expect((await running).code).not.toBe(0);
+    expect(await running).toMatchObject({
+      code: ExitCode.INTERRUPTED,
+      out: '',
+      err: 'ringkv: interrupted\n',
+    });
     expect(server.seen).toHaveLength(1);
   });
+
+  it.each(['drain', 'status', 'get key'])(
+    'and any other command, here %s, can be interrupted while it is answered',
+    async (command) => {
+      const interrupted = new AbortController();
+      server.tricks.push({ kind: 'hang' });
+      const running = world.run([...command.split(' '), '--url', server.url], {
+        interrupted: interrupted.signal,
+      });
+      while (server.seen.length === 0) await new Promise((done) => setImmediate(done));
+      interrupted.abort();
+      expect(await running).toMatchObject({
+        code: ExitCode.INTERRUPTED,
+        out: '',
+        err: 'ringkv: interrupted\n',
+      });
+    },
+  );
 
   it('with --json prints what the server said', async () => {
     const answer = { warnings: [AWAY], hintBytes: 0 };

@@ -11,6 +11,7 @@ export interface Seen {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
 }
 export type Trick =
   | {
@@ -72,14 +73,16 @@ export class FakeServer {
   }
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const body: Buffer[] = [];
-    for await (const part of request) body.push(part as Buffer);
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part as Buffer);
+    const body = Buffer.concat(parts);
     const [path = '', query = ''] = (request.url ?? '').split('?');
     const seen = {
       method: request.method ?? '',
       path,
       query: new URLSearchParams(query),
       headers: request.headers,
+      body,
     };
     this.seen.push(seen);
     const trick = this.tricks.shift();
@@ -92,11 +95,11 @@ export class FakeServer {
       return;
     }
     if (trick?.kind === 'cut') {
-      if (trick.done) await this.#answer(seen, query, Buffer.concat(body), null);
+      if (trick.done) await this.#answer(seen, query, body, null);
       response.destroy();
       return;
     }
-    await this.#answer(seen, query, Buffer.concat(body), response);
+    await this.#answer(seen, query, body, response);
   }
 
   async #answer(seen: Seen, query: string, body: Buffer, response: ServerResponse | null): Promise<void> {

@@ -3,7 +3,7 @@ import { limits } from '../../src/base/limits.ts';
 import { changeWaits, repairWaits, type WaitsView } from '../../src/cluster/change-waits.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { beginJoin, beginLeave, nextPhase } from '../../src/cluster/ring-change.ts';
-import { gains, replicasOf } from '../../src/cluster/ring-lookup.ts';
+import { comingReplicasOf, type Gain, gains, replicasOf } from '../../src/cluster/ring-lookup.ts';
 import type { RingMap } from '../../src/cluster/ring-map.ts';
 import { TopologyFact } from '../../src/cluster/topology-facts.ts';
 import { textOfBlock } from '../../src/cluster/topology-leaving.ts';
@@ -62,12 +62,45 @@ describe('what a change of the ring waits for', () => {
     expect(view.waits()).toEqual([]);
   });
 
+  it('is named: nodes that come, where they do not hold the ring yet, and no node that holds a later one', () => {
+    const joining = new View(JOINING);
+    for (const node of NODES) joining.tell(node, TopologyFact.RING, JOINING.number + 1);
+    expect(joining.waits()).toEqual([]);
+    const [{ vnode }] = gains(JOINING, 7) as [Gain];
+    const [other] = comingReplicasOf(JOINING, vnode).filter((node) => node !== 7) as [NodeNumber];
+    for (const node of [7, other]) joining.tell(node, TopologyFact.RING, JOINING.number - 1);
+    expect(joining.waits()).toEqual([
+      `more nodes have to hold ring ${JOINING.number}; missing: n${other}, n7`,
+    ]);
+    // Enough of all present replicas hold it, and too few of those to come: 2 and 5 never meet before 3 has left.
+    const leaving = new View(LEAVING);
+    for (const node of [2, 5]) leaving.tell(node, TopologyFact.RING, LEAVING.number - 1);
+    expect(leaving.waits()).toEqual([`more nodes have to hold ring ${LEAVING.number}; missing: n2, n5`]);
+  });
+
+  it('is no node that takes over vnodes and is down, once all have been copied', () => {
+    const view = new View(SWITCHING);
+    const taker = NODES.find((node) => gains(SWITCHING, node).length > 0) as NodeNumber;
+    view.down.add(taker);
+    expect(view.waits()).toEqual([]);
+  });
+
+  it('names so many nodes, and says of more how many they are', () => {
+    const many = Array.from({ length: 12 }, (_, i) => i + 1);
+    const ring = { ...beginLeave(testRing(many), 12), number: 6 };
+    const view = new View(ring);
+    for (const node of many) view.tell(node, TopologyFact.RING, node <= 9 ? 5 : 6);
+    expect(view.waits()[0]).toMatch(/missing: n1, n2, n3, n4, n5, n6, n7, n8 and 1 more$/);
+    view.tell(9, TopologyFact.RING, 6);
+    expect(view.waits()[0]).toMatch(/missing: n1, n2, n3, n4, n5, n6, n7, n8$/);
+  });
+
   it('is named: a node that takes over vnodes and is down, or finds too few of the replicas up', () => {
     const view = new View(JOINING);
     view.down.add(7);
     expect(view.waits()).toEqual(['node n7, which takes over vnodes, is down']);
     view.down.clear();
-    const [{ vnode, sources }] = gains(JOINING, 7) as [{ vnode: number; sources: readonly NodeNumber[] }];
+    const [{ vnode, sources }] = gains(JOINING, 7) as [Gain];
     for (const node of sources.slice(0, 2)) view.down.add(node);
     const waits = view.waits();
     expect(waits.length).toBe(1);
@@ -77,6 +110,9 @@ describe('what a change of the ring waits for', () => {
         .map((node) => `n${node} (down)`)
         .join(', ')}`,
     );
+    // What it did for an earlier ring is not this.
+    view.tell(7, TopologyFact.PULLED, JOINING.number - 1);
+    expect(view.waits()).toEqual(waits);
     // It has done it, whoever is down now.
     view.tell(7, TopologyFact.PULLED, JOINING.number);
     expect(view.waits()).toEqual([]);
@@ -91,9 +127,15 @@ describe('what a change of the ring waits for', () => {
       expect(view.waits()).toEqual([
         'node n3 has hints of vnode 9 that no other node takes, and too few replicas of it are up: n5 (down), n6 (down)',
       ]);
+      const waits = view.waits();
+      view.tell(LEAVER, TopologyFact.HANDED_ON, ring.number - 1);
+      expect(view.waits()).toEqual(waits);
       view.tell(LEAVER, TopologyFact.HANDED_ON, ring.number);
       expect(view.waits()).toEqual([]);
     }
+    const copying = new View(LEAVING);
+    copying.down.add(LEAVER);
+    expect(copying.waits()).toEqual([]);
     const view = new View(SWITCHING);
     view.down.add(LEAVER);
     expect(view.waits()).toEqual([
@@ -114,5 +156,15 @@ describe('what repairs wait for', () => {
     ]);
     const others = all.filter((vnode) => !of4.includes(vnode));
     expect(repairWaits(view.view, others)).toEqual([]);
+  });
+
+  it('are replicas of now and those to come, and each vnode counts once, however many of its replicas are down', () => {
+    const view = new View(JOINING);
+    const [gained] = gains(JOINING, 7) as [Gain];
+    for (const node of [7, ...gained.sources.slice(0, 2)]) view.down.add(node);
+    const [first, second] = gained.sources;
+    expect(repairWaits(view.view, [gained.vnode])).toEqual([
+      `1 vnodes wait for replicas that are down: n${first} (down), n${second} (down), n7 (down)`,
+    ]);
   });
 });

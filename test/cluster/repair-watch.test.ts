@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { Status } from '../../src/base/status.ts';
 import type { Replica, ReplicaTree, TreeAnswer } from '../../src/cluster/contract.ts';
-import { FEATURES } from '../../src/cluster/features.ts';
+import { FEATURES, Feature } from '../../src/cluster/features.ts';
 import { runRepairSession } from '../../src/cluster/repair-session.ts';
 import { FAR_MS } from '../base/clocks.ts';
 import type { MemoryReplica } from './memory-replica.ts';
@@ -128,8 +128,8 @@ describe('a repair session whose tree takes long', () => {
 
 describe('a repair with a node of an earlier build, which says nothing of a tree until it is built', () => {
   for (const [what, features, repaired] of [
-    ['waits for it', 0, 1],
-    ['would give up one of this build', FEATURES, 0],
+    ['waits for it', FEATURES & ~Feature.TREE_PROGRESS, 1],
+    ['would give up one of a build that does', Feature.TREE_PROGRESS, 0],
   ] as const)
     it(what, async () => {
       const cluster = new RepairCluster([1, 2]);
@@ -151,4 +151,21 @@ describe('a repair with a node of an earlier build, which says nothing of a tree
       await cluster.advance(BUILD_MS + 10_000);
       expect(cluster.repairs.get(1)?.done).toBe(repaired);
     });
+
+  it('gives up a tree of its own all the same', async () => {
+    const cluster = new RepairCluster([1, 2]);
+    // The transport knows features of other nodes alone.
+    for (const node of [1, 2]) cluster.features.set(node, 0);
+    const own = cluster.replica(1);
+    let asked = 0;
+    own.tree = () => {
+      asked++;
+    };
+    own.treeNodes = (_, done) =>
+      done({ status: Status.NOT_FOUND, hashes: new Uint8Array(0), message: 'no tree' });
+    const repairs = cluster.start(1);
+    repairs.mark(0);
+    await cluster.until(() => asked > 1, limits.repairTreeMsMax / 10);
+    expect(asked).toBeGreaterThan(1);
+  });
 });

@@ -149,6 +149,40 @@ describe(`documents of a cluster, seed ${seed},`, () => {
     expect(text(documents.load('ring'))).toBe('e');
   });
 
+  it('are written though the one before them was not, and each caller is told of its own', async () => {
+    const fs = newDisk(new Random(seed));
+    const documents = new FileDocuments(fs, PARENT);
+    const told: string[] = [];
+    fs.inject({ operation: 'write', errno: 'EIO' });
+    documents.save('ring', Buffer.from('a'), (error) => {
+      told.push(`a ${(error as { code?: string } | null)?.code}`);
+      fs.clearFaults();
+    });
+    documents.save('ring', Buffer.from('b'), (error) => told.push(`b ${error}`));
+    for (let turns = 0; told.length < 2 && turns < CALLS_MAX; turns++) {
+      await Promise.resolve();
+      fs.step();
+    }
+    expect(told).toEqual(['a IO', 'b null']);
+    expect(text(documents.load('ring'))).toBe('b');
+  });
+
+  it('that were removed stay away after a power cut, and are not removed while they are written', async () => {
+    const random = new Random(seed);
+    const fs = newDisk(random);
+    const documents = new FileDocuments(fs, PARENT);
+    await save(fs, documents, 'ring', 'ring 1');
+    documents.remove('ring');
+    expect(documents.load('ring')).toBe(null);
+    for (let cut = 0; cut < 20; cut++)
+      expect(new FileDocuments(fs.powerCut(random), PARENT).load('ring')).toBe(null);
+    const saving = save(fs, documents, 'ring', 'ring 2');
+    expect(() => documents.remove('ring')).toThrow('is being written');
+    expect(await saving).toBe(null);
+    documents.remove('ring');
+    expect(documents.load('ring')).toBe(null);
+  });
+
   it('are the old one on a full disk, and the new one once there is room', async () => {
     const fs = newDisk(new Random(seed));
     const documents = new FileDocuments(fs, PARENT);

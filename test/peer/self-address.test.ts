@@ -74,3 +74,26 @@ describe('a node that finds itself at an address', () => {
     expect(one.transport.seedStandings().get(moved.address)).not.toBe('this node itself');
   });
 });
+
+describe('an address that leads to one node and then to another', () => {
+  it('is asked over the connection that is there, or over one that is made for it, and no other is kept', async () => {
+    const clock = new ManualClock(1_700_000_000_000);
+    const one = await new TestPeer(1, { clock }).listen();
+    const two = await new TestPeer(2).listen();
+    const three = await new TestPeer(3).listen();
+    const moved = await Moved.to(two);
+    const ask = (text: string, anew: boolean): boolean =>
+      one.transport.sendTo(moved.address, Buffer.from(text), anew);
+    expect(ask('first', true)).toBe(true);
+    await until(() => two.received.length === 1);
+    moved.leadsTo = three;
+    expect(ask('second', false)).toBe(true);
+    await until(() => two.received.length === 2);
+    // As often as any address is dialled.
+    clock.advanceMs(limits.peerReconnectMsMin);
+    expect(ask('third', true)).toBe(true);
+    await until(() => three.received.length === 1 && !one.transport.isConnected(2));
+    expect([two.received, three.received]).toEqual([['1: first', '1: second'], ['1: third']]);
+    expect(one.log.filter((line) => line.startsWith('warn'))).toEqual([]);
+  });
+});

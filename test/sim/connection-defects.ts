@@ -35,10 +35,16 @@ export const CONNECTION_DEFECTS = [
   /** A long message is accepted, and not sent. */
   'long-message-dropped',
 ] as const;
-/** Those that are found within some seeds; the others were not within 20. */
+/**
+ * Those that are found. `self-dialled-for-ever` was, by seed 10, until killed processes took time to recover and lists of seeds differed: since
+ * then no seed of 100 meets it, and test/peer/self-address.test.ts alone covers it. Another node than the one that was dialled does no harm that a simulation shows: messages go to whom they are for all the
+ * same, and the node that was looked for dials by itself. test/peer/transport.test.ts looks at the connection itself.
+ */
 export const FOUND_CONNECTION_DEFECTS: readonly ConnectionDefect[] = [
   'calls-of-last-connection',
-  'self-dialled-for-ever',
+  'silent-while-starting',
+  'seed-given-up',
+  'dead-seeds-fill',
   'any-cluster-will-do',
   'silence-is-fine',
   'first-address-only',

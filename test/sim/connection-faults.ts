@@ -83,14 +83,9 @@ export class ConnectionFaults extends Strikes<ConnectionFault> {
     });
   }
 
-  /** While its shards recover it listens, and serves nobody. */
+  /** While its shards recover it listens, and serves nobody: long enough for others to find it there, and to ask it. */
   #startSlowly(machine: Machine): void {
-    if (this.random.chance(0.5)) {
-      machine.disk.slowness = this.random.pick([100, 1000]);
-      this.after(this.seconds(0.5, 3), () => {
-        machine.disk.slowness = 1;
-      });
-    }
+    if (this.random.chance(0.5)) machine.recoveryMs = this.seconds(0.5, 5) / 1000;
     machine.start();
   }
 

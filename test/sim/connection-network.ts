@@ -78,13 +78,12 @@ export class ConnectionNetwork implements SiteNetwork {
     return {
       send: (to, message, over) => {
         const { clock } = party;
-        const isLost =
-          (defect === 'silent-while-starting' && isRefusalOfStart(message, clock.monotonicMs())) ||
-          (defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN);
+        if (defect === 'silent-while-starting' && isRefusalOfStart(message, clock.monotonicMs())) return true;
+        const isLost = defect === 'long-message-dropped' && message.length > DROPPED_BYTES_MIN;
         return isLost ? this.#pretend(party, to) : this.send(party, to, message, over);
       },
-      sendTo: (address, message) =>
-        transport.sendTo(address, this.#tagged(party, this.#nextId(), 0, message)),
+      sendTo: (address, message, anew) =>
+        transport.sendTo(address, this.#tagged(party, this.#nextId(), 0, message), anew),
       setAddress: (node, address) => {
         if (defect === 'first-address-only' && addressed.has(node)) return;
         addressed.add(node);

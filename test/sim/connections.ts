@@ -16,6 +16,7 @@ import { CONNECTION_FAULTS, type ConnectionFault, ConnectionFaults } from './con
 import { ConnectionNetwork } from './connection-network.ts';
 import type { Machine } from './machine.ts';
 import type { Scheduler } from './scheduler.ts';
+import { type SeedList, seedListOf, seedsBy, turnName } from './seed-lists.ts';
 import type { NetworkProfile } from './sim-network.ts';
 import { Strangers } from './strangers.ts';
 
@@ -41,6 +42,7 @@ export class Connections {
   readonly #scheduler: Scheduler;
   readonly #random: Random;
   readonly #faultNames: readonly ConnectionFault[];
+  readonly #seedList: SeedList;
   readonly #meanUs: number;
   #faults: ConnectionFaults | null = null;
   #strangers: Strangers | null = null;
@@ -61,10 +63,24 @@ export class Connections {
     const wanted = defect === null ? [] : FAULTS_FOR_CONNECTION_DEFECT[defect];
     this.#faultNames = CONNECTION_FAULTS.filter((fault) => random.chance(0.5) || wanted.includes(fault));
     this.#meanUs = random.pick([0.3, 1, 3]) * SECOND_US;
+    this.#seedList = seedListOf(random, defect);
+  }
+
+  /** Nodes must find their cluster by seeds, as on their first day. */
+  get needsSeeds(): boolean {
+    return this.#seedList !== 'addresses';
+  }
+  /** What nodes are told that are to find those at these addresses. */
+  seedsOf(addresses: readonly string[]): readonly string[] {
+    return seedsBy(this.#seedList, addresses);
+  }
+  /** All machines are there, and none runs yet. */
+  found(cluster: Cluster): void {
+    if (this.#seedList === 'one-name') turnName(this.network.tcp, cluster);
   }
 
   get setting(): string {
-    return `; connections: ${this.#faultNames.join(' ')}`;
+    return `; connections: ${this.#faultNames.join(' ')}, seeds: ${this.#seedList}`;
   }
 
   start(cluster: Cluster): void {

@@ -12,6 +12,9 @@ export const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
   'ignore-promise': ['lossy-link', 'slow-link'],
   'promises-not-asked': ['lossy-link', 'slow-link'],
   'reads-never-passed': [],
+  'deadlines-by-wall-clock': ['clock'],
+  'timeout-of-each-hop': ['slow-link'],
+  'deadlines-told-as-times': ['restart', 'crash'],
 };
 
 /**

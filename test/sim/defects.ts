@@ -9,6 +9,7 @@ import {
   WriteMode,
 } from '../../src/cluster/contract.ts';
 import { LOOKUP_ABSENT, type ShardEngine } from '../../src/engine/contract.ts';
+import { changed } from './changed.ts';
 
 export const DEFECTS = [
   /** The commit log is not synced before a write is acknowledged. */
@@ -25,22 +26,16 @@ export const DEFECTS = [
   'promises-not-asked',
   /** A QUORUM read repairs for as long as replicas differ, whatever key it reads: before decision 21. */
   'reads-never-passed',
+  /** Deadlines are times since 1970, as before decision 22. */
+  'deadlines-by-wall-clock',
+  /** What is left of a deadline is not taken along to other nodes: each hop has a timeout of its own. */
+  'timeout-of-each-hop',
+  /** Nodes tell each other the time at which a request ends, by the monotonic clock of who asks. */
+  'deadlines-told-as-times',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
 
 export const isDefect = (name: string): name is Defect => (DEFECTS as readonly string[]).includes(name);
-
-/** The same object with other methods. */
-function changed<T extends object>(original: T, methods: Partial<T>): T {
-  return new Proxy(original, {
-    get(target, name) {
-      const own = methods[name as keyof T];
-      if (own !== undefined) return own;
-      const value: unknown = Reflect.get(target, name, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
-}
 
 /** A replica that forgets what it promised: no lookup finds a promise. */
 export function withoutPromises(engine: ShardEngine): ShardEngine {

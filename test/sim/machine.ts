@@ -5,6 +5,7 @@
 import type { Clock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
+import { onWallClock } from './deadline-defects.ts';
 import type { Defect } from './defects.ts';
 import type { History } from './history.ts';
 import { ProcessLife } from './process-life.ts';
@@ -41,6 +42,8 @@ export class Machine {
   nodeId = '';
   state: MachineState = 'down';
   program: Program | null = null;
+  /** Of the next process: ProgramHost.recoveryMs. */
+  recoveryMs = 0;
   /** How often its process has ended, stopped, or been told to end. */
   interruptions = 0;
   /** As its process reads the machine's. */
@@ -75,7 +78,8 @@ export class Machine {
     const life = new ProcessLife(scheduler, this.clock);
     this.#life = life;
     this.state = 'running';
-    const clock = this.clock.ofProcess();
+    const own = this.clock.ofProcess();
+    const clock = defect === 'deadlines-by-wall-clock' ? onWallClock(own) : own;
     this.processClock = clock;
     const { name, address, rack, nodeId, number, role } = this;
     const log: ProgramHost['log'] = (level, message) => {
@@ -93,6 +97,7 @@ export class Machine {
       random: new Random(seed),
       life,
       fs: this.disk.open(life),
+      recoveryMs: this.recoveryMs,
       role,
       tuning,
       defect,
@@ -106,6 +111,7 @@ export class Machine {
         if (life.isAlive) scheduler.fail(new Error(`${name} failed`, { cause: error }));
       },
     };
+    this.recoveryMs = 0;
     this.program = startProgram(host);
   }
 

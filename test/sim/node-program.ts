@@ -22,6 +22,7 @@ import { NODE_STARTS, refuseRequest } from '../../src/cluster/rpc-service.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
+import { takenByOwnClock, tellingTimes, withTimeoutOfItsOwn } from './deadline-defects.ts';
 import { hintedReplica, replicaWithPromises, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
@@ -43,11 +44,12 @@ class DefectiveNode extends ClusterNode {
   }
   override replica(node: NodeNumber): Replica {
     const replica = super.replica(node);
-    const { defect, life, self } = this.#host;
+    const { clock, defect, life, self } = this.#host;
     if (defect === 'hint-counts-as-home' && node !== self)
       return hintedReplica(replica, node, this.#local, life);
     if (defect === 'promises-not-asked' || defect === 'reads-never-passed')
       return replicaWithPromises(replica, defect === 'reads-never-passed', life);
+    if (defect === 'timeout-of-each-hop' && node !== self) return withTimeoutOfItsOwn(replica, clock);
     return defect === 'drop-read-repair' ? unrepairedReplica(replica, life) : replica;
   }
 }
@@ -105,13 +107,14 @@ export class NodeProgram implements Program {
     const { self, nodeId, address, rack, clock, random, life, role, tuning, defect, log } = this.#host;
     const documents = this.#documents;
     const told = resumeJoin(documents);
+    const tellsTimes = defect === 'deadlines-told-as-times';
     const options: ClusterNodeOptions = {
       world: {
         self,
         clock,
         random,
         timers: life,
-        network: this.#network,
+        network: tellsTimes ? tellingTimes(this.#network, clock) : this.#network,
         documents,
         log: (level, message) => log(level, message),
       },
@@ -135,7 +138,9 @@ export class NodeProgram implements Program {
   }
 
   async #open(): Promise<void> {
+    const { life, recoveryMs } = this.#host;
     await this.#replica.open();
+    if (recoveryMs > 0) await new Promise<void>((resolve) => life.after(recoveryMs, resolve));
     this.#isEngineOpen = true;
     this.#start();
   }
@@ -302,14 +307,15 @@ export class NodeProgram implements Program {
   }
 
   #receive(from: NodeNumber, message: Uint8Array, over: ConnectionId): void {
-    const { self, clock } = this.#host;
+    const { self, clock, defect } = this.#host;
     try {
       if (!this.#isEngineOpen) {
         refuseRequest({ self, clock, network: this.#network }, from, message, NODE_STARTS, over);
         return;
       }
       this.#probe?.receive(message.slice());
-      this.#node.onMessage(from, message, over);
+      const isTold = defect === 'deadlines-told-as-times';
+      this.#node.onMessage(from, isTold ? takenByOwnClock(message, clock) : message, over);
     } catch (error) {
       if (!(error instanceof MessageError)) throw error;
       this.#host.fail(error);

@@ -39,6 +39,8 @@ export interface ProgramHost {
   readonly random: Random;
   readonly life: ProcessLife;
   readonly fs: FileSystem;
+  /** How long its shards take to recover, beyond what the disk takes: they have longer logs than a simulation writes. */
+  readonly recoveryMs: number;
   readonly role: Role;
   readonly tuning: Tuning;
   readonly defect: Defect | null;

@@ -104,7 +104,7 @@ class Simulation {
     this.#machines = Math.max(this.#replicas, random.pick([3, 3, 4, 5]));
     // Enough for each machine to own some, or keys would have fewer replicas.
     this.#vnodes = random.pick([8, 16, 32]);
-    this.#isFounded = random.chance(0.8);
+    this.#isFounded = random.chance(0.8) && this.#connections?.needsSeeds !== true;
     const tuning = {
       vnodes: this.#vnodes,
       replicas: this.#replicas,
@@ -197,7 +197,8 @@ class Simulation {
     for (let i = 0; i < this.#machines; i++) {
       const seeds = this.#isFounded ? addresses : i === 0 ? [] : addresses.slice(0, i);
       const max = this.#knobs.skewMsMax;
-      this.#cluster.add({ seeds, replaces: 0 }, this.#random.between(-max, max), 1);
+      const told = this.#connections?.seedsOf(seeds) ?? seeds;
+      this.#cluster.add({ seeds: told, replaces: 0 }, this.#random.between(-max, max), 1);
     }
     const { machines } = this.#cluster;
     if (this.#isFounded) {
@@ -219,6 +220,7 @@ class Simulation {
       const ring = encodeRing(firstRing(shape, members));
       for (const { disk } of machines) disk.used.place(RING_PATH, imageOf(RING_PATH, ring));
     }
+    this.#connections?.found(this.#cluster);
     for (const machine of machines) machine.start();
   }
 
