@@ -479,10 +479,23 @@ export const limits = {
    * that are both off by what is allowed must still be able to write over each other's records.
    */
   peerClockDriftUsMax: 3_600_000_000,
+  /** Versions of one node have one remainder by this: above 62,500 writes a second of one coordinator its versions would run ahead of its clock. */
+  versionSlots: 16,
   /** How far the ceiling of versions on disk is raised at a time, microseconds: also what a restart skips. */
   versionCeilingUs: 4_000_000,
+  /** Versions that a coordinator remembers to have written: of the last seconds. Only of records that young it is asked, and so long waited for. */
+  writtenVersionsKept: 16_384,
+  writerAskedMs: 5000,
+  writerWaitMs: 50,
   /** Attempts of one plain write: each is above all versions that the last one met. */
   writeAttemptsMax: 16,
+  /**
+   * How long a replica remembers which versions came as copies, and which writes went on under a second version: at least this, at most twice
+   * this. No plain write takes longer (requestTimeoutMsMax), with room for clocks that run at different speeds. And the bytes of one such
+   * filter, of which a shard has up to four: 3 million versions make one conflict in ten an unknown outcome.
+   */
+  secondVersionsKeptMs: 40_000,
+  secondVersionsFilterBytes: 1 << 20,
   /** A home replica that is silent for so long gets a hint. */
   writeStandInMs: 100,
   /** A replica that does not answer a read is helped out by the next after this, or after a few of its usual delays. */

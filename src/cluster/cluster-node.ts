@@ -114,7 +114,18 @@ export class ClusterNode {
       onRing: (ring) => this.#takeRing(ring),
     });
     const { self } = world;
-    const view = clusterView(self, this.topology, this.membership, (node) => this.replica(node));
+    const view = clusterView(
+      self,
+      this.topology,
+      this.membership,
+      (node) => this.replica(node),
+      (node) => this.#remote?.losses(node) ?? 0,
+      (node, version, deadlineMs, done) => {
+        if (node === self) this.#coordinator.askWritten(version, done);
+        else if (this.#remote === null) throw new UnavailableError('the node has not started');
+        else this.#remote.askWriter(node, version, deadlineMs, done);
+      },
+    );
     const common = {
       world,
       view,
@@ -261,6 +272,7 @@ export class ClusterNode {
       ringNumber,
       ringBytes: () => this.#ringBytes ?? new Uint8Array(0),
       onNewerRing: (from) => this.topology.onFacts(from),
+      askWritten: (version, done) => this.#coordinator.askWritten(version, done),
     });
     this.#remote = remote;
     this.#service = service;

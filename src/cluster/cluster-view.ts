@@ -11,6 +11,8 @@ export function clusterView(
   topology: Pick<Topology, 'ring'>,
   membership: Pick<Membership, 'isUp'>,
   replica: (node: NodeNumber) => Replica,
+  losses: ClusterView['losses'],
+  askWriter: ClusterView['askWriter'],
 ): ClusterView {
   return {
     self,
@@ -21,5 +23,7 @@ export function clusterView(
     },
     isUp: (node) => membership.isUp(node),
     replica,
+    losses,
+    askWriter,
   };
 }

@@ -23,6 +23,7 @@ import { enoughUp, type Groups } from './coordinator-groups.ts';
 import { type CoordinatorMetrics, newCoordinatorMetrics } from './coordinator-metrics.ts';
 import { OnceLater } from './once-later.ts';
 import { PeerLatencies } from './peer-latencies.ts';
+import type { RingMap } from './ring-map.ts';
 import { VersionSource } from './version-source.ts';
 
 export interface CoordinatorOptions {
@@ -36,6 +37,9 @@ export interface CoordinatorOptions {
   readonly whenMarksKept: (done: () => void) => void;
 }
 
+/** The version under which a write is held by a majority; 0: none is known. */
+export type OnWritten = (version: number) => void;
+
 /** `why` says what was in the way, where something was. */
 export type OnSettled = (ok: boolean, why: string) => void;
 
@@ -48,6 +52,11 @@ export abstract class Operation {
   readonly deadlineMs: MonotonicMs;
   wakeMs: number;
   answered = false;
+  /** The version under which a plain write is out; 0 for others. And its first, where it goes on under another. */
+  version = 0;
+  was = 0;
+  /** Who waits to hear under which version it is written. */
+  asking: OnWritten[] | null = null;
   previous: Operation | null = null;
   next: Operation | null = null;
 
@@ -67,6 +76,14 @@ export abstract class Operation {
       againMs < Math.min(this.deadlineMs, this.startMs + limits.reconnectedMs) &&
       enoughUp(this.core.view, groups, consistency)
     );
+  }
+  /** The operation ends: whoever asked for its version hears of it. */
+  protected endVersion(): void {
+    const { asking } = this;
+    if (asking === null) return;
+    this.asking = null;
+    const version = this.core.writtenAs(this.version);
+    for (const tell of asking) tell(version);
   }
   /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
   abstract onTick(nowMs: MonotonicMs): void;
@@ -95,6 +112,12 @@ export class CoordinatorCore {
   /** Keys that wait for `settleLater`. */
   readonly #settling: OnceLater;
   #inFlight = 0;
+  /** The last versions that were written, in turn. */
+  readonly #written = new Float64Array(limits.writtenVersionsKept);
+  readonly #writtenAs = new Float64Array(limits.writtenVersionsKept);
+  #writtenAt = 0;
+  #slot = 0;
+  #slotRing: RingMap | null = null;
   #ticking = false;
 
   constructor(options: CoordinatorOptions) {
@@ -113,6 +136,17 @@ export class CoordinatorCore {
   }
   nowMs(): MonotonicMs {
     return this.world.clock.monotonicMs();
+  }
+
+  /** VersionSource.next, of this node's slot: its place among the members of the ring, so that no other of the first few has it. */
+  nextVersion(): number {
+    const { ring } = this.view;
+    if (ring !== this.#slotRing) {
+      this.#slotRing = ring;
+      const at = ring.members.findIndex(({ number }) => number === this.self);
+      this.#slot = (at < 0 ? this.self : at) % limits.versionSlots;
+    }
+    return this.versions.next(this.#slot);
   }
 
   /**
@@ -143,6 +177,29 @@ export class CoordinatorCore {
     operation.previous = null;
     // `next` stays: a tick that stands at this operation goes on from it.
     this.#inFlight--;
+  }
+
+  /** A majority of each write group holds `version` or something newer, and what this node wrote under `was` is now that. */
+  onWritten(was: number, version: number): void {
+    this.#written[this.#writtenAt] = was;
+    this.#writtenAs[this.#writtenAt] = version;
+    this.#writtenAt = (this.#writtenAt + 1) % limits.writtenVersionsKept;
+  }
+  /** 0: it was not, or so long ago that it is forgotten, or in an earlier life. */
+  writtenAs(version: number): number {
+    const at = version === 0 ? -1 : this.#written.lastIndexOf(version);
+    return at < 0 ? 0 : (this.#writtenAs[at] as number);
+  }
+  /** The same, told in a later turn: of a write that is out once it ends. */
+  askWritten(version: number, done: OnWritten): void {
+    for (let operation = this.#first; operation !== null; operation = operation.next)
+      if (version !== 0 && (operation.version === version || operation.was === version)) {
+        operation.asking ??= [];
+        operation.asking.push(done);
+        return;
+      }
+    const as = this.writtenAs(version);
+    queueMicrotask(() => done(as));
   }
 
   /**

@@ -4,14 +4,20 @@
  *
  * 1. Only answers to the present attempt count: W replicas hold one version, not W versions of one value. An attempt has a
  *    new version only where one was refused for its version: what may have been read under one must not come back
- *    under another, over what was acknowledged in between, because of a ring or a connection. Where it is refused for
- *    its version after it had waited for those, some replica may hold it for long: then the outcome is unknown.
+ *    under another, over what was acknowledged in between.
  * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
  * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
  *    suffice, only once, and the answer says so.
  * 4. After the answer each home replica that failed or was down gets a hint, and a silent one when its call ends without an answer: most
  *    silent ones are slow, because there is too much to do, and a hint for each of their writes would double that
  *    (docs/decisions/0023-overload.md). One that holds a higher version needs none; of one that only promised it the key is settled.
+ * 5. Where a version was refused and some replica may hold it, the write goes on under a second one (WriteMode.AGAIN) only where so many
+ *    refused it, and never held it before, that no quorum is without one of them; so many of those have to take the second. They
+ *    see to it that nobody was told the first (src/shard/second-versions.ts). Else the outcome is unknown.
+ * 6. A replica with a newer record counts where that record cannot have been acknowledged before the write began: where as many as in 5 took
+ *    the version, or answered an attempt before it, of which each version is above all that was met. The write is then one that was
+ *    replaced at once, as in ABD (Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 1995). So an attempt
+ *    after the first ends, however hot the key is (docs/decisions/0024-writes-that-conflict.md).
  */
 import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -22,8 +28,6 @@ import {
   type ClientWriteAnswer,
   Consistency,
   type NodeNumber,
-  type Replica,
-  type ReplicaWrite,
   type WriteAnswer,
   WriteMode,
 } from './contract.ts';
@@ -35,50 +39,18 @@ import {
   replicasMessage,
   WriteTally,
 } from './coordinator-errors.ts';
-import { neededOf, unionOf } from './coordinator-groups.ts';
+import { blockingOf, enoughOf, neededOf, unionOf } from './coordinator-groups.ts';
 import { HintPlacement, liveStandIns, type UsedNodes } from './coordinator-hints.ts';
 import { encodeWrite, NO_BYTES } from './coordinator-records.ts';
-import { writeGroups } from './ring-lookup.ts';
+import { type Copies, countCopies, Leg, mayHold, type Refuser } from './coordinator-write-legs.ts';
+import { Feature } from './features.ts';
+import { quorumOf, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
-
-type LegState = 'pending' | 'ok' | 'stale' | 'ring' | 'refused' | 'failed' | 'down';
-type HintState = 'none' | 'pending' | 'counts' | 'kept' | 'lost';
-
-/** One home replica in one attempt. */
-class Leg {
-  state: LegState = 'pending';
-  hint: HintState = 'none';
-  timedOut = false;
-  /** It said so: asking it again helps nobody. */
-  cannot = false;
-  /** A later promise kept it from the write, not a record: it may be left behind. */
-  barred = false;
-  /** Any node was asked to keep the hint: there is nobody else. */
-  gaveUp = false;
-  readonly node: NodeNumber;
-  readonly attempt: number;
-  readonly #write: PlainWrite;
-  constructor(write: PlainWrite, node: NodeNumber, attempt: number) {
-    this.#write = write;
-    this.node = node;
-    this.attempt = attempt;
-  }
-  send(replica: Replica, request: ReplicaWrite): void {
-    replica.write(request, (answer) => this.#write.onAnswer(this, answer));
-  }
-  onHint(kept: boolean, counts: boolean): void {
-    this.hint = kept ? (counts ? 'counts' : 'kept') : 'lost';
-    this.#write.onHint(this);
-  }
-}
-
-/** Whether the replica may have taken the record: it did not say that it did not. */
-const mayHold = ({ state }: Leg): boolean => state === 'ok' || state === 'failed' || state === 'pending';
 
 export class PlainWrite extends Operation {
   readonly #request: ClientWrite;
   readonly #done: (answer: ClientWriteAnswer) => void;
-  readonly #sloppy: boolean;
+  #sloppy: boolean;
   readonly #tally = new WriteTally();
   readonly #usedStandIns: UsedNodes = [];
   #ring: RingMap;
@@ -86,11 +58,14 @@ export class PlainWrite extends Operation {
   #groups: readonly (readonly NodeNumber[])[] = [];
   #legs: Leg[] = [];
   #attempt = 0;
-  /** 0: the next attempt needs a new one. */
-  #version = 0;
   #record: Uint8Array = NO_BYTES;
-  /** A replica may have taken this version in an attempt before the present one. */
-  #mayBeHeld = false;
+  /** Who may have taken this version in an attempt before the present one. */
+  #holders: NodeNumber[] = [];
+  /** A majority has answered since the write began: all that was acknowledged before is below the present version. */
+  #isProven = false;
+  #isWritten = false;
+  /** Who refused the first version, where it may be held. */
+  #clean: readonly Refuser[] | null = null;
   #beat = 0;
   /** When silent replicas get hints; Infinity once they have. */
   #standInAtMs = Number.POSITIVE_INFINITY;
@@ -120,15 +95,15 @@ export class PlainWrite extends Operation {
     this.#ring = view.ring;
     this.#vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
     this.#groups = writeGroups(this.#ring, this.#vnode);
-    if (this.#version === 0) {
-      this.#version = core.versions.next();
-      if (this.#version === 0) {
+    if (this.version === 0) {
+      this.version = core.nextVersion();
+      if (this.version === 0) {
         this.#sendLater(limits.coordinatorTickMs);
         return;
       }
-      this.#record = encodeWrite(this.#request, this.#version, core.self);
-      this.#mayBeHeld = false;
-    } else if (this.#legs.some(mayHold)) this.#mayBeHeld = true;
+      this.#record = encodeWrite(this.#request, this.version, core.self);
+      this.#holders = [];
+    } else for (const leg of this.#legs) if (mayHold(leg)) this.#holders.push(leg.node);
     this.#attempt++;
     this.#waits = false;
     this.#silent = false;
@@ -148,10 +123,14 @@ export class PlainWrite extends Operation {
     }
     const { deadlineMs } = this;
     const write = { record: this.#record, also: null, mode: WriteMode.FRESH, deadlineMs };
+    const again = { ...write, mode: WriteMode.AGAIN, was: this.was };
+    // Another process may be there since: it does not know what the one knew that refused the first version.
+    this.#clean = this.#clean?.filter(({ node, losses }) => losses === view.losses(node)) ?? null;
     for (const leg of this.#legs)
       if (leg.state === 'pending') {
         this.#tally.sent();
-        leg.send(view.replica(leg.node), write);
+        const isAgain = this.#clean?.some(({ node }) => node === leg.node) === true;
+        leg.send(view.replica(leg.node), isAgain ? again : write);
       }
     if (!this.answered) this.#coverLosses();
   }
@@ -169,6 +148,8 @@ export class PlainWrite extends Operation {
     else if (status === PeerStatus.STALE_VERSION) {
       leg.state = 'stale';
       leg.barred = answer.barred;
+      leg.passed = answer.newer !== null;
+      leg.losses = this.core.view.losses(leg.node);
       if (answer.beat > this.#beat) this.#beat = answer.beat;
     } else if (status === PeerStatus.STALE_RING) leg.state = 'ring';
     else {
@@ -176,8 +157,10 @@ export class PlainWrite extends Operation {
       leg.timedOut = status === Status.TIMEOUT;
       leg.cannot = status !== Status.UNAVAILABLE;
     }
-    if (this.answered) this.#hintAfterAnswer(leg);
-    else this.#evaluate();
+    if (this.answered) {
+      this.#noteWritten();
+      this.#hintAfterAnswer(leg);
+    } else this.#evaluate();
   }
   onHint(leg: Leg): void {
     if (!this.answered) this.#evaluate();
@@ -206,16 +189,13 @@ export class PlainWrite extends Operation {
   }
 
   /** Copies of the present version at home replicas and stand-ins of one group, and what may still come. */
-  #count(group: readonly NodeNumber[]): { held: number; soon: number; late: number; standIns: number } {
-    const count = { held: 0, soon: 0, late: 0, standIns: 0 };
-    for (const leg of this.#legs) {
-      if (!group.includes(leg.node)) continue;
-      if (leg.state === 'ok') count.held++;
-      else if (leg.hint === 'counts') count.standIns++;
-      else if (leg.state === 'pending' && !this.#silent) count.soon++;
-      else if (leg.state === 'pending' || leg.hint === 'pending') count.late++;
-    }
-    return count;
+  #count(group: readonly NodeNumber[]): Copies {
+    return countCopies(group, blockingOf(group.length), {
+      legs: this.#legs,
+      silent: this.#silent,
+      isProven: this.#isProven,
+      clean: this.#clean,
+    });
   }
 
   #evaluate(): void {
@@ -223,8 +203,8 @@ export class PlainWrite extends Operation {
     let sloppy = this.#sloppy;
     for (const group of this.#groups) {
       const needed = neededOf(this.#request.consistency, group.length);
-      const { held, soon, standIns } = this.#count(group);
-      if (held >= needed) continue;
+      const { held, soon, standIns, safe } = this.#count(group);
+      if (held >= needed && (this.#clean === null || safe >= blockingOf(group.length))) continue;
       home = false;
       if (held + soon >= needed || held + standIns < needed) sloppy = false;
     }
@@ -255,7 +235,8 @@ export class PlainWrite extends Operation {
 
   #canSucceed(): boolean {
     for (const group of this.#groups) {
-      const { held, soon, late, standIns } = this.#count(group);
+      const { held, soon, late, standIns, safe, safeSoon } = this.#count(group);
+      if (this.#clean !== null && safe + safeSoon < blockingOf(group.length)) return false;
       let possible = held + soon + late + (this.#sloppy ? standIns : 0);
       if (this.#sloppy) possible += this.#standInsFor(group);
       if (possible < neededOf(this.#request.consistency, group.length)) return false;
@@ -326,14 +307,7 @@ export class PlainWrite extends Operation {
       );
       return;
     }
-    if (stale && this.#mayBeHeld) {
-      this.#fail(
-        Status.UNAVAILABLE,
-        `version ${this.#version} was passed by ${this.#beat} while it was tried again`,
-      );
-      return;
-    }
-    if (stale) this.#version = 0;
+    if (stale && !this.#leaveVersion()) return;
     if (ring && core.view.ring === this.#ring) {
       core.metrics.retriesOfRing++;
       this.#sendLater(limits.ringWaitMs);
@@ -348,17 +322,65 @@ export class PlainWrite extends Operation {
     } else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
   }
 
+  /** The present version was refused: the next attempt has another. False where it cannot, or is to be waited for. */
+  #leaveVersion(): boolean {
+    const { network } = this.core.world;
+    const isHeld = this.#holders.length > 0 || this.#legs.some(mayHold);
+    const has = (counts: (leg: Leg) => boolean): boolean => {
+      const nodes = this.#legs.filter(counts).map(({ node }) => node);
+      return enoughOf(this.#groups, (node) => nodes.includes(node), blockingOf);
+    };
+    if (isHeld) {
+      const isClean = ({ node, state }: Leg): boolean => state === 'stale' && !this.#holders.includes(node);
+      const takesIt = (leg: Leg): boolean => {
+        if (!isClean(leg)) return false;
+        return leg.node === this.core.self || (network.features(leg.node) & Feature.SECOND_VERSIONS) !== 0;
+      };
+      if (this.#clean !== null || !has(takesIt)) {
+        const mayRefuse = ({ state }: Leg): boolean => state === 'pending' && !this.#silent;
+        if (this.#clean === null && this.#legs.some(mayRefuse)) return false;
+        this.#fail(
+          Status.UNAVAILABLE,
+          `version ${this.version} was passed by ${this.#beat}, and a replica may hold it`,
+        );
+        return false;
+      }
+      this.was = this.version;
+      this.#clean = this.#legs.filter(takesIt);
+      this.#sloppy = false;
+    }
+    if (has(({ state }) => state === 'ok' || state === 'stale')) this.#isProven = true;
+    this.version = 0;
+    return true;
+  }
+
   #brokeOff(): boolean {
     const cannot = this.#legs.some(({ cannot: one }) => one);
     return !cannot && this.mayReconnect(this.#groups, this.#request.consistency);
+  }
+
+  /** Tells once that the version is written, whatever the level asked for: readers go by that. */
+  #noteWritten(): void {
+    if (this.#isWritten || this.version === 0) return;
+    for (const group of this.#groups) {
+      const { held, safe } = this.#count(group);
+      if (held < quorumOf(group.length)) return;
+      if (this.#clean !== null && safe < blockingOf(group.length)) return;
+    }
+    this.#isWritten = true;
+    this.core.onWritten(this.version, this.version);
+    if (this.was !== 0) this.core.onWritten(this.was, this.version);
   }
 
   #acknowledge(sloppy: boolean): void {
     const { core } = this;
     this.answered = true;
     core.remove(this);
+    this.#noteWritten();
+    this.endVersion();
     if (sloppy) core.metrics.sloppyAcks++;
-    this.#done({ status: Status.OK, version: this.#version, sloppy, message: '' });
+    if (this.#legs.some(({ passed }) => passed) && this.#isProven) core.metrics.writesPassed++;
+    this.#done({ status: Status.OK, version: this.version, sloppy, message: '' });
     for (const leg of this.#legs) this.#hintAfterAnswer(leg);
   }
 
@@ -367,6 +389,7 @@ export class PlainWrite extends Operation {
     const { metrics } = core;
     this.answered = true;
     core.remove(this);
+    this.endVersion();
     const tally = this.#tally;
     const nothing = tally.nothingWritten && !this.#hinted;
     const refusal = nothing && status !== Status.TIMEOUT ? tally.refusal : 0;

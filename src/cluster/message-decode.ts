@@ -6,6 +6,7 @@
  */
 import { type MonotonicMs, msAfter } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
+import { WriteMode } from './contract.ts';
 import { decodePlain, MessageError, type Plain } from './message-bytes.ts';
 import { Fields, UINT32_MAX } from './message-fields.ts';
 import { Kind, type Message } from './message-kinds.ts';
@@ -73,6 +74,18 @@ function decodeRequest(kind: number, nowMs: MonotonicMs): Message {
       const also = fields.also(record);
       const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
       return { kind, generation, id, ring, remainingMs, request };
+    }
+    case Kind.WRITE_AGAIN: {
+      const { generation, id, ring, remainingMs } = startRequest('write again', 2);
+      const record = fields.record('record');
+      const was = fields.version('was');
+      const deadlineMs = msAfter(nowMs, remainingMs);
+      const request = { record, also: null, mode: WriteMode.AGAIN, was, deadlineMs };
+      return { kind, generation, id, ring, remainingMs, request };
+    }
+    case Kind.WRITTEN: {
+      const { generation, id, ring, remainingMs } = startRequest('written', 1);
+      return { kind, generation, id, ring, remainingMs, request: { version: fields.version('version') } };
     }
     case Kind.READ: {
       const { generation, id, ring, remainingMs } = startRequest('read', 5);
@@ -191,6 +204,10 @@ function decodeAnswer(kind: number): Message {
         message: message(),
       };
       return { kind, generation, id, answer };
+    }
+    case Kind.WRITTEN_ANSWER: {
+      const { generation, id } = startAnswer('written answer', 1);
+      return { kind, generation, id, answer: { version: fields.version('version') } };
     }
     case Kind.READ_ANSWER: {
       const { generation, id } = startAnswer('read answer', 3);

@@ -32,6 +32,7 @@ import {
   encodeTreeAnswer,
   encodeTreeNodesAnswer,
   encodeWriteAnswer,
+  encodeWrittenAnswer,
 } from './messages.ts';
 import { nodeName } from './node-name.ts';
 
@@ -44,6 +45,8 @@ export interface ReplicaServiceOptions {
   readonly ringBytes: () => Uint8Array;
   /** A node has a newer ring than this one: fetch it. Called for each such request: the callee limits what it does. */
   readonly onNewerRing: (from: NodeNumber, number: number) => void;
+  /** CoordinatorCore.askWritten. */
+  readonly askWritten: (version: number, done: (version: number) => void) => void;
 }
 
 export interface ReplicaServiceCounts {
@@ -203,9 +206,15 @@ export class ReplicaService {
     const { generation, id } = work;
     switch (message.kind) {
       case Kind.WRITE:
+      case Kind.WRITE_AGAIN:
         replica.write(message.request, (answer) => {
           if (this.#end(work))
             this.#send(work.caller, encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, answer), work.over);
+        });
+        break;
+      case Kind.WRITTEN:
+        this.#options.askWritten(message.request.version, (as) => {
+          if (this.#end(work)) this.#send(work.caller, encodeWrittenAnswer(generation, id, as), work.over);
         });
         break;
       case Kind.HINT:
@@ -311,7 +320,8 @@ export const NODE_STARTS = 'it is starting';
 
 /** Bytes that a request keeps in memory while it is worked on. */
 function bulkOf(message: RequestMessage): number {
-  if (message.kind !== Kind.WRITE && message.kind !== Kind.HINT) return 0;
+  const { kind } = message;
+  if (kind !== Kind.WRITE && kind !== Kind.WRITE_AGAIN && kind !== Kind.HINT) return 0;
   const { record, also } = message.request;
   return record.length + (also === null ? 0 : also.length);
 }

@@ -30,6 +30,7 @@ import type {
   TreeNodesAnswer,
   WriteAnswer,
 } from './contract.ts';
+import { Feature } from './features.ts';
 import { type AnswerMessage, type Envelope, Kind } from './message-kinds.ts';
 import {
   encodeEndTree,
@@ -40,6 +41,8 @@ import {
   encodeTree,
   encodeTreeNodes,
   encodeWrite,
+  encodeWriteAgain,
+  encodeWritten,
 } from './messages.ts';
 import { nodeName } from './node-name.ts';
 import { answerCall, Call, failCall, isAnswerTo, type PeerCalls, type Waiting } from './rpc-calls.ts';
@@ -89,6 +92,8 @@ export class RemoteReplicas {
   readonly #world: ClusterWorld;
   readonly #options: RpcOptions;
   readonly #replicas = new Map<NodeNumber, RemoteReplica>();
+  /** Of all nodes that ever were members in this life of the process. */
+  readonly #losses = new Map<NodeNumber, number>();
   /** By id, in the order of their start. */
   readonly #calls = new Map<number, Call>();
   #lastId = 0;
@@ -111,6 +116,9 @@ export class RemoteReplicas {
 
   /** The replica at another node: the same object each time. */
   replica(node: NodeNumber): Replica {
+    return this.#replicaAt(node);
+  }
+  #replicaAt(node: NodeNumber): RemoteReplica {
     let replica = this.#replicas.get(node);
     if (replica === undefined) {
       replica = new RemoteReplica(this, node);
@@ -137,7 +145,13 @@ export class RemoteReplicas {
 
   /** A connection to a node was lost: calls to it may have been worked on or not, and their answers may be lost with it. */
   disconnected(node: NodeNumber): void {
+    this.#losses.set(node, this.losses(node) + 1);
     this.#lose(({ peer }) => peer.node === node);
+  }
+
+  /** Rises with each `disconnected`, beyond the node's membership too. */
+  losses(node: NodeNumber): number {
+    return this.#losses.get(node) ?? 0;
   }
 
   /** The node left the cluster. */
@@ -218,6 +232,15 @@ export class RemoteReplicas {
     return msLeft(deadlineMs, this.#world.clock.monotonicMs());
   }
 
+  /** Asks a node what became of a version that it gave; 0 where it says nothing. */
+  askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: (as: number) => void): void {
+    const { peer } = this.#replicaAt(node);
+    const waiting: Waiting = { kind: Kind.WRITTEN, done: (answer) => done(answer.version) };
+    const knows = (this.#world.network.features(node) & Feature.SECOND_VERSIONS) !== 0;
+    const envelope = this.open(peer, waiting, knows ? this.until(deadlineMs) : 0);
+    if (envelope !== null) this.send(peer, waiting, encodeWritten(envelope, version));
+  }
+
   /** A message that nobody answers. */
   tell(node: NodeNumber, session: number): void {
     const envelope = this.#envelope;
@@ -267,48 +290,52 @@ export class RemoteReplicas {
 /** The replica at one other node. */
 class RemoteReplica implements Replica {
   readonly #all: RemoteReplicas;
-  readonly #peer: PeerCalls;
+  readonly peer: PeerCalls;
   constructor(all: RemoteReplicas, node: NodeNumber) {
     this.#all = all;
-    this.#peer = { node, waiting: 0 };
+    this.peer = { node, waiting: 0 };
   }
 
   write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.WRITE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeWrite(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope === null) return;
+    const { record, was } = request;
+    const message =
+      was === undefined ? encodeWrite(envelope, request) : encodeWriteAgain(envelope, record, was);
+    this.#all.send(this.peer, waiting, message);
   }
   read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.READ, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeRead(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeRead(envelope, request));
   }
   prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.PREPARE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodePrepare(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodePrepare(envelope, request));
   }
   page(request: ReplicaPage, done: (answer: PageAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.PAGE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodePage(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodePage(envelope, request));
   }
   tree(request: ReplicaTree, done: (answer: TreeAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.TREE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeTree(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeTree(envelope, request));
   }
   treeNodes(request: ReplicaTreeNodes, done: (answer: TreeNodesAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.TREE_NODES, done, count: request.indexes.length };
-    const envelope = this.#all.open(this.#peer, waiting, limits.peerDefaultTimeoutMs);
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeTreeNodes(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, limits.peerDefaultTimeoutMs);
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeTreeNodes(envelope, request));
   }
   endTree(session: number): void {
-    this.#all.tell(this.#peer.node, session);
+    this.#all.tell(this.peer.node, session);
   }
   hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.HINT, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeHint(envelope, target, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeHint(envelope, target, request));
   }
 }

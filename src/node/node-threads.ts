@@ -37,6 +37,8 @@ export class NodeThreads {
   readonly #log: Log;
   readonly #data: DataDirectory | null;
   readonly #writesRefused: string[];
+  /** Shards that had a life. */
+  readonly #begun = new Set<number>();
   #supervisors: readonly ShardSupervisor[] = [];
   #pool: ThreadPool | null = null;
   #background: BackgroundPool | null = null;
@@ -153,7 +155,10 @@ export class NodeThreads {
     const pool = this.#pool;
     assert(pool !== null, 'node: a shard before its threads');
     this.#writesRefused[shard] = '';
+    const isRestart = this.#begun.has(shard);
+    this.#begun.add(shard);
     return new ShardThread({
+      isRestart,
       directory: this.#data === null ? MEMORY_DIRECTORY : shardDirectory(this.#data.layout, shard),
       ownership: { vnodes, shards, shard },
       settings: shardSettings(config, shards, nodeId, this.#purgeBefore),

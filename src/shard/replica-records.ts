@@ -2,11 +2,13 @@
 import { copyBytes, pooledBytes } from '../base/bytes.ts';
 import {
   expiresMsAt,
+  FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   flagsAt,
   headAt,
   KEYSPACE_IDEMPOTENCY,
   KEYSPACE_OUTCOMES,
+  KEYSPACE_PROMISES,
   keyAt,
   keyspaceAt,
   originAt,
@@ -23,7 +25,7 @@ import {
 } from '../base/record.ts';
 import { PeerStatus } from '../base/status.ts';
 import { hashToken, token } from '../base/token.ts';
-import type { Ballot, PrepareAnswer, WriteAnswer } from '../cluster/contract.ts';
+import type { Ballot, PrepareAnswer, ReplicaPrepare, WriteAnswer } from '../cluster/contract.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -86,6 +88,20 @@ export function load(fields: RecordFields, record: Uint8Array): void {
   fields.origin = originAt(view, 0);
   fields.flags = flagsAt(view, 0);
   fields.expiresMs = expiresMsAt(view, 0);
+}
+
+/** The record by which a promise is kept. */
+export function loadPromise(fields: RecordFields, prepare: ReplicaPrepare, expiresMs: number): void {
+  const { tokenHi, tokenLo, key, ballot } = prepare;
+  fields.tokenHi = tokenHi;
+  fields.tokenLo = tokenLo;
+  fields.keyspace = KEYSPACE_PROMISES;
+  fields.key = key;
+  fields.value = EMPTY;
+  fields.version = ballot.version;
+  fields.origin = ballot.origin;
+  fields.flags = FLAG_EXPIRING;
+  fields.expiresMs = expiresMs;
 }
 
 /** What is wrong with records of other nodes, '' where nothing is. */

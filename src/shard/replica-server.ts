@@ -27,6 +27,7 @@ import type { RequestView } from './shard-protocol.ts';
 export interface ReplicaServerOptions {
   readonly vnodes: number;
   readonly gcGraceMs: number;
+  readonly isRestart: boolean;
   readonly clock: Clock;
   readonly firstTicket: number;
 }
@@ -36,7 +37,7 @@ export class ReplicaServer {
   readonly #parts: ShardParts;
   readonly #trees: ReplicaTrees;
 
-  constructor(parts: ShardParts, { vnodes, gcGraceMs, clock, firstTicket }: ReplicaServerOptions) {
+  constructor(parts: ShardParts, { vnodes, gcGraceMs, clock, firstTicket, isRestart }: ReplicaServerOptions) {
     this.#parts = parts;
     const { engine } = parts;
     this.#trees = new ReplicaTrees(engine, {
@@ -51,6 +52,7 @@ export class ReplicaServer {
       vnodes,
       gcGraceMs,
       firstTicket,
+      isRestart,
       appended: () => {
         parts.turn.appended = true;
         parts.schedule();
@@ -74,7 +76,11 @@ export class ReplicaServer {
         const also = request.limit < value.length ? value.subarray(request.limit) : null;
         const mode = request.condition as WriteModeCode;
         const record = value.subarray(0, request.limit);
-        this.store.write({ record, also, mode, deadlineMs }, ({ status, beat, barred, newer, message }) =>
+        const write =
+          mode === WriteMode.AGAIN
+            ? { record, also, mode, was: request.version, deadlineMs }
+            : { record, also, mode, deadlineMs };
+        this.store.write(write, ({ status, beat, barred, newer, message }) =>
           this.#finish(slot, status, message, {
             number: beat,
             barred,

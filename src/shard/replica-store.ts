@@ -17,12 +17,12 @@
  * 6. Outcomes are never newer than the user record held beside them: they tell of a write that was accepted with the record of
  *    their version, and who has not that record would vouch for a write that nobody may ever find. A copy that would break this
  *    is barred, so that SERIAL settles the key. Only where that record died and was purged they are held alone.
+ * 7. Of the two versions of one write whose first was refused here no reader is told the first and the second (second-versions.ts).
  */
 import { type Clock, hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   compareRecordAge,
-  FLAG_EXPIRING,
   isBelow,
   isDeadAt,
   KEYSPACE_OUTCOMES,
@@ -58,6 +58,7 @@ import {
   isBelowBallot,
   isSame,
   load,
+  loadPromise,
   newFields,
   prepareAnswer,
   shown,
@@ -66,8 +67,8 @@ import {
   writeAnswer,
 } from './replica-records.ts';
 import { type OnFailure, type OnHeld, ReplicaWaits } from './replica-waits.ts';
+import { SecondVersions } from './second-versions.ts';
 
-const EMPTY = new Uint8Array(0);
 const NOTHING_WRITTEN = '; nothing was written';
 
 interface Ends<T> {
@@ -84,6 +85,8 @@ export interface ReplicaStoreOptions {
   readonly gcGraceMs: number;
   /** There is something to commit at the end of the turn. */
   readonly appended: () => void;
+  /** An earlier life of the shard ended within that of the process: what that was told is not known. */
+  readonly isRestart: boolean;
   /** The first of the engine's tickets that are this store's; it uses limits.replicaLookupsMax of them. */
   readonly firstTicket: number;
 }
@@ -93,6 +96,7 @@ export class ReplicaStore {
   readonly #engine: ShardEngine;
   readonly #waits: ReplicaWaits;
   readonly #forgotten: Forgotten;
+  readonly #seconds: SecondVersions;
   readonly #fields: RecordFields = newFields();
   readonly #also: RecordFields = newFields();
   /** Records that came by repair though their vnode was repaired past them: deleted ones that would have come back. */
@@ -103,6 +107,7 @@ export class ReplicaStore {
     this.#engine = options.engine;
     this.#waits = new ReplicaWaits(options.engine, options.firstTicket);
     this.#forgotten = new Forgotten(options);
+    this.#seconds = new SecondVersions(options.clock, options.isRestart);
   }
 
   /** What the engine tells goes there. */
@@ -228,18 +233,24 @@ export class ReplicaStore {
 
   #decide(request: ReplicaWrite, view: DataView, ends: Ends<WriteAnswer>): void {
     const { fail } = ends;
-    const { record, also, mode } = request;
+    const { record, also, mode, was } = request;
     const hi = tokenHiAt(view, 0);
     const lo = tokenLoAt(view, 0);
     const keyspace = keyspaceAt(view, 0);
     const key = keyAt(view, record, 0);
     // Tables are asked only where they could hold something newer; promises and outcomes are records too.
-    const inMemory = mode === WriteMode.FRESH && versionAt(view, 0) > this.#engine.tablesVersionMax(hi, lo);
+    const isFresh = mode === WriteMode.FRESH || was !== undefined;
+    const inMemory = isFresh && (was ?? versionAt(view, 0)) > this.#engine.tablesVersionMax(hi, lo);
     const find = (space: number, then: OnHeld): void =>
       this.#waits.lookup(space, hi, lo, key, fail, then, inMemory);
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
-      if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promised, outcomes, ends);
+      // A promise that has expired binds nobody, but may have shown the key.
+      const fault = was === undefined ? '' : this.#seconds.faultOf(view, was, promise);
+      if (fault !== '') {
+        const beat = Math.max(versionOf(held), versionOf(promise));
+        ends.finish({ ...writeAnswer(PeerStatus.STALE_VERSION, fault), beat, barred: true });
+      } else if (isFresh) this.#fresh(request, view, held, promised, outcomes, ends);
       else this.#merge(request, view, held, mode === WriteMode.FILL ? null : promised, outcomes, ends);
     };
     find(keyspace, (held) => {
@@ -280,7 +291,8 @@ export class ReplicaStore {
       (version === versionAt(promise.view, 0) && originAt(view, 0) === originAt(promise.view, 0));
     const passesRecords = version > versionOf(held) && (outcomes === null || version > versionOf(outcomes));
     if (!passesPromise || !passesRecords) {
-      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords });
+      const newer = passesPromise && held !== null && version <= versionOf(held) ? shown(held, true) : null;
+      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords, newer });
       return;
     }
     const oldest =
@@ -313,6 +325,7 @@ export class ReplicaStore {
     }
     const newer = held !== null && age < 0 ? held.bytes : null;
     const news = age > 0 ? record : newerAlso;
+    if (age >= 0) this.#seconds.onCopy(view);
     if (news === null) {
       this.#waits.whenDurable(held?.seq ?? 0, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
       return;
@@ -337,18 +350,9 @@ export class ReplicaStore {
 
   // ------------------------------------------------------------------------------------------------ parts
 
-  #appendPromise({ tokenHi, tokenLo, key, ballot }: ReplicaPrepare, fail: OnFailure): number {
-    const fields = this.#fields;
-    fields.tokenHi = tokenHi;
-    fields.tokenLo = tokenLo;
-    fields.keyspace = KEYSPACE_PROMISES;
-    fields.key = key;
-    fields.value = EMPTY;
-    fields.version = ballot.version;
-    fields.origin = ballot.origin;
-    fields.flags = FLAG_EXPIRING;
-    fields.expiresMs = this.#options.clock.nowMs() + limits.promiseTtlMs;
-    return this.#append(fields, null, fail);
+  #appendPromise(prepare: ReplicaPrepare, fail: OnFailure): number {
+    loadPromise(this.#fields, prepare, this.#options.clock.nowMs() + limits.promiseTtlMs);
+    return this.#append(this.#fields, null, fail);
   }
 
   #take(

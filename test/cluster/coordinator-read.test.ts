@@ -135,7 +135,7 @@ describe('a plain read', () => {
       const before = changes;
       const { status, version } = cluster.read('k');
       expect(status).toBe(Status.OK);
-      expect(metrics.readsPassed).toBe(i);
+      expect(metrics.readsVouched).toBe(i);
       // Some request of each read: a handful, not all that its time allows.
       expect(changes - before).toBeLessThan(20);
       for (const number of [1, 2, 3]) cluster.world.node(number).fault = () => Status.OK;
@@ -211,7 +211,7 @@ describe('a plain read', () => {
       return status;
     };
     expect(cluster.read('k').value).toBe('newer');
-    expect(cluster.world.node(1).coordinator.metrics.readsPassed).toBe(0);
+    expect(cluster.world.node(1).coordinator.metrics.readsVouched).toBe(0);
   });
   it('lets SERIAL settle what a promise bars', () => {
     const cluster = new Cluster();

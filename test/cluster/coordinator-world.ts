@@ -171,6 +171,9 @@ export class TestNode {
       },
       isUp: (other) => other === this.number || !this.down.has(other),
       replica: (other) => world.replicaFor(this, other),
+      losses: () => 0,
+      askWriter: (other, version, deadlineMs, done) =>
+        world.askWriter(this, other, version, deadlineMs, done),
     };
     const options = {
       world: clusterWorld,
@@ -250,6 +253,32 @@ export class CoordinatorWorld {
         if (!this.cut.has(`${from.number}>${to.number}`)) run();
       });
     }
+  }
+
+  /** ClusterView.askWriter of a node. */
+  askWriter(
+    from: TestNode,
+    number: NodeNumber,
+    version: number,
+    deadlineMs: MonotonicMs,
+    done: (version: number) => void,
+  ): void {
+    const to = this.node(number);
+    const { life } = from;
+    let open = true;
+    const end = (as: number): void => {
+      if (!open || from.life !== life) return;
+      open = false;
+      done(as);
+    };
+    this.schedule.after(Math.max(0.1, msLeft(deadlineMs, from.clock.monotonicMs())), () => end(0));
+    this.#carry(from, to, () => {
+      const targetLife = to.life;
+      if (!to.running) return;
+      to.coordinator.askWritten(version, (as) => {
+        if (to.life === targetLife) this.#carry(to, from, () => end(as));
+      });
+    });
   }
 
   /** The replica of a node as another node reaches it: `done` once, with TIMEOUT after the deadline at the latest. */

@@ -54,6 +54,8 @@ import { encode, type Held, heldOf } from './records.ts';
 import { ok, refused, stale } from './write-answers.ts';
 
 const NO_BYTES = new Uint8Array(0);
+const nameOf = ({ view, bytes }: Held, version: number): string =>
+  `${keyspaceAt(view, 0)} ${version} ${Buffer.from(keyAt(view, bytes, 0)).toString('latin1')}`;
 export interface MemoryReplicaOptions {
   readonly clock: Clock;
   /** Vnodes of the ring. */
@@ -75,6 +77,8 @@ export class MemoryReplica implements Replica {
   readonly #horizonsMs = new Map<number, number>();
   readonly #trees: MemoryTrees;
   readonly hints: { readonly target: NodeNumber; readonly write: ReplicaWrite }[] = [];
+  /** Copies that were taken: for ever, where a replica forgets. */
+  readonly #copied = new Set<string>();
   /** Live records that came back although they had been purged here. */
   resurrections = 0;
   /** Requests by operation. */
@@ -259,13 +263,20 @@ export class MemoryReplica implements Replica {
     (this.#options.later ?? queueMicrotask)(() => done(answer));
   }
 
-  #write({ record, also, mode }: ReplicaWrite): WriteAnswer {
+  #write({ record, also, mode, was }: ReplicaWrite): WriteAnswer {
     const parts = (also === null ? [record] : [record, also]).map(heldOf);
     for (const { view, bytes } of parts) {
       const fault = recordFault(view, 0, bytes.length);
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
-    if (mode !== WriteMode.FRESH) return this.#mergeAll(parts, mode);
+    if (mode === WriteMode.MERGE || mode === WriteMode.FILL) return this.#mergeAll(parts, mode);
+    if (was !== undefined) {
+      const [part] = parts as [Held];
+      const promise = this.#promiseOf(part);
+      const name = nameOf(part, was);
+      if (versionOf(promise) >= was || this.#copied.has(name))
+        return stale(Math.max(versionOf(this.#heldOf(part)), versionOf(promise)), true);
+    }
     const answers = parts.map((part) => this.#fresh(part));
     const first = answers[0] as (typeof answers)[number];
     const bad = answers.find(({ answer }) => answer.status !== Status.OK);
@@ -281,9 +292,10 @@ export class MemoryReplica implements Replica {
     if (held !== null && Buffer.compare(held.bytes, part.bytes) === 0)
       return { answer: ok(null), take: false };
     const beat = Math.max(versionOf(held), versionOf(promise));
-    if (version <= versionOf(held)) return { answer: stale(beat, false), take: false };
     const isPromised = promise !== null && originAt(promise.view, 0) === originAt(part.view, 0);
     const isBarred = version < versionOf(promise) || (version === versionOf(promise) && !isPromised);
+    if (held !== null && version <= versionOf(held))
+      return { answer: { ...stale(beat, false), newer: isBarred ? null : headOf(held) }, take: false };
     if (isBarred) return { answer: stale(beat, true), take: false };
     const isUser = keyspaceAt(part.view, 0) === KEYSPACE_USER;
     const oldest = isUser ? this.#oldestWrite(tokenHiAt(part.view, 0)) : 0;
@@ -311,6 +323,7 @@ export class MemoryReplica implements Replica {
     const held = this.#heldOf(part);
     const promise = this.#promiseOf(part, mode);
     const age = held === null ? 1 : compareRecordAge(part.view, part.bytes, 0, held.view, held.bytes, 0);
+    if (age >= 0) this.#copied.add(nameOf(part, versionAt(part.view, 0)));
     if (held !== null && age <= 0) return { answer: ok(age < 0 ? held.bytes.slice() : null), take: false };
     if (promise !== null && isBelow(versionAt(part.view, 0), originAt(part.view, 0), promise))
       return { answer: stale(versionOf(promise), true), take: false };

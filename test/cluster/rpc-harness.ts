@@ -141,6 +141,7 @@ export class TestNode {
       ringNumber: () => this.ring,
       ringBytes: () => Buffer.from(`ring ${this.ring}`),
       onNewerRing: (from, number) => this.newer.push(`${from}: ${number}`),
+      askWritten: (version, done) => done(version === 1 ? 2 : 0),
     });
     this.router = new MessageRouter({
       world,

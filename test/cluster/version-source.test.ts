@@ -49,16 +49,16 @@ class Node {
 describe('the source of versions', () => {
   it('gives none before its ceiling is on disk', () => {
     const node = new Node(1000);
-    expect(node.source.next()).toBe(0);
+    expect(node.source.next(0)).toBe(0);
     node.saved();
-    expect(node.source.next()).toBeGreaterThanOrEqual(1_000_000);
+    expect(node.source.next(0)).toBeGreaterThanOrEqual(1_000_000);
   });
   it('gives rising versions without waiting while time goes by', () => {
     const node = new Node(1000);
     node.saved();
     let last = 0;
     for (let i = 0; i < 1000; i++) {
-      const version = node.source.next();
+      const version = node.source.next(0);
       expect(version).toBeGreaterThan(last);
       last = version;
       node.clock.advanceMs(20);
@@ -69,31 +69,31 @@ describe('the source of versions', () => {
     const first = new Node(5_000_000);
     first.saved();
     first.source.observe(9_000_000_000);
-    expect(first.source.next()).toBe(0);
+    expect(first.source.next(0)).toBe(0);
     first.saved();
-    const given = first.source.next();
+    const given = first.source.next(0);
     expect(given).toBeGreaterThan(9_000_000_000);
     const second = new Node(1000, first.documents);
     second.source.observe(given - 1);
     second.saved();
-    expect(second.source.next()).toBeGreaterThan(given);
+    expect(second.source.next(0)).toBeGreaterThan(given);
   });
   it('waits where a version to beat lies above the ceiling', () => {
     const node = new Node(1000);
     node.saved();
     const ahead = 1_000_000 + 10 * limits.versionCeilingUs;
     node.source.observe(ahead);
-    expect(node.source.next()).toBe(0);
+    expect(node.source.next(0)).toBe(0);
     node.saved();
-    expect(node.source.next()).toBeGreaterThan(ahead);
+    expect(node.source.next(0)).toBeGreaterThan(ahead);
   });
   it('saves again after a failure', () => {
     const node = new Node(1000);
     node.failures = 1;
     node.saved();
-    expect(node.source.next()).toBe(0);
+    expect(node.source.next(0)).toBe(0);
     node.saved();
-    expect(node.source.next()).toBeGreaterThan(0);
+    expect(node.source.next(0)).toBeGreaterThan(0);
   });
   it('refuses a document of another format', () => {
     const documents = new Map([['versions', new Uint8Array(16).fill(9)]]);

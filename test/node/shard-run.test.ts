@@ -66,6 +66,7 @@ class Played {
       directory: '/shard-0',
       ownership: { vnodes: 8, shards: 1, shard: 0 },
       settings,
+      isRestart: false,
       arenaBytes: 65_536,
       recordCacheBytes: 0,
       pool: { run: (data: unknown) => this.#run(data as ShardThreadData) as Promise<never> },

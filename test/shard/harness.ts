@@ -228,7 +228,7 @@ export class Harness {
     const { heldMax } = this.#options;
     return new ShardServer({
       origin: 9,
-      replica: { vnodes: 16, gcGraceMs: 3_600_000 },
+      replica: { vnodes: 16, gcGraceMs: 3_600_000, isRestart: false },
       doorbell: this.#shardDoorbell,
       clock: this.clock,
       onEvent: (level, message) => this.events.push(`${level} ${message}`),

@@ -1,0 +1,95 @@
+/** Home replicas as one write sees them, and what counts for it. Owned by the thread of the coordinator. */
+import type { NodeNumber, Replica, ReplicaWrite, WriteAnswer } from './contract.ts';
+
+type LegState = 'pending' | 'ok' | 'stale' | 'ring' | 'refused' | 'failed' | 'down';
+type HintState = 'none' | 'pending' | 'counts' | 'kept' | 'lost';
+
+/** The write. */
+export interface LegOwner {
+  onAnswer(leg: Leg, answer: WriteAnswer): void;
+  onHint(leg: Leg): void;
+}
+
+/** One home replica in one attempt. */
+export class Leg {
+  state: LegState = 'pending';
+  hint: HintState = 'none';
+  timedOut = false;
+  /** It said so: asking it again helps nobody. */
+  cannot = false;
+  /** A later promise kept it from the write, not a record: it may be left behind. */
+  barred = false;
+  /** A newer record did, and no promise is above the version: by itself it may be from before the write or from after it. */
+  passed = false;
+  /** ClusterView.losses when it refused. */
+  losses = 0;
+  /** Any node was asked to keep the hint: there is nobody else. */
+  gaveUp = false;
+  readonly node: NodeNumber;
+  readonly attempt: number;
+  readonly #owner: LegOwner;
+  constructor(owner: LegOwner, node: NodeNumber, attempt: number) {
+    this.#owner = owner;
+    this.node = node;
+    this.attempt = attempt;
+  }
+  send(replica: Replica, request: ReplicaWrite): void {
+    replica.write(request, (answer) => this.#owner.onAnswer(this, answer));
+  }
+  onHint(kept: boolean, counts: boolean): void {
+    this.hint = kept ? (counts ? 'counts' : 'kept') : 'lost';
+    this.#owner.onHint(this);
+  }
+}
+
+/** Whether the replica may have taken the record: it did not say that it did not. */
+export const mayHold = ({ state }: Leg): boolean =>
+  state === 'ok' || state === 'failed' || state === 'pending';
+
+/** A replica that refused the first version, and what ClusterView.losses was then. */
+export type Refuser = Pick<Leg, 'node' | 'losses'>;
+
+/** How many of a group count for a version, and how many still may. */
+export interface Copies {
+  /** Home replicas that hold it, or something that is known to have come after the write began. */
+  held: number;
+  soon: number;
+  late: number;
+  standIns: number;
+  /** Of those that refused the first version: see invariant 5 of coordinator-write.ts. */
+  safe: number;
+  safeSoon: number;
+}
+
+export interface CountedBy {
+  readonly legs: readonly Leg[];
+  /** Silent replicas count as late. */
+  readonly silent: boolean;
+  /** Whatever is newer than the version came after the write began. */
+  readonly isProven: boolean;
+  /** Who refused the first version, where the write goes on under another; null where it does not. */
+  readonly clean: readonly Refuser[] | null;
+}
+
+/** `blocking`: so many of the group that no quorum is without one of them. */
+export function countCopies(group: readonly NodeNumber[], blocking: number, by: CountedBy): Copies {
+  const count = { held: 0, soon: 0, late: 0, standIns: 0, safe: 0, safeSoon: 0 };
+  let passed = 0;
+  for (const leg of by.legs) {
+    const { node, state, hint } = leg;
+    if (!group.includes(node)) continue;
+    if (state === 'ok') count.held++;
+    else if (leg.passed) passed++;
+    else if (hint === 'counts') count.standIns++;
+    else if (state === 'pending' && !by.silent) count.soon++;
+    else if (state === 'pending' || hint === 'pending') count.late++;
+    if (by.clean?.some((one) => one.node === node) !== true) continue;
+    if (state === 'ok' || leg.passed) count.safe++;
+    else if (state === 'pending') count.safeSoon++;
+  }
+  // What so many did not hold yet was not acknowledged before.
+  if (by.isProven || count.held >= blocking) count.held += passed;
+  else if (count.held + count.soon >= blocking) count.soon += passed;
+  else if (count.held + count.soon + count.late >= blocking) count.late += passed;
+  return count;
+}
