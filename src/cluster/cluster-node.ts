@@ -243,7 +243,8 @@ export class ClusterNode implements Calls {
   }
   /** The same. */
   askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: OnWritten): void {
-    if (node === this.#world.self) this.#coordinator.askWritten(version, done);
+    if (node === this.#world.self)
+      this.#coordinator.askWritten(version, (as) => queueMicrotask(() => done(as)));
     else if (this.#remote === null) throw new UnavailableError('the node has not started');
     else this.#remote.askWriter(node, version, deadlineMs, done);
   }

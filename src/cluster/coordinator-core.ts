@@ -190,7 +190,7 @@ export class CoordinatorCore {
     const at = version === 0 ? -1 : this.#written.lastIndexOf(version);
     return at < 0 ? 0 : (this.#writtenAs[at] as number);
   }
-  /** The same, told in a later turn: of a write that is out once it ends. */
+  /** The same, told before this returns, or of a write that is out once it ends. */
   askWritten(version: number, done: OnWritten): void {
     for (let operation = this.#first; operation !== null; operation = operation.next)
       if (version !== 0 && (operation.version === version || operation.was === version)) {
@@ -198,8 +198,7 @@ export class CoordinatorCore {
         operation.asking.push(done);
         return;
       }
-    const as = this.writtenAs(version);
-    queueMicrotask(() => done(as));
+    done(this.writtenAs(version));
   }
 
   /**

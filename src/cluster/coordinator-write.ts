@@ -19,6 +19,7 @@
  *    replaced at once, as in ABD (Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 1995). So an attempt
  *    after the first ends, however hot the key is (docs/decisions/0024-writes-that-conflict.md).
  */
+import { assert } from '../base/assert.ts';
 import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -124,6 +125,10 @@ export class PlainWrite extends Operation {
     }
     this.#standInAtMs = core.nowMs() + limits.writeStandInMs;
     this.#setWake();
+    if (this.#clean?.every(this.#isSameProcess) === false) {
+      this.#failAsHeld();
+      return;
+    }
     if (!this.#canSucceed()) {
       // In a turn of its own: an answer never comes before the call has returned.
       this.wakeMs = 0;
@@ -132,8 +137,6 @@ export class PlainWrite extends Operation {
     const { deadlineMs } = this;
     const write = { record: this.#record, also: null, mode: WriteMode.FRESH, deadlineMs };
     const again = { ...write, mode: WriteMode.AGAIN, was: this.was };
-    // Another process may be there since: it does not know what the one knew that refused the first version.
-    this.#clean = this.#clean?.filter(({ node, losses }) => losses === view.losses(node)) ?? null;
     for (const leg of this.#legs)
       if (leg.state === 'pending') {
         this.#tally.sent();
@@ -207,6 +210,8 @@ export class PlainWrite extends Operation {
   }
 
   #evaluate(): void {
+    // It waits for a version: what is still heard of the last one decides nothing any more.
+    if (this.version === 0) return;
     let home = true;
     let sloppy = this.#sloppy;
     for (const group of this.#groups) {
@@ -340,16 +345,13 @@ export class PlainWrite extends Operation {
     if (isHeld) {
       const isClean = ({ node, state }: Leg): boolean => state === 'stale' && !this.#holders.includes(node);
       const takesIt = (leg: Leg): boolean => {
-        if (!isClean(leg)) return false;
+        if (!isClean(leg) || !this.#isSameProcess(leg)) return false;
         return leg.node === this.core.self || (network.features(leg.node) & Feature.SECOND_VERSIONS) !== 0;
       };
       if (this.#clean !== null || !has(takesIt)) {
         const mayRefuse = ({ state }: Leg): boolean => state === 'pending' && !this.#silent;
         if (this.#clean === null && this.#legs.some(mayRefuse)) return false;
-        this.#fail(
-          Status.UNAVAILABLE,
-          `version ${this.version} was passed by ${this.#beat}, and a replica may hold it`,
-        );
+        this.#failAsHeld();
         return false;
       }
       this.was = this.version;
@@ -359,6 +361,17 @@ export class PlainWrite extends Operation {
     if (has(({ state }) => state === 'ok' || state === 'stale')) this.#isProven = true;
     this.version = 0;
     return true;
+  }
+
+  /** Another one does not know what the one knew that refused the first version. */
+  readonly #isSameProcess = ({ node, losses }: Refuser): boolean => losses === this.core.view.losses(node);
+
+  #failAsHeld(): void {
+    const version = this.was || this.version;
+    this.#fail(
+      Status.UNAVAILABLE,
+      `version ${version} was passed by ${this.#beat}, and a replica may hold it`,
+    );
   }
 
   #brokeOff(): boolean {
@@ -381,6 +394,7 @@ export class PlainWrite extends Operation {
 
   #acknowledge(sloppy: boolean): void {
     const { core } = this;
+    assert(this.version !== 0, 'a write would be acknowledged without a version');
     this.answered = true;
     core.remove(this);
     this.#noteWritten();

@@ -152,7 +152,13 @@ export class TestNode {
             if (this.life === life && this.running) run();
           }),
       },
-      network: { send: never, sendTo: never, features: () => FEATURES, setAddress: never, forget: never },
+      network: {
+        send: never,
+        sendTo: never,
+        features: (other) => world.features.get(other) ?? FEATURES,
+        setAddress: never,
+        forget: never,
+      },
       documents: {
         load: (name) => this.#documents.get(name) ?? null,
         save: (name, bytes, done) =>
@@ -171,7 +177,7 @@ export class TestNode {
       },
       isUp: (other) => other === this.number || !this.down.has(other),
       replica: (other) => world.replicaFor(this, other),
-      losses: () => 0,
+      losses: (other) => world.losses.get(other) ?? 0,
       askWriter: (other, version, deadlineMs, done) =>
         world.askWriter(this, other, version, deadlineMs, done),
     };
@@ -210,6 +216,11 @@ export class CoordinatorWorld {
   readonly nodes = new Map<NodeNumber, TestNode>();
   readonly cut = new Set<string>();
   faults: Faults = CALM;
+  /** What nodes say of themselves, and how often connections with them were lost. */
+  readonly features = new Map<NodeNumber, number>();
+  readonly losses = new Map<NodeNumber, number>();
+  /** Who was asked what became of which version. */
+  readonly askedWriters: { readonly writer: NodeNumber; readonly version: number }[] = [];
 
   constructor(seed: number, numbers: readonly NodeNumber[], ring: RingMap) {
     this.random = new Random(seed);
@@ -263,6 +274,7 @@ export class CoordinatorWorld {
     deadlineMs: MonotonicMs,
     done: (version: number) => void,
   ): void {
+    this.askedWriters.push({ writer: number, version });
     const to = this.node(number);
     const { life } = from;
     let open = true;
