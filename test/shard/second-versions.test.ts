@@ -9,7 +9,7 @@ import {
   KEYSPACE_USER,
 } from '../../src/base/record.ts';
 import { SecondVersions } from '../../src/shard/second-versions.ts';
-import { recordOf, viewOf } from '../cluster/records.ts';
+import { encode, recordOf, viewOf } from '../cluster/records.ts';
 import { testSeed } from '../seed.ts';
 import { START_MS } from './replica-store-harness.ts';
 
@@ -136,6 +136,31 @@ describe(`what a replica remembers of copies (seed ${seed})`, () => {
       expect(asked, name).toBeGreaterThan(4000);
       expect(wrong / asked, `${name} (seed ${seed})`).toBeLessThan(0.01);
     }
+  });
+
+  it('tells apart what has a word of the token or of the version in common', () => {
+    const random = new Random(seed);
+    const { seconds } = newSeconds();
+    const viewOfToken = (tokenHi: number, tokenLo: number): DataView => {
+      const key = Buffer.from('a');
+      const fields = { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key, value: new Uint8Array(0), origin: 1 };
+      return viewOf(encode({ ...fields, version: NOW_US, flags: 0, expiresMs: 0 }));
+    };
+    let wrong = 0;
+    for (let i = 0; i < 1000; i++) {
+      const [hi, lo] = [random.uint32(), random.uint32()];
+      seconds.onCopy(viewOfToken(hi, lo));
+      const other = 1 + random.below(0xffff_ffff);
+      for (const [view, was] of [
+        [viewOfToken((hi ^ other) >>> 0, lo), NOW_US],
+        [viewOfToken(hi, (lo ^ other) >>> 0), NOW_US],
+        [viewOfToken(hi, lo), NOW_US - 2 ** 32 * random.between(1, 1000)],
+        [viewOfToken(hi, lo), NOW_US + random.between(1, 1000)],
+      ] as const)
+        if (seconds.faultOf(view, was, null) !== '') wrong++;
+      expect(seconds.faultOf(viewOfToken(hi, lo), NOW_US, null)).not.toBe('');
+    }
+    expect(wrong).toBeLessThan(40);
   });
 
   it('is nothing that is older than every write that may be under way, whatever their clocks say', () => {
