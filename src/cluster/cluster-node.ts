@@ -3,12 +3,12 @@
  * messages between them and other nodes. Owned by the peer worker; pure: the outside comes in by ClusterWorld, the
  * local replica and the store of hints. The simulator runs the same.
  */
-import { HybridClock } from '../base/clock.ts';
+import { HybridClock, type MonotonicMs } from '../base/clock.ts';
 import { ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterMetrics } from './cluster-metrics.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
-import { clusterView } from './cluster-view.ts';
+import { type Calls, clusterView } from './cluster-view.ts';
 import type {
   ClientRead,
   ClientReadAnswer,
@@ -24,6 +24,7 @@ import type {
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
+import type { OnWritten } from './coordinator-core.ts';
 import { HintReplay, type HintsLeft } from './hint-replay.ts';
 import { Membership } from './membership.ts';
 import { MessageRouter } from './message-router.ts';
@@ -47,7 +48,7 @@ import type { TopologyStatus } from './topology-status.ts';
 /** How long a node that is the first of its own seeds listens for a cluster that is there already. */
 const FIRST_SEED_MS = 3000;
 const CLUSTER_ID_WORDS = 4;
-export class ClusterNode {
+export class ClusterNode implements Calls {
   readonly membership: Membership;
   readonly topology: Topology;
   readonly repairs: Repairs;
@@ -114,18 +115,7 @@ export class ClusterNode {
       onRing: (ring) => this.#takeRing(ring),
     });
     const { self } = world;
-    const view = clusterView(
-      self,
-      this.topology,
-      this.membership,
-      (node) => this.replica(node),
-      (node) => this.#remote?.losses(node) ?? 0,
-      (node, version, deadlineMs, done) => {
-        if (node === self) this.#coordinator.askWritten(version, done);
-        else if (this.#remote === null) throw new UnavailableError('the node has not started');
-        else this.#remote.askWriter(node, version, deadlineMs, done);
-      },
-    );
+    const view = clusterView(self, this.topology, this.membership, this);
     const common = {
       world,
       view,
@@ -213,14 +203,9 @@ export class ClusterNode {
 
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void {
     const refusal = this.#refusal();
+    const message = `${refusal}; nothing was written`;
     if (refusal === '') this.#coordinator.write(request, done);
-    else
-      done({
-        status: Status.UNAVAILABLE,
-        version: 0,
-        sloppy: false,
-        message: `${refusal}; nothing was written`,
-      });
+    else done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message });
   }
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void {
     const refusal = this.#refusal();
@@ -251,6 +236,16 @@ export class ClusterNode {
     if (node === world.self) return local;
     if (this.#remote === null) throw new UnavailableError('the node has not started');
     return this.#remote.replica(node);
+  }
+  /** As ClusterView has it, like `replica`. */
+  losses(node: NodeNumber): number {
+    return this.#remote?.losses(node) ?? 0;
+  }
+  /** The same. */
+  askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: OnWritten): void {
+    if (node === this.#world.self) this.#coordinator.askWritten(version, done);
+    else if (this.#remote === null) throw new UnavailableError('the node has not started');
+    else this.#remote.askWriter(node, version, deadlineMs, done);
   }
   topologyStatus(): TopologyStatus {
     return this.topology.status();

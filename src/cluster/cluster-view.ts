@@ -1,18 +1,19 @@
 /** Ring and liveness as the parts of a node see them: what the topology and membership know at the moment. Pure. */
 import { UnavailableError } from '../base/errors.ts';
-import type { ClusterView, NodeNumber, Replica } from './contract.ts';
+import type { ClusterView, NodeNumber } from './contract.ts';
 import type { Membership } from './membership.ts';
 import type { RingMap } from './ring-map.ts';
 import type { Topology } from './topology.ts';
+
+/** What is asked of other nodes, and of this one the same way. */
+export type Calls = Pick<ClusterView, 'replica' | 'losses' | 'askWriter'>;
 
 /** Its `ring` throws UnavailableError until the node knows one. */
 export function clusterView(
   self: NodeNumber,
   topology: Pick<Topology, 'ring'>,
   membership: Pick<Membership, 'isUp'>,
-  replica: (node: NodeNumber) => Replica,
-  losses: ClusterView['losses'],
-  askWriter: ClusterView['askWriter'],
+  calls: Calls,
 ): ClusterView {
   return {
     self,
@@ -22,8 +23,8 @@ export function clusterView(
       return ring;
     },
     isUp: (node) => membership.isUp(node),
-    replica,
-    losses,
-    askWriter,
+    replica: (node) => calls.replica(node),
+    losses: (node) => calls.losses(node),
+    askWriter: (node, version, deadlineMs, done) => calls.askWriter(node, version, deadlineMs, done),
   };
 }

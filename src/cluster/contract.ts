@@ -11,6 +11,7 @@ import type { Clock, MonotonicMs } from '../base/clock.ts';
 import type { ConsistencyCode } from '../base/consistency.ts';
 import type { Random } from '../base/random.ts';
 import type { LocalReads } from '../shard/contract.ts';
+import type { Documents } from './documents.ts';
 import type { RingMap } from './ring-map.ts';
 
 /** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
@@ -21,6 +22,7 @@ export type ConnectionId = number;
 export const ANY_CONNECTION: ConnectionId = 0;
 
 export { Consistency, type ConsistencyCode } from '../base/consistency.ts';
+export type { Documents, RemovableDocuments } from './documents.ts';
 
 /** A round of Paxos for one key, ordered by (version, origin). What it accepts has exactly this version and origin. */
 export interface Ballot {
@@ -275,18 +277,6 @@ export interface Network {
 export interface Timers {
   /** Calls `run` once after about `ms`; the result takes it back. */
   after(ms: number, run: () => void): () => void;
-}
-
-/** Small documents of this node that survive a crash once `done` is called: generation, ring, acceptor, progress. */
-export interface Documents {
-  /** As of the start; null where it was never saved. */
-  load(name: string): Uint8Array | null;
-  /** Replaces it atomically. Saves of one name take effect in order. */
-  save(name: string, bytes: Uint8Array, done: (error: Error | null) => void): void;
-}
-export interface RemovableDocuments extends Documents {
-  /** Durably, before it returns, whether it was there or not; no save of it is under way. Throws IoError. */
-  remove(name: string): void;
 }
 
 export interface ClusterWorld {

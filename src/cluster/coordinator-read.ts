@@ -272,7 +272,7 @@ export class PlainRead extends Operation implements LegOwner {
     const { core } = this;
     // What was the newest when it was asked for stays good enough, though newer ones are met meanwhile.
     if (core.nowMs() < this.#askedUntilMs) return true;
-    if (record === null || this.#ring.change !== null) return false;
+    if (record === null) return false;
     if (this.#asked !== null && compareHeads(this.#asked, record) === 0) return false;
     const writer = originOf(record);
     if (core.versions.ageUs(versionOf(record)) > limits.writerAskedMs * 1000) return false;

@@ -46,6 +46,17 @@ export class Leg {
 export const mayHold = ({ state }: Leg): boolean =>
   state === 'ok' || state === 'failed' || state === 'pending';
 
+/** It needs a hint, where nothing comes of it any more; `silent`: also one whose answer is late. */
+export const isLost = ({ state }: Leg, silent: boolean): boolean =>
+  state === 'down' || state === 'failed' || state === 'refused' || (state === 'pending' && silent);
+
+/** How many were asked, and answered in time. */
+export function countAnswers(legs: readonly Leg[]): { up: number; answered: number } {
+  const asked = legs.filter(({ state }) => state !== 'down');
+  const answered = asked.filter(({ state, timedOut }) => state !== 'pending' && !timedOut);
+  return { up: asked.length, answered: answered.length };
+}
+
 /** A replica that refused the first version, and what ClusterView.losses was then. */
 export type Refuser = Pick<Leg, 'node' | 'losses'>;
 

@@ -42,7 +42,15 @@ import {
 import { blockingOf, enoughOf, neededOf, unionOf } from './coordinator-groups.ts';
 import { HintPlacement, liveStandIns, type UsedNodes } from './coordinator-hints.ts';
 import { encodeWrite, NO_BYTES } from './coordinator-records.ts';
-import { type Copies, countCopies, Leg, mayHold, type Refuser } from './coordinator-write-legs.ts';
+import {
+  type Copies,
+  countAnswers,
+  countCopies,
+  isLost,
+  Leg,
+  mayHold,
+  type Refuser,
+} from './coordinator-write-legs.ts';
 import { Feature } from './features.ts';
 import { quorumOf, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
@@ -220,17 +228,11 @@ export class PlainWrite extends Operation {
       const { held, soon } = this.#count(group);
       if (held + soon >= neededOf(this.#request.consistency, group.length)) continue;
       for (const leg of this.#legs) {
-        if (!group.includes(leg.node) || leg.hint !== 'none' || !this.#isLost(leg)) continue;
+        if (!group.includes(leg.node) || leg.hint !== 'none' || !isLost(leg, this.#silent)) continue;
         if (this.#hint(leg, true)) placed = true;
       }
     }
     return placed;
-  }
-  #isLost(leg: Leg): boolean {
-    const { state } = leg;
-    return (
-      state === 'down' || state === 'failed' || state === 'refused' || (state === 'pending' && this.#silent)
-    );
   }
 
   #canSucceed(): boolean {
@@ -247,7 +249,12 @@ export class PlainWrite extends Operation {
   #standInsFor(group: readonly NodeNumber[]): number {
     let losses = 0;
     for (const leg of this.#legs)
-      if (group.includes(leg.node) && leg.hint === 'none' && leg.state !== 'pending' && this.#isLost(leg))
+      if (
+        group.includes(leg.node) &&
+        leg.hint === 'none' &&
+        leg.state !== 'pending' &&
+        isLost(leg, this.#silent)
+      )
         losses++;
     if (losses === 0) return 0;
     return Math.min(losses, liveStandIns(this.core, this.#ring, this.#vnode, this.#usedStandIns));
@@ -282,7 +289,7 @@ export class PlainWrite extends Operation {
     }
     const open = leg.hint === 'none' || (leg.hint === 'lost' && !leg.gaveUp);
     // One that is pending is heard of again, at the latest by its deadline.
-    if (!open || leg.state === 'pending' || !(this.#isLost(leg) || leg.state === 'ring')) return;
+    if (!open || leg.state === 'pending' || !(isLost(leg, this.#silent) || leg.state === 'ring')) return;
     leg.gaveUp = true;
     this.#hint(leg, false);
   }
@@ -397,13 +404,7 @@ export class PlainWrite extends Operation {
     else if (refusal !== 0) metrics.refused++;
     else metrics.unavailable++;
     if (!nothing) metrics.unknownOutcomes++;
-    let up = 0;
-    let answered = 0;
-    for (const { state, timedOut } of this.#legs) {
-      if (state === 'down') continue;
-      up++;
-      if (state !== 'pending' && !timedOut) answered++;
-    }
+    const { up, answered } = countAnswers(this.#legs);
     const reason = tally.reason === '' ? why : `${why} (${tally.reason})`;
     const message = replicasMessage(this.#request.consistency, this.#groups, up, answered, reason);
     this.#done({

@@ -21,10 +21,12 @@ export const DEFECTS = [
   'purge-early',
   /** A replica takes writes below what it promised. */
   'ignore-promise',
-  /** A QUORUM read takes a key for one that SERIAL never wrote, without asking replicas for promises: decision 21. */
-  'promises-not-asked',
-  /** A QUORUM read repairs for as long as replicas differ, whatever key it reads: before decision 21. */
-  'reads-never-passed',
+  /** Who wrote a record says that a majority holds it, whatever it knows: decision 24. */
+  'writers-say-yes',
+  /** And the other way round: a QUORUM read of a key that changes all the time repairs for ever. */
+  'writers-say-nothing',
+  /** A replica takes the second version of a write without a look at who may have read the first. */
+  'second-version-unasked',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
 
@@ -92,15 +94,12 @@ export function unrepairedReplica(replica: Replica, life: Timers): Replica {
   });
 }
 
-/** Who reads promises is told that there are none, or at least one. */
-export function replicaWithPromises(replica: Replica, isBarred: boolean, life: Timers): Replica {
+/** Second versions pass for first ones. */
+export function replicaWithoutSeconds(replica: Replica): Replica {
   return changed(replica, {
-    read: (request, done) => {
-      if (request.keyspace !== KEYSPACE_PROMISES) replica.read(request, done);
-      else {
-        const status = isBarred ? Status.UNAVAILABLE : Status.OK;
-        life.after(1, () => done({ status, record: null, message: '' }));
-      }
+    write: ({ record, also, mode, deadlineMs }, done) => {
+      const first = mode === WriteMode.AGAIN ? WriteMode.FRESH : mode;
+      replica.write({ record, also, mode: first, deadlineMs }, done);
     },
   });
 }
