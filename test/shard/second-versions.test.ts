@@ -38,10 +38,10 @@ function newSeconds(isRestart = false) {
 describe(`what a replica remembers of copies (seed ${seed})`, () => {
   it('is remembered for as long as a write may take at least, and forgotten after twice that, in whatever steps time passes', () => {
     expect(KEPT_MS).toBeGreaterThan(limits.requestTimeoutMsMax);
-    for (let round = 0; round < 40; round++) {
+    for (let round = 0; round < 30; round++) {
       const random = new Random(seed + round);
       const { clock, copy, isTaken } = newSeconds();
-      const stepMax = random.pick([20, 700, 5000]);
+      const stepMax = random.pick([100, 700, 5000]);
       let passed = 0;
       const step = (): void => {
         const ms = random.between(1, stepMax);
