@@ -490,9 +490,9 @@ export const limits = {
   /** Attempts of one plain write: each is above all versions that the last one met. */
   writeAttemptsMax: 16,
   /**
-   * How long a replica remembers which versions came as copies, and which writes went on under a second version: at least this, at most twice
-   * this. No plain write takes longer (requestTimeoutMsMax), with room for clocks that run at different speeds. And the bytes of one such
-   * filter, of which a shard has up to four: 3 million versions make one conflict in ten an unknown outcome.
+   * How long a replica remembers which versions came as copies: at least this, at most twice this. No plain write takes longer
+   * (requestTimeoutMsMax), with room for clocks that run at different speeds. And the bytes of one such filter, of which a shard has up to
+   * two: with 2.7 million copies in them one conflict in ten ends in an unknown outcome.
    */
   secondVersionsKeptMs: 40_000,
   secondVersionsFilterBytes: 1 << 20,
@@ -846,6 +846,10 @@ assert(
 assert(
   limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
   'limits: two clocks that are off to both sides must still beat each other',
+);
+assert(
+  limits.secondVersionsKeptMs > limits.requestTimeoutMsMax,
+  'limits: a replica must remember copies for as long as a write of theirs may be under way',
 );
 assert(
   limits.outcomesTtlMs * 1000 >= limits.idempotencyTtlMs * 1000 + 2 * limits.clockDriftUsMax,

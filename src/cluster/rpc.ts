@@ -236,8 +236,15 @@ export class RemoteReplicas {
   askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: (as: number) => void): void {
     const { peer } = this.#replicaAt(node);
     const waiting: Waiting = { kind: Kind.WRITTEN, done: (answer) => done(answer.version) };
-    const knows = (this.#world.network.features(node) & Feature.SECOND_VERSIONS) !== 0;
-    const envelope = this.open(peer, waiting, knows ? this.until(deadlineMs) : 0);
+    if ((this.#world.network.features(node) & Feature.SECOND_VERSIONS) === 0) {
+      this.#fail(
+        waiting,
+        Status.UNAVAILABLE,
+        `node ${nodeName(node)} takes no such question; ${NOTHING_SENT}`,
+      );
+      return;
+    }
+    const envelope = this.open(peer, waiting, this.until(deadlineMs));
     if (envelope !== null) this.send(peer, waiting, encodeWritten(envelope, version));
   }
 

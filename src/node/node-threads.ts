@@ -37,8 +37,6 @@ export class NodeThreads {
   readonly #log: Log;
   readonly #data: DataDirectory | null;
   readonly #writesRefused: string[];
-  /** Shards that had a life. */
-  readonly #begun = new Set<number>();
   #supervisors: readonly ShardSupervisor[] = [];
   #pool: ThreadPool | null = null;
   #background: BackgroundPool | null = null;
@@ -140,7 +138,7 @@ export class NodeThreads {
       shard,
       clock: systemClock,
       log,
-      start: () => this.#startShard(shard),
+      start: (isRestart) => this.#startShard(shard, isRestart),
       onDown: () => {
         for (const peer of this.#peers) peer.detach(shard);
       },
@@ -149,14 +147,12 @@ export class NodeThreads {
     });
   }
 
-  #startShard(shard: number): ShardThread {
+  #startShard(shard: number, isRestart: boolean): ShardThread {
     const { config, nodeId } = this;
     const { shards, vnodes } = config;
     const pool = this.#pool;
     assert(pool !== null, 'node: a shard before its threads');
     this.#writesRefused[shard] = '';
-    const isRestart = this.#begun.has(shard);
-    this.#begun.add(shard);
     return new ShardThread({
       isRestart,
       directory: this.#data === null ? MEMORY_DIRECTORY : shardDirectory(this.#data.layout, shard),

@@ -56,6 +56,12 @@ export const isBelowBallot = ({ view }: Held, { version, origin }: Ballot): bool
 export const isBallot = ({ view }: Held, { version, origin }: Ballot): boolean =>
   versionAt(view, 0) === version && originAt(view, 0) === origin;
 
+/** Whether a fresh record is above a promise, or of the very ballot that was promised. */
+export const mayPass = (view: DataView, promise: Held | null): boolean =>
+  promise === null ||
+  versionAt(view, 0) > versionAt(promise.view, 0) ||
+  (versionAt(view, 0) === versionAt(promise.view, 0) && originAt(view, 0) === originAt(promise.view, 0));
+
 export const writeAnswer = (status: number, message: string): WriteAnswer => ({
   status,
   beat: 0,

@@ -30,7 +30,6 @@ import {
   KEYSPACE_USER,
   keyAt,
   keyspaceAt,
-  originAt,
   type RecordFields,
   tokenHiAt,
   tokenLoAt,
@@ -59,6 +58,7 @@ import {
   isSame,
   load,
   loadPromise,
+  mayPass,
   newFields,
   prepareAnswer,
   shown,
@@ -285,10 +285,7 @@ export class ReplicaStore {
     }
     const version = versionAt(view, 0);
     const beat = Math.max(versionOf(held), versionOf(promise), versionOf(outcomes));
-    const passesPromise =
-      promise === null ||
-      version > versionAt(promise.view, 0) ||
-      (version === versionAt(promise.view, 0) && originAt(view, 0) === originAt(promise.view, 0));
+    const passesPromise = mayPass(view, promise);
     const passesRecords = version > versionOf(held) && (outcomes === null || version > versionOf(outcomes));
     if (!passesPromise || !passesRecords) {
       const newer = passesPromise && held !== null && version <= versionOf(held) ? shown(held, true) : null;

@@ -39,13 +39,10 @@ import {
 import {
   comparePlaces,
   findIn,
-  firstAfter,
   headOf,
-  isAfter,
   isBelow,
-  placeOf,
+  pageOf,
   putIn,
-  startsWith,
   tombstoneOf,
   versionOf,
 } from './memory-places.ts';
@@ -200,7 +197,9 @@ export class MemoryReplica implements Replica {
       next: null,
       message: 'as the test wants',
     });
-    this.#answer('page', () => this.#page(request), done, failed);
+    const run = (): PageAnswer =>
+      pageOf(request, this.#options.vnodes, (vnode) => this.#vnodes.get(vnode) ?? []);
+    this.#answer('page', run, done, failed);
   }
 
   tree(request: ReplicaTree, done: (answer: TreeAnswer) => void): void {
@@ -359,32 +358,6 @@ export class MemoryReplica implements Replica {
   #diedMs(view: DataView): number {
     if ((flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0) return versionAt(view, 0) / 1000;
     return isDeadAt(view, 0, this.#options.clock.nowMs()) ? expiresMsAt(view, 0) : Number.POSITIVE_INFINITY;
-  }
-
-  #page(request: ReplicaPage): PageAnswer {
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
-    let last: Held | null = null;
-    const lastVnode = vnodeOf(request.lastHi, this.#options.vnodes);
-    for (let vnode = vnodeOf(request.firstHi, this.#options.vnodes); vnode <= lastVnode; vnode++) {
-      const list = this.#vnodes.get(vnode) ?? [];
-      for (let at = firstAfter(list, request); at < list.length; at++) {
-        const held = list[at] as Held;
-        const { view } = held;
-        if (isAfter(view, request.lastHi, request.lastLo)) break;
-        if (request.userOnly && keyspaceAt(view, 0) !== KEYSPACE_USER) continue;
-        if (!startsWith(keyAt(view, held.bytes, 0), request.prefix)) continue;
-        const encoded = request.headOnly ? headOf(held) : held.bytes;
-        const isFull =
-          chunks.length >= request.recordsMax || (bytes + encoded.length > request.bytesMax && bytes > 0);
-        if (isFull && last !== null)
-          return { status: Status.OK, records: Buffer.concat(chunks), next: placeOf(last), message: '' };
-        chunks.push(encoded);
-        bytes += encoded.length;
-        last = held;
-      }
-    }
-    return { status: Status.OK, records: Buffer.concat(chunks), next: null, message: '' };
   }
 
   #vnodeRecords(tokenHi: number): Held[] {
