@@ -494,8 +494,8 @@ export const limits = {
    * (requestTimeoutMsMax), with room for clocks that run at different speeds. And the bytes of one such filter, of which a shard has up to
    * two: with 2.7 million copies in them one conflict in ten ends in an unknown outcome.
    */
-  secondVersionsKeptMs: 40_000,
-  secondVersionsFilterBytes: 1 << 20,
+  shownVersionsKeptMs: 40_000,
+  shownVersionsFilterBytes: 1 << 20,
   /** A home replica that is silent for so long gets a hint. */
   writeStandInMs: 100,
   /** A replica that does not answer a read is helped out by the next after this, or after a few of its usual delays. */
@@ -848,7 +848,7 @@ assert(
   'limits: two clocks that are off to both sides must still beat each other',
 );
 assert(
-  limits.secondVersionsKeptMs > limits.requestTimeoutMsMax,
+  limits.shownVersionsKeptMs > limits.requestTimeoutMsMax,
   'limits: a replica must remember copies for as long as a write of theirs may be under way',
 );
 assert(

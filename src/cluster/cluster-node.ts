@@ -238,10 +238,6 @@ export class ClusterNode implements Calls {
     return this.#remote.replica(node);
   }
   /** As ClusterView has it, like `replica`. */
-  losses(node: NodeNumber): number {
-    return this.#remote?.losses(node) ?? 0;
-  }
-  /** The same. */
   askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: OnWritten): void {
     if (node === this.#world.self)
       this.#coordinator.askWritten(version, (as) => queueMicrotask(() => done(as)));

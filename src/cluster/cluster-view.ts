@@ -6,7 +6,7 @@ import type { RingMap } from './ring-map.ts';
 import type { Topology } from './topology.ts';
 
 /** What is asked of other nodes, and of this one the same way. */
-export type Calls = Pick<ClusterView, 'replica' | 'losses' | 'askWriter'>;
+export type Calls = Pick<ClusterView, 'replica' | 'askWriter'>;
 
 /** Its `ring` throws UnavailableError until the node knows one. */
 export function clusterView(
@@ -24,7 +24,6 @@ export function clusterView(
     },
     isUp: (node) => membership.isUp(node),
     replica: (node) => calls.replica(node),
-    losses: (node) => calls.losses(node),
     askWriter: (node, version, deadlineMs, done) => calls.askWriter(node, version, deadlineMs, done),
   };
 }

@@ -48,8 +48,6 @@ export const WriteMode = {
    * was promised a ballot by a quorum has heard of it from there, or will. Never between nodes.
    */
   FILL: 3,
-  /** FRESH for a plain write whose first version was refused here, and may be held elsewhere: see `was`. */
-  AGAIN: 4,
 } as const;
 export type WriteModeCode = (typeof WriteMode)[keyof typeof WriteMode];
 
@@ -59,8 +57,6 @@ export interface ReplicaWrite {
   /** A second record of the same token that becomes durable with it or not at all; null for none. */
   readonly also: Uint8Array | null;
   readonly mode: WriteModeCode;
-  /** AGAIN, and never else, its first version: refused, and `barred`, where that may have been read. */
-  readonly was?: number;
   /** Work is dropped with TIMEOUT after it. */
   readonly deadlineMs: MonotonicMs;
 }
@@ -74,8 +70,8 @@ export interface WriteAnswer {
   readonly barred: boolean;
   /**
    * MERGE, OK: what this replica holds where that is newer than what came, for the sender to take in turn; a tombstone
-   * of the same version where the record was refused as a resurrection. FRESH and AGAIN, STALE_VERSION: the head of the newer
-   * record held, where no promise stands above what came. Otherwise null.
+   * of the same version where the record was refused as a resurrection. FRESH, STALE_VERSION: the head of the newer
+   * record held, durably, where nobody can have been shown what came, nor will be (src/shard/shown-versions.ts). Otherwise null.
    */
   readonly newer: Uint8Array | null;
   readonly message: string;
@@ -299,8 +295,6 @@ export interface ClusterView {
   isUp(node: NodeNumber): boolean;
   /** The replica at a node: the local one for self. */
   replica(node: NodeNumber): Replica;
-  /** Rises with each loss of connections with a node: what it said before, another process may have said. */
-  losses(node: NodeNumber): number;
   /** Asks the node that gave a version what became of it: CoordinatorCore.askWritten. 0: or no answer. */
   askWriter(
     node: NodeNumber,

@@ -44,6 +44,7 @@ export type OnWritten = (version: number) => void;
 export type OnSettled = (ok: boolean, why: string) => void;
 
 const ignore = (): void => undefined;
+const NONE: readonly number[] = [];
 
 export abstract class Operation {
   protected readonly core: CoordinatorCore;
@@ -52,9 +53,9 @@ export abstract class Operation {
   readonly deadlineMs: MonotonicMs;
   wakeMs: number;
   answered = false;
-  /** The version under which a plain write is out; 0 for others. And its first, where it goes on under another. */
+  /** The version under which a plain write is out; 0 for others. And those before, which some replica may hold. */
   version = 0;
-  was = 0;
+  formers: readonly number[] = NONE;
   /** Who waits to hear under which version it is written. */
   asking: OnWritten[] | null = null;
   previous: Operation | null = null;
@@ -193,7 +194,7 @@ export class CoordinatorCore {
   /** The same, told before this returns, or of a write that is out once it ends. */
   askWritten(version: number, done: OnWritten): void {
     for (let operation = this.#first; operation !== null; operation = operation.next)
-      if (version !== 0 && (operation.version === version || operation.was === version)) {
+      if (version !== 0 && (operation.version === version || operation.formers.includes(version))) {
         operation.asking ??= [];
         operation.asking.push(done);
         return;

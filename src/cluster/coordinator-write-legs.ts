@@ -19,10 +19,8 @@ export class Leg {
   cannot = false;
   /** A later promise kept it from the write, not a record: it may be left behind. */
   barred = false;
-  /** A newer record did, and no promise is above the version: by itself it may be from before the write or from after it. */
+  /** It holds a newer record, which may be from before the write or from after it, and has shown the version to nobody, nor will. */
   passed = false;
-  /** ClusterView.losses when it refused. */
-  losses = 0;
   /** Any node was asked to keep the hint: there is nobody else. */
   gaveUp = false;
   readonly node: NodeNumber;
@@ -57,9 +55,6 @@ export function countAnswers(legs: readonly Leg[]): { up: number; answered: numb
   return { up: asked.length, answered: answered.length };
 }
 
-/** A replica that refused the first version, and what ClusterView.losses was then. */
-export type Refuser = Pick<Leg, 'node' | 'losses'>;
-
 /** How many of a group count for a version, and how many still may. */
 export interface Copies {
   /** Home replicas that hold it, or something that is known to have come after the write began. */
@@ -67,9 +62,6 @@ export interface Copies {
   soon: number;
   late: number;
   standIns: number;
-  /** Of those that refused the first version: see invariant 5 of coordinator-write.ts. */
-  safe: number;
-  safeSoon: number;
 }
 
 export interface CountedBy {
@@ -78,13 +70,11 @@ export interface CountedBy {
   readonly silent: boolean;
   /** Whatever is newer than the version came after the write began. */
   readonly isProven: boolean;
-  /** Who refused the first version, where the write goes on under another; null where it does not. */
-  readonly clean: readonly Refuser[] | null;
 }
 
 /** `blocking`: so many of the group that no quorum is without one of them. */
 export function countCopies(group: readonly NodeNumber[], blocking: number, by: CountedBy): Copies {
-  const count = { held: 0, soon: 0, late: 0, standIns: 0, safe: 0, safeSoon: 0 };
+  const count = { held: 0, soon: 0, late: 0, standIns: 0 };
   let passed = 0;
   for (const leg of by.legs) {
     const { node, state, hint } = leg;
@@ -94,9 +84,6 @@ export function countCopies(group: readonly NodeNumber[], blocking: number, by: 
     else if (hint === 'counts') count.standIns++;
     else if (state === 'pending' && !by.silent) count.soon++;
     else if (state === 'pending' || hint === 'pending') count.late++;
-    if (by.clean?.some((one) => one.node === node) !== true) continue;
-    if (state === 'ok' || leg.passed) count.safe++;
-    else if (state === 'pending') count.safeSoon++;
   }
   // What so many did not hold yet was not acknowledged before.
   if (by.isProven || count.held >= blocking) count.held += passed;

@@ -11,9 +11,8 @@
  * 4. After the answer each home replica that failed or was down gets a hint, and a silent one when its call ends without an answer: most
  *    silent ones are slow, because there is too much to do, and a hint for each of their writes would double that
  *    (docs/decisions/0023-overload.md). One that holds a higher version needs none; of one that only promised it the key is settled.
- * 5. Where a version was refused and some replica may hold it, the write goes on under a second one (WriteMode.AGAIN) only where so many
- *    refused it, and never held it before, that no quorum is without one of them; so many of those have to take the second. They
- *    see to it that nobody was told the first (src/shard/second-versions.ts). Else the outcome is unknown.
+ * 5. Where a version was refused and some replica may hold it, the write goes on under another only where nobody can be shown it: so many refused it at
+ *    its first attempt, and never held it, that no quorum is without one of them (src/shard/shown-versions.ts). Else the outcome is unknown.
  * 6. A replica with a newer record counts where that record cannot have been acknowledged before the write began: where as many as in 5 took
  *    the version, or answered an attempt before it, of which each version is above all that was met. The write is then one that was
  *    replaced at once, as in ABD (Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 1995). So an attempt
@@ -43,23 +42,14 @@ import {
 import { blockingOf, enoughOf, neededOf, unionOf } from './coordinator-groups.ts';
 import { HintPlacement, liveStandIns, type UsedNodes } from './coordinator-hints.ts';
 import { encodeWrite, NO_BYTES } from './coordinator-records.ts';
-import {
-  type Copies,
-  countAnswers,
-  countCopies,
-  isLost,
-  Leg,
-  mayHold,
-  type Refuser,
-} from './coordinator-write-legs.ts';
-import { Feature } from './features.ts';
+import { type Copies, countAnswers, countCopies, isLost, Leg, mayHold } from './coordinator-write-legs.ts';
 import { quorumOf, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
 
 export class PlainWrite extends Operation {
   readonly #request: ClientWrite;
   readonly #done: (answer: ClientWriteAnswer) => void;
-  #sloppy: boolean;
+  readonly #sloppy: boolean;
   readonly #tally = new WriteTally();
   readonly #usedStandIns: UsedNodes = [];
   #ring: RingMap;
@@ -73,8 +63,8 @@ export class PlainWrite extends Operation {
   /** A majority has answered since the write began: all that was acknowledged before is below the present version. */
   #isProven = false;
   #isWritten = false;
-  /** Who refused the first version, where it may be held. */
-  #clean: readonly Refuser[] | null = null;
+  /** The first attempt under the version. */
+  #versionAttempt = 0;
   #beat = 0;
   /** When silent replicas get hints; Infinity once they have. */
   #standInAtMs = Number.POSITIVE_INFINITY;
@@ -112,6 +102,7 @@ export class PlainWrite extends Operation {
       }
       this.#record = encodeWrite(this.#request, this.version, core.self);
       this.#holders = [];
+      this.#versionAttempt = this.#attempt + 1;
     } else for (const leg of this.#legs) if (mayHold(leg)) this.#holders.push(leg.node);
     this.#attempt++;
     this.#waits = false;
@@ -125,10 +116,6 @@ export class PlainWrite extends Operation {
     }
     this.#standInAtMs = core.nowMs() + limits.writeStandInMs;
     this.#setWake();
-    if (this.#clean?.every(this.#isSameProcess) === false) {
-      this.#failAsHeld();
-      return;
-    }
     if (!this.#canSucceed()) {
       // In a turn of its own: an answer never comes before the call has returned.
       this.wakeMs = 0;
@@ -136,12 +123,10 @@ export class PlainWrite extends Operation {
     }
     const { deadlineMs } = this;
     const write = { record: this.#record, also: null, mode: WriteMode.FRESH, deadlineMs };
-    const again = { ...write, mode: WriteMode.AGAIN, was: this.was };
     for (const leg of this.#legs)
       if (leg.state === 'pending') {
         this.#tally.sent();
-        const isAgain = this.#clean?.some(({ node }) => node === leg.node) === true;
-        leg.send(view.replica(leg.node), isAgain ? again : write);
+        leg.send(view.replica(leg.node), write);
       }
     if (!this.answered) this.#coverLosses();
   }
@@ -160,7 +145,6 @@ export class PlainWrite extends Operation {
       leg.state = 'stale';
       leg.barred = answer.barred;
       leg.passed = answer.newer !== null;
-      leg.losses = this.core.view.losses(leg.node);
       if (answer.beat > this.#beat) this.#beat = answer.beat;
     } else if (status === PeerStatus.STALE_RING) leg.state = 'ring';
     else {
@@ -205,7 +189,6 @@ export class PlainWrite extends Operation {
       legs: this.#legs,
       silent: this.#silent,
       isProven: this.#isProven,
-      clean: this.#clean,
     });
   }
 
@@ -216,8 +199,8 @@ export class PlainWrite extends Operation {
     let sloppy = this.#sloppy;
     for (const group of this.#groups) {
       const needed = neededOf(this.#request.consistency, group.length);
-      const { held, soon, standIns, safe } = this.#count(group);
-      if (held >= needed && (this.#clean === null || safe >= blockingOf(group.length))) continue;
+      const { held, soon, standIns } = this.#count(group);
+      if (held >= needed) continue;
       home = false;
       if (held + soon >= needed || held + standIns < needed) sloppy = false;
     }
@@ -242,8 +225,7 @@ export class PlainWrite extends Operation {
 
   #canSucceed(): boolean {
     for (const group of this.#groups) {
-      const { held, soon, late, standIns, safe, safeSoon } = this.#count(group);
-      if (this.#clean !== null && safe + safeSoon < blockingOf(group.length)) return false;
+      const { held, soon, late, standIns } = this.#count(group);
       let possible = held + soon + late + (this.#sloppy ? standIns : 0);
       if (this.#sloppy) possible += this.#standInsFor(group);
       if (possible < neededOf(this.#request.consistency, group.length)) return false;
@@ -336,42 +318,26 @@ export class PlainWrite extends Operation {
 
   /** The present version was refused: the next attempt has another. False where it cannot, or is to be waited for. */
   #leaveVersion(): boolean {
-    const { network } = this.core.world;
-    const isHeld = this.#holders.length > 0 || this.#legs.some(mayHold);
     const has = (counts: (leg: Leg) => boolean): boolean => {
       const nodes = this.#legs.filter(counts).map(({ node }) => node);
       return enoughOf(this.#groups, (node) => nodes.includes(node), blockingOf);
     };
-    if (isHeld) {
-      const isClean = ({ node, state }: Leg): boolean => state === 'stale' && !this.#holders.includes(node);
-      const takesIt = (leg: Leg): boolean => {
-        if (!isClean(leg) || !this.#isSameProcess(leg)) return false;
-        return leg.node === this.core.self || (network.features(leg.node) & Feature.SECOND_VERSIONS) !== 0;
-      };
-      if (this.#clean !== null || !has(takesIt)) {
-        const mayRefuse = ({ state }: Leg): boolean => state === 'pending' && !this.#silent;
-        if (this.#clean === null && this.#legs.some(mayRefuse)) return false;
-        this.#failAsHeld();
+    if (this.#holders.length > 0 || this.#legs.some(mayHold)) {
+      const isHidden = this.#attempt === this.#versionAttempt && has(({ passed }) => passed);
+      if (!isHidden) {
+        if (!this.#silent && this.#legs.some(({ state }) => state === 'pending')) return false;
+        const { version } = this;
+        this.#fail(
+          Status.UNAVAILABLE,
+          `version ${version} was passed by ${this.#beat}, and a replica may hold it`,
+        );
         return false;
       }
-      this.was = this.version;
-      this.#clean = this.#legs.filter(takesIt);
-      this.#sloppy = false;
+      this.formers = [...this.formers, this.version];
     }
     if (has(({ state }) => state === 'ok' || state === 'stale')) this.#isProven = true;
     this.version = 0;
     return true;
-  }
-
-  /** Another one does not know what the one knew that refused the first version. */
-  readonly #isSameProcess = ({ node, losses }: Refuser): boolean => losses === this.core.view.losses(node);
-
-  #failAsHeld(): void {
-    const version = this.was || this.version;
-    this.#fail(
-      Status.UNAVAILABLE,
-      `version ${version} was passed by ${this.#beat}, and a replica may hold it`,
-    );
   }
 
   #brokeOff(): boolean {
@@ -383,13 +349,10 @@ export class PlainWrite extends Operation {
   #noteWritten(): void {
     if (this.#isWritten || this.version === 0) return;
     for (const group of this.#groups) {
-      const { held, safe } = this.#count(group);
-      if (held < quorumOf(group.length)) return;
-      if (this.#clean !== null && safe < blockingOf(group.length)) return;
+      if (this.#count(group).held < quorumOf(group.length)) return;
     }
     this.#isWritten = true;
-    this.core.onWritten(this.version, this.version);
-    if (this.was !== 0) this.core.onWritten(this.was, this.version);
+    for (const version of [...this.formers, this.version]) this.core.onWritten(version, this.version);
   }
 
   #acknowledge(sloppy: boolean): void {

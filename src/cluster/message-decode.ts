@@ -6,7 +6,6 @@
  */
 import { type MonotonicMs, msAfter } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
-import { WriteMode } from './contract.ts';
 import { decodePlain, MessageError, type Plain } from './message-bytes.ts';
 import { Fields, UINT32_MAX } from './message-fields.ts';
 import { Kind, type Message } from './message-kinds.ts';
@@ -73,14 +72,6 @@ function decodeRequest(kind: number, nowMs: MonotonicMs): Message {
       const record = fields.record('record');
       const also = fields.also(record);
       const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
-      return { kind, generation, id, ring, remainingMs, request };
-    }
-    case Kind.WRITE_AGAIN: {
-      const { generation, id, ring, remainingMs } = startRequest('write again', 2);
-      const record = fields.record('record');
-      const was = fields.version('was');
-      const deadlineMs = msAfter(nowMs, remainingMs);
-      const request = { record, also: null, mode: WriteMode.AGAIN, was, deadlineMs };
       return { kind, generation, id, ring, remainingMs, request };
     }
     case Kind.WRITTEN: {

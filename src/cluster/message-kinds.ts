@@ -36,8 +36,7 @@ export const Kind = {
   TREE_NODES: 21,
   END_TREE: 22,
   HINT: 23,
-  WRITE_AGAIN: 24,
-  WRITTEN: 25,
+  WRITTEN: 24,
 
   WRITE_ANSWER: 32,
   READ_ANSWER: 33,
@@ -46,7 +45,7 @@ export const Kind = {
   TREE_ANSWER: 36,
   TREE_NODES_ANSWER: 37,
   HINT_ANSWER: 39,
-  WRITTEN_ANSWER: 41,
+  WRITTEN_ANSWER: 40,
   STALE_RING: 48,
   REFUSED: 49,
 } as const;
@@ -66,10 +65,6 @@ interface Call extends Envelope {
 }
 interface WriteCall extends Call {
   readonly kind: typeof Kind.WRITE;
-  readonly request: ReplicaWrite;
-}
-interface WriteAgainCall extends Call {
-  readonly kind: typeof Kind.WRITE_AGAIN;
   readonly request: ReplicaWrite;
 }
 interface WrittenCall extends Call {
@@ -108,7 +103,6 @@ interface HintCall extends Call {
 }
 export type RequestMessage =
   | WriteCall
-  | WriteAgainCall
   | WrittenCall
   | ReadCall
   | PrepareCall

@@ -43,11 +43,6 @@ export function encodeWrite(call: Envelope, write: ReplicaWrite): Uint8Array {
   const { generation, id, ring, remainingMs } = call;
   return encodePlain([Kind.WRITE, generation, id, ring, remainingMs, write.mode, write.record, write.also]);
 }
-/** A write in WriteMode.AGAIN. */
-export function encodeWriteAgain(call: Envelope, record: Uint8Array, was: number): Uint8Array {
-  const { generation, id, ring, remainingMs } = call;
-  return encodePlain([Kind.WRITE_AGAIN, generation, id, ring, remainingMs, record, was]);
-}
 /** Under which version the receiver wrote what it gave this one. */
 export function encodeWritten(call: Envelope, version: number): Uint8Array {
   const { generation, id, ring, remainingMs } = call;

@@ -206,7 +206,6 @@ export class ReplicaService {
     const { generation, id } = work;
     switch (message.kind) {
       case Kind.WRITE:
-      case Kind.WRITE_AGAIN:
         replica.write(message.request, (answer) => {
           if (this.#end(work))
             this.#send(work.caller, encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, answer), work.over);
@@ -320,8 +319,7 @@ export const NODE_STARTS = 'it is starting';
 
 /** Bytes that a request keeps in memory while it is worked on. */
 function bulkOf(message: RequestMessage): number {
-  const { kind } = message;
-  if (kind !== Kind.WRITE && kind !== Kind.WRITE_AGAIN && kind !== Kind.HINT) return 0;
+  if (message.kind !== Kind.WRITE && message.kind !== Kind.HINT) return 0;
   const { record, also } = message.request;
   return record.length + (also === null ? 0 : also.length);
 }

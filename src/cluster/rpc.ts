@@ -41,7 +41,6 @@ import {
   encodeTree,
   encodeTreeNodes,
   encodeWrite,
-  encodeWriteAgain,
   encodeWritten,
 } from './messages.ts';
 import { nodeName } from './node-name.ts';
@@ -92,8 +91,6 @@ export class RemoteReplicas {
   readonly #world: ClusterWorld;
   readonly #options: RpcOptions;
   readonly #replicas = new Map<NodeNumber, RemoteReplica>();
-  /** Of all nodes that ever were members in this life of the process. */
-  readonly #losses = new Map<NodeNumber, number>();
   /** By id, in the order of their start. */
   readonly #calls = new Map<number, Call>();
   #lastId = 0;
@@ -145,13 +142,7 @@ export class RemoteReplicas {
 
   /** A connection to a node was lost: calls to it may have been worked on or not, and their answers may be lost with it. */
   disconnected(node: NodeNumber): void {
-    this.#losses.set(node, this.losses(node) + 1);
     this.#lose(({ peer }) => peer.node === node);
-  }
-
-  /** Rises with each `disconnected`, beyond the node's membership too. */
-  losses(node: NodeNumber): number {
-    return this.#losses.get(node) ?? 0;
   }
 
   /** The node left the cluster. */
@@ -236,7 +227,7 @@ export class RemoteReplicas {
   askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: (as: number) => void): void {
     const { peer } = this.#replicaAt(node);
     const waiting: Waiting = { kind: Kind.WRITTEN, done: (answer) => done(answer.version) };
-    if ((this.#world.network.features(node) & Feature.SECOND_VERSIONS) === 0) {
+    if ((this.#world.network.features(node) & Feature.WRITTEN) === 0) {
       this.#fail(
         waiting,
         Status.UNAVAILABLE,
@@ -306,11 +297,7 @@ class RemoteReplica implements Replica {
   write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.WRITE, done };
     const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope === null) return;
-    const { record, was } = request;
-    const message =
-      was === undefined ? encodeWrite(envelope, request) : encodeWriteAgain(envelope, record, was);
-    this.#all.send(this.peer, waiting, message);
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeWrite(envelope, request));
   }
   read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.READ, done };

@@ -3,7 +3,7 @@
  * shard, in the records of shard-protocol.ts.
  *
  * Request fields used, by op:
- *   REPLICA_WRITE  value: record, then `also`; limit: length of the record; condition: WriteMode; version: `was` of AGAIN
+ *   REPLICA_WRITE  value: record, then `also`; limit: length of the record; condition: WriteMode
  *   REPLICA_READ   key, token; snapshot: keyspace; withValues: not the head only
  *   PREPARE        key, token; version and snapshot: version and origin of the ballot
  *   others         value: JSON

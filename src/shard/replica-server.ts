@@ -76,11 +76,7 @@ export class ReplicaServer {
         const also = request.limit < value.length ? value.subarray(request.limit) : null;
         const mode = request.condition as WriteModeCode;
         const record = value.subarray(0, request.limit);
-        const write =
-          mode === WriteMode.AGAIN
-            ? { record, also, mode, was: request.version, deadlineMs }
-            : { record, also, mode, deadlineMs };
-        this.store.write(write, ({ status, beat, barred, newer, message }) =>
+        this.store.write({ record, also, mode, deadlineMs }, ({ status, beat, barred, newer, message }) =>
           this.#finish(slot, status, message, {
             number: beat,
             barred,

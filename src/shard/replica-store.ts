@@ -17,7 +17,7 @@
  * 6. Outcomes are never newer than the user record held beside them: they tell of a write that was accepted with the record of
  *    their version, and who has not that record would vouch for a write that nobody may ever find. A copy that would break this
  *    is barred, so that SERIAL settles the key. Only where that record died and was purged they are held alone.
- * 7. Of the two versions of one write whose first was refused here no reader is told the first and the second (second-versions.ts).
+ * 7. Where a plain write is refused with the head of a newer record, nobody was shown it by this replica, nor will be (shown-versions.ts).
  */
 import { type Clock, hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
@@ -67,7 +67,7 @@ import {
   writeAnswer,
 } from './replica-records.ts';
 import { type OnFailure, type OnHeld, ReplicaWaits } from './replica-waits.ts';
-import { SecondVersions } from './second-versions.ts';
+import { ShownVersions } from './shown-versions.ts';
 
 const NOTHING_WRITTEN = '; nothing was written';
 
@@ -96,7 +96,7 @@ export class ReplicaStore {
   readonly #engine: ShardEngine;
   readonly #waits: ReplicaWaits;
   readonly #forgotten: Forgotten;
-  readonly #seconds: SecondVersions;
+  readonly #shown: ShownVersions;
   readonly #fields: RecordFields = newFields();
   readonly #also: RecordFields = newFields();
   /** Records that came by repair though their vnode was repaired past them: deleted ones that would have come back. */
@@ -107,7 +107,7 @@ export class ReplicaStore {
     this.#engine = options.engine;
     this.#waits = new ReplicaWaits(options.engine, options.firstTicket);
     this.#forgotten = new Forgotten(options);
-    this.#seconds = new SecondVersions(options.clock, options.isRestart);
+    this.#shown = new ShownVersions(options.clock, options.isRestart);
   }
 
   /** What the engine tells goes there. */
@@ -233,24 +233,18 @@ export class ReplicaStore {
 
   #decide(request: ReplicaWrite, view: DataView, ends: Ends<WriteAnswer>): void {
     const { fail } = ends;
-    const { record, also, mode, was } = request;
+    const { record, also, mode } = request;
     const hi = tokenHiAt(view, 0);
     const lo = tokenLoAt(view, 0);
     const keyspace = keyspaceAt(view, 0);
     const key = keyAt(view, record, 0);
     // Tables are asked only where they could hold something newer; promises and outcomes are records too.
-    const isFresh = mode === WriteMode.FRESH || was !== undefined;
-    const inMemory = isFresh && (was ?? versionAt(view, 0)) > this.#engine.tablesVersionMax(hi, lo);
+    const inMemory = mode === WriteMode.FRESH && versionAt(view, 0) > this.#engine.tablesVersionMax(hi, lo);
     const find = (space: number, then: OnHeld): void =>
       this.#waits.lookup(space, hi, lo, key, fail, then, inMemory);
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
-      // A promise that has expired binds nobody, but may have shown the key.
-      const fault = was === undefined ? '' : this.#seconds.faultOf(view, was, promise);
-      if (fault !== '') {
-        const beat = Math.max(versionOf(held), versionOf(promise));
-        ends.finish({ ...writeAnswer(PeerStatus.STALE_VERSION, fault), beat, barred: true });
-      } else if (isFresh) this.#fresh(request, view, held, promised, outcomes, ends);
+      if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promise, outcomes, ends);
       else this.#merge(request, view, held, mode === WriteMode.FILL ? null : promised, outcomes, ends);
     };
     find(keyspace, (held) => {
@@ -274,11 +268,12 @@ export class ReplicaStore {
     { record, also }: ReplicaWrite,
     view: DataView,
     held: Held | null,
-    promise: Held | null,
+    lastPromise: Held | null,
     outcomes: Held | null,
     ends: Ends<WriteAnswer>,
   ): void {
     const { finish, fail } = ends;
+    const promise = this.#isAlive(lastPromise) ? lastPromise : null;
     if (held !== null && isSame(record, held.bytes)) {
       this.#waits.whenDurable(held.seq, () => finish(writeAnswer(Status.OK, '')), fail);
       return;
@@ -288,8 +283,11 @@ export class ReplicaStore {
     const passesPromise = mayPass(view, promise);
     const passesRecords = version > versionOf(held) && (outcomes === null || version > versionOf(outcomes));
     if (!passesPromise || !passesRecords) {
-      const newer = passesPromise && held !== null && version <= versionOf(held) ? shown(held, true) : null;
-      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords, newer });
+      const isHidden =
+        held !== null && isBelow(view, held.view) && !this.#shown.mayBeShown(view, lastPromise);
+      const newer = isHidden ? shown(held, true) : null;
+      const answer = { ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords, newer };
+      this.#waits.whenDurable(isHidden ? held.seq : 0, () => finish(answer), fail);
       return;
     }
     const oldest =
@@ -322,7 +320,7 @@ export class ReplicaStore {
     }
     const newer = held !== null && age < 0 ? held.bytes : null;
     const news = age > 0 ? record : newerAlso;
-    if (age >= 0) this.#seconds.onCopy(view);
+    if (age >= 0) this.#shown.onCopy(view);
     if (news === null) {
       this.#waits.whenDurable(held?.seq ?? 0, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
       return;

@@ -81,13 +81,12 @@ export class RingReplica implements LocalReplica {
     return this.#resurrections.reduce((sum, count) => sum + count, 0);
   }
 
-  write({ record, also, mode, was, deadlineMs }: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
+  write({ record, also, mode, deadlineMs }: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const request = this.#blank(Op.REPLICA_WRITE, deadlineMs);
     request.shard = this.#shardOf(tokenHiIn(record));
     request.value = also === null ? record : Buffer.concat([record, also]);
     request.limit = record.length;
     request.condition = mode as ConditionCode;
-    if (was !== undefined) request.version = was;
     this.#send((status, reply, message) =>
       done({
         status,

@@ -63,7 +63,7 @@ const CONSISTENCY_MASK = 0xf;
 const SLOPPY_SHIFT = 4;
 const OPS: ReadonlySet<number> = new Set(Object.values(Op));
 /** Of REPLICA_WRITE it is a WriteMode. */
-const CONDITION_MAX: number = Math.max(Condition.EXISTS, WriteMode.AGAIN);
+const CONDITION_MAX: number = Math.max(Condition.EXISTS, WriteMode.FILL);
 const CONSISTENCY_MAX: number = Consistency.SERIAL;
 const SLOPPY_MAX: number = Sloppy.NO;
 const STATUS_MAX = Math.max(...Object.values(Status), ...Object.values(PeerStatus));

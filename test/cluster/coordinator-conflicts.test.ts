@@ -11,7 +11,6 @@ import {
   WriteMode,
 } from '../../src/cluster/contract.ts';
 import { versionOf } from '../../src/cluster/coordinator-records.ts';
-import { FEATURES, Feature } from '../../src/cluster/features.ts';
 import { writeGroups } from '../../src/cluster/ring-lookup.ts';
 import { Cluster, joiningRing, vnodeOfKey } from './coordinator-calls.ts';
 import { testRing } from './coordinator-world.ts';
@@ -92,31 +91,6 @@ describe('a plain write that was refused for its version', () => {
       expect(answer.message).toContain(UNKNOWN);
       for (const node of copied) expect(cluster.held(node, 'k')).toMatch(/^other/);
       expect(metricsOf(cluster).unknownOutcomes).toBe(1);
-    }
-  });
-  it('has an unknown outcome where a replica that refused it is another process since, or of an earlier build', () => {
-    for (const change of ['loss', 'build'] as const) {
-      const cluster = new Cluster();
-      const { world } = cluster;
-      if (change === 'build') world.features.set(2, FEATURES & ~Feature.SECOND_VERSIONS);
-      overtake(cluster, 2, [1]);
-      overtake(cluster, 3, [1]);
-      if (change === 'loss') {
-        const { replicaFor } = world;
-        world.replicaFor = (from, number) => {
-          const replica = replicaFor.call(world, from, number);
-          if (number !== 3) return replica;
-          // It answers once the others have.
-          return {
-            ...replica,
-            write: (request, done) => world.schedule.after(20, () => replica.write(request, done)),
-          };
-        };
-        world.schedule.after(15, () => world.losses.set(2, 1));
-      }
-      const answer = cluster.write('k', 'a');
-      expect(answer.status, change).toBe(Status.UNAVAILABLE);
-      expect(answer.message).toContain(UNKNOWN);
     }
   });
   it('does not come back over what was acknowledged after it had been read, because a connection broke', () => {

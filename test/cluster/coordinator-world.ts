@@ -155,7 +155,7 @@ export class TestNode {
       network: {
         send: never,
         sendTo: never,
-        features: (other) => world.features.get(other) ?? FEATURES,
+        features: () => FEATURES,
         setAddress: never,
         forget: never,
       },
@@ -177,7 +177,6 @@ export class TestNode {
       },
       isUp: (other) => other === this.number || !this.down.has(other),
       replica: (other) => world.replicaFor(this, other),
-      losses: (other) => world.losses.get(other) ?? 0,
       askWriter: (other, version, deadlineMs, done) =>
         world.askWriter(this, other, version, deadlineMs, done),
     };
@@ -216,9 +215,6 @@ export class CoordinatorWorld {
   readonly nodes = new Map<NodeNumber, TestNode>();
   readonly cut = new Set<string>();
   faults: Faults = CALM;
-  /** What nodes say of themselves, and how often connections with them were lost. */
-  readonly features = new Map<NodeNumber, number>();
-  readonly losses = new Map<NodeNumber, number>();
   /** Who was asked what became of which version. */
   readonly askedWriters: { readonly writer: NodeNumber; readonly version: number }[] = [];
 

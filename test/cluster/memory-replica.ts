@@ -262,20 +262,13 @@ export class MemoryReplica implements Replica {
     (this.#options.later ?? queueMicrotask)(() => done(answer));
   }
 
-  #write({ record, also, mode, was }: ReplicaWrite): WriteAnswer {
+  #write({ record, also, mode }: ReplicaWrite): WriteAnswer {
     const parts = (also === null ? [record] : [record, also]).map(heldOf);
     for (const { view, bytes } of parts) {
       const fault = recordFault(view, 0, bytes.length);
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
     if (mode === WriteMode.MERGE || mode === WriteMode.FILL) return this.#mergeAll(parts, mode);
-    if (was !== undefined) {
-      const [part] = parts as [Held];
-      const promise = this.#promiseOf(part);
-      const name = nameOf(part, was);
-      if (versionOf(promise) >= was || this.#copied.has(name))
-        return stale(Math.max(versionOf(this.#heldOf(part)), versionOf(promise)), true);
-    }
     const answers = parts.map((part) => this.#fresh(part));
     const first = answers[0] as (typeof answers)[number];
     const bad = answers.find(({ answer }) => answer.status !== Status.OK);
@@ -293,8 +286,13 @@ export class MemoryReplica implements Replica {
     const beat = Math.max(versionOf(held), versionOf(promise));
     const isPromised = promise !== null && originAt(promise.view, 0) === originAt(part.view, 0);
     const isBarred = version < versionOf(promise) || (version === versionOf(promise) && !isPromised);
-    if (held !== null && version <= versionOf(held))
-      return { answer: { ...stale(beat, false), newer: isBarred ? null : headOf(held) }, take: false };
+    if (held !== null && version <= versionOf(held)) {
+      const isHidden =
+        isBelow(version, originAt(part.view, 0), held) &&
+        versionOf(promise) < version &&
+        !this.#copied.has(nameOf(part, version));
+      return { answer: { ...stale(beat, false), newer: isHidden ? headOf(held) : null }, take: false };
+    }
     if (isBarred) return { answer: stale(beat, true), take: false };
     const isUser = keyspaceAt(part.view, 0) === KEYSPACE_USER;
     const oldest = isUser ? this.#oldestWrite(tokenHiAt(part.view, 0)) : 0;

@@ -101,29 +101,6 @@ export function writeOf(
   };
 }
 
-/** A plain write that goes on under a second version. */
-export function againOf(
-  written: {
-    readonly key: string;
-    readonly version: number;
-    readonly origin: number;
-    readonly value: string;
-  },
-  was: number,
-): Request {
-  const { key, version, origin } = written;
-  const record = recordOf(written);
-  return {
-    key,
-    label: `again ${key} ${version}.${origin}, which was ${was}`,
-    isRead: false,
-    isWrite: true,
-    statusOnly: false,
-    ask: (to, done) =>
-      to.write({ record: record.slice(), also: null, mode: WriteMode.AGAIN, was, deadlineMs: FAR_MS }, done),
-  };
-}
-
 export function randomRequest(random: Random, keys: readonly string[], base: number): Request {
   const key = random.pick(keys);
   const version = base + random.between(1, 30);
@@ -136,10 +113,6 @@ export function randomRequest(random: Random, keys: readonly string[], base: num
       random.pick([KEYSPACE_USER, KEYSPACE_USER, KEYSPACE_OUTCOMES, KEYSPACE_PROMISES]),
       random.chance(0.3),
     );
-  if (kind === 5 && random.chance(0.5)) {
-    const value = `again ${version}`;
-    return againOf({ key, version, origin, value }, version - random.between(1, 10));
-  }
   const tombstone = random.chance(0.2);
   return writeOf(random.chance(0.6), {
     key,

@@ -24,7 +24,7 @@ export const FIRST_TICKET = 1000;
 export type Asked = Pick<ReplicaStore, 'write' | 'read' | 'prepare'>;
 
 /** The store over an engine whose syncs come when they are told to. */
-export function newStore(isRestart = false): {
+export function newStore(): {
   readonly store: ReplicaStore;
   readonly engine: FakeEngine;
   readonly clock: ManualClock;
@@ -48,7 +48,7 @@ export function newStore(isRestart = false): {
     gcGraceMs: GRACE_MS,
     appended,
     firstTicket: FIRST_TICKET,
-    isRestart,
+    isRestart: false,
   });
   return { store, engine, clock };
 }
@@ -56,12 +56,6 @@ export function newStore(isRestart = false): {
 export const write = (to: Asked, mode: WriteModeCode, written: Written): Promise<WriteAnswer> =>
   new Promise((resolve) => {
     to.write({ record: recordOf(written), also: null, mode, deadlineMs: DEADLINE_MS }, resolve);
-  });
-/** A plain write that goes on under a second version. */
-export const writeAgain = (to: Asked, was: number, written: Written): Promise<WriteAnswer> =>
-  new Promise((resolve) => {
-    const request = { record: recordOf(written), also: null, mode: WriteMode.AGAIN, was };
-    to.write({ ...request, deadlineMs: DEADLINE_MS }, resolve);
   });
 /** The way of a fresh write that the shard's thread takes first; by `write` where that gives it up. */
 export const writeAtOnce = (

@@ -12,7 +12,7 @@ export const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
   'ignore-promise': ['lossy-link', 'slow-link'],
   'writers-say-yes': [],
   'writers-say-nothing': [],
-  'second-version-unasked': ['lossy-link', 'slow-link'],
+  'shown-forgotten': ['lossy-link', 'slow-link'],
 };
 
 /**
@@ -36,5 +36,5 @@ export const LASTING_GAPS: ReadonlySet<Defect> = new Set(['drop-read-repair', 'p
 export const OF_HOT_KEYS: ReadonlySet<Defect> = new Set([
   'writers-say-yes',
   'writers-say-nothing',
-  'second-version-unasked',
+  'shown-forgotten',
 ]);

@@ -1,6 +1,6 @@
 /** Deliberate defects: the simulator is believed because it finds each of them. */
 import { KEYSPACE_PROMISES } from '../../src/base/record.ts';
-import { Status } from '../../src/base/status.ts';
+import { PeerStatus, Status } from '../../src/base/status.ts';
 import {
   type NodeNumber,
   type Replica,
@@ -25,8 +25,8 @@ export const DEFECTS = [
   'writers-say-yes',
   /** And the other way round: a QUORUM read of a key that changes all the time repairs for ever. */
   'writers-say-nothing',
-  /** A replica takes the second version of a write without a look at who may have read the first. */
-  'second-version-unasked',
+  /** A write gets a second version without a look at who may have read the first. */
+  'shown-forgotten',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
 
@@ -94,12 +94,13 @@ export function unrepairedReplica(replica: Replica, life: Timers): Replica {
   });
 }
 
-/** Second versions pass for first ones. */
-export function replicaWithoutSeconds(replica: Replica): Replica {
+/** Who refuses a write says that it has shown it to nobody, whatever it knows. */
+export function forgetfulReplica(replica: Replica): Replica {
   return changed(replica, {
-    write: ({ record, also, mode, deadlineMs }, done) => {
-      const first = mode === WriteMode.AGAIN ? WriteMode.FRESH : mode;
-      replica.write({ record, also, mode: first, deadlineMs }, done);
-    },
+    write: (request, done) =>
+      replica.write(request, (answer) => {
+        const isPassed = answer.status === PeerStatus.STALE_VERSION && !answer.barred;
+        done(isPassed ? { ...answer, newer: answer.newer ?? request.record } : answer);
+      }),
   });
 }

@@ -21,7 +21,7 @@ import { NODE_STARTS, refuseRequest } from '../../src/cluster/rpc-service.ts';
 import type { Standing } from '../../src/cluster/topology.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
-import { hintedReplica, replicaWithoutSeconds, unrepairedReplica } from './defects.ts';
+import { forgetfulReplica, hintedReplica, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
 import type { ProcessNetwork } from './site-network.ts';
@@ -45,7 +45,7 @@ class DefectiveNode extends ClusterNode {
     const { defect, life, self } = this.#host;
     if (defect === 'hint-counts-as-home' && node !== self)
       return hintedReplica(replica, node, this.#local, life);
-    if (defect === 'second-version-unasked') return replicaWithoutSeconds(replica);
+    if (defect === 'shown-forgotten') return forgetfulReplica(replica);
     return defect === 'drop-read-repair' ? unrepairedReplica(replica, life) : replica;
   }
   override askWriter(...[node, version, deadlineMs, done]: Parameters<ClusterNode['askWriter']>): void {

@@ -6,15 +6,13 @@ import { Piscina } from 'piscina';
 import { afterEach, describe, expect, it } from 'vitest';
 import { deadlineIn, type MonotonicMs, systemClock } from '../../src/base/clock.ts';
 import { Random } from '../../src/base/random.ts';
-import { PeerStatus, Status } from '../../src/base/status.ts';
+import { Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
-import { type HintStore, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
 import type { EngineOptions } from '../../src/engine/contract.ts';
 import { createDoorbell } from '../../src/ipc/doorbell.ts';
 import { createMemtableSet } from '../../src/ipc/memtable-layout.ts';
 import { createStopFlag } from '../../src/ipc/stop-flag.ts';
 import { Condition, Op, type ShardReply } from '../../src/shard/contract.ts';
-import { RingReplica } from '../../src/shard/ring-replica.ts';
 import { RingShardClient } from '../../src/shard/shard-client.ts';
 import { connectShard, portsOfEnds } from '../../src/shard/shard-ends.ts';
 import type {
@@ -23,21 +21,11 @@ import type {
   ShardEvent,
   ShardThreadData,
 } from '../../src/shard/shard-thread.ts';
-import { ManualTimers } from '../cluster/manual-timers.ts';
-import { recordOf } from '../cluster/records.ts';
 import { testSeed } from '../seed.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const seed = testSeed();
 const EMPTY = new Uint8Array(0);
-const NO_HINTS: HintStore = {
-  add: () => undefined,
-  targets: () => new Map(),
-  next: () => undefined,
-  postpone: () => undefined,
-  discard: () => undefined,
-  expire: () => [],
-};
 let closers: (() => void | Promise<void>)[] = [];
 afterEach(async () => {
   for (const close of closers.toReversed()) await close();
@@ -207,7 +195,7 @@ class FileShard {
     atomics: 'disabled',
   });
 
-  constructor(directory: string, { vnodes = 64, isRestart = false } = {}) {
+  constructor(directory: string, vnodes = 64) {
     const control = new MessageChannel();
     this.#control = control.port1;
     this.#control.on('message', (event: ShardEvent) => this.events.push(event));
@@ -236,7 +224,7 @@ class FileShard {
     };
     const data: ShardThreadData = {
       engine,
-      isRestart,
+      isRestart: false,
       doorbell: this.#doorbell,
       control: control.port2,
       jobs: null,
@@ -353,37 +341,13 @@ describe('a shard over files, as a task of a pool', () => {
     caller.client.detach(0);
   });
 
-  it('takes no write under a second version where it had a life before in the process, and does in its first', async () => {
-    for (const isRestart of [false, true]) {
-      const caller = new Caller();
-      const shard = new FileShard(newDirectory(), { isRestart });
-      await shard.opened();
-      shard.attach(caller);
-      const replica = new RingReplica(caller.client, NO_HINTS, systemClock, new ManualTimers());
-      const version = systemClock.nowUs();
-      const write = {
-        record: recordOf({ key: 'k', version, value: 'v' }),
-        also: null,
-        mode: WriteMode.AGAIN,
-        was: version - 1,
-        deadlineMs: deadlineIn(systemClock, 20_000),
-      };
-      const answer = await new Promise<WriteAnswer>((done) => replica.write(write, done));
-      const { status, barred } = answer;
-      expect([status, barred]).toEqual(isRestart ? [PeerStatus.STALE_VERSION, true] : [Status.OK, false]);
-      shard.tell({ kind: 'close' });
-      expect(await shard.result).toBeNull();
-      caller.client.detach(0);
-    }
-  });
-
   it('says why it cannot open, and ends', async () => {
     const directory = newDirectory();
     const shard = new FileShard(directory);
     await shard.opened();
     shard.tell({ kind: 'close' });
     expect(await shard.result).toBeNull();
-    const other = new FileShard(directory, { vnodes: 32 });
+    const other = new FileShard(directory, 32);
     const failure = await other.result;
     expect(failure).toMatchObject({ code: 'CONFIGURATION' });
     expect(failure?.message).toContain('64 vnodes');

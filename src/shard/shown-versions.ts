@@ -1,15 +1,14 @@
 /**
- * What a replica remembers for writes that go on under a second version (docs/decisions/0024-writes-that-conflict.md). A coordinator whose
- * write one replica took, and a majority refused, gives it a second version; where anybody was answered with the first by then, it would come
- * back over what was acknowledged since. Owned by the shard's thread. Invariants, each for one key and the `was` of one write:
+ * Whether anybody may have been shown a version that this replica refuses (docs/decisions/0024-writes-that-conflict.md). A coordinator whose write
+ * some replica took, and others refused, may give its value another version only where nobody was, or will be, answered with the first: it would
+ * come back over what was acknowledged since. Owned by the shard's thread. Invariants, for a version and a key:
  *
- * 1. A replica that refused `was` can only have held it, before that, as a copy. Where one came, it refuses the second version; where the second version
- *    came first, or something newer, it takes no copy of `was` any more.
- * 2. A reader answers with `was` only once a majority held it, or the writer said that it was acknowledged. The first cannot be beside a majority that
- *    refused `was` and then took the second version, by 1; the second not at all.
- * 3. Who promised a ballot at or above `was` may have told it to SERIAL: that is refused too.
- * 4. It forgets nothing within the time that a write may take. A shard that was restarted refuses for so long; of a process that was, the
- *    coordinator's connection was lost, after which it does not ask.
+ * 1. A reader is answered with it once a majority held it, or its writer said that a majority has something as new; one of SERIAL after promises of a
+ *    majority. So where so many replicas that no majority is without one never held it, and never will, nobody is.
+ * 2. A replica that refuses it for a newer record, which is durable, takes it never more. It held it before only if a copy came: the write itself
+ *    comes once. And who promised a ballot at or above it may have shown what another replica has of it.
+ * 3. Copies are remembered for as long as a write may take. A shard that was restarted knows of none before, and says so for as long. A process that was
+ *    restarted was sent no write that began before: its connections are new.
  *
  * Remembered is too much rather than too little: filters have false positives, which end in an outcome that is unknown.
  */
@@ -19,11 +18,11 @@ import { KEYSPACE_USER, keyspaceAt, tokenHiAt, tokenLoAt, versionAt } from '../b
 import { bloomAdd, bloomMayContain } from '../engine/bloom.ts';
 import { type Held, versionOf } from './replica-records.ts';
 
-const BITS = limits.secondVersionsFilterBytes * 8;
+const BITS = limits.shownVersionsFilterBytes * 8;
 const HASHES = 4;
 const TWO_32 = 0x1_0000_0000;
 
-/** Pairs of token and version: those of the last secondVersionsKeptMs, some of before, and few that were never added. */
+/** Pairs of token and version: those of the last shownVersionsKeptMs, some of before, and few that were never added. */
 class RecentVersions {
   readonly #clock: Clock;
   #present: Uint8Array | null = null;
@@ -37,7 +36,7 @@ class RecentVersions {
 
   add(view: DataView, version: number): void {
     this.#turn();
-    this.#present ??= new Uint8Array(limits.secondVersionsFilterBytes);
+    this.#present ??= new Uint8Array(limits.shownVersionsFilterBytes);
     bloomAdd(this.#present, 0, BITS, HASHES, highOf(view, version), lowOf(view, version));
   }
   has(view: DataView, version: number): boolean {
@@ -50,7 +49,7 @@ class RecentVersions {
   /** Once however long nothing happened: what a process had read before it was stopped is still to be judged after that. */
   #turn(): void {
     const nowMs = this.#clock.monotonicMs();
-    if (nowMs < msAfter(this.#sinceMs, limits.secondVersionsKeptMs)) return;
+    if (nowMs < msAfter(this.#sinceMs, limits.shownVersionsKeptMs)) return;
     this.#last = this.#present;
     this.#present = null;
     this.#sinceMs = nowMs;
@@ -61,16 +60,14 @@ const highOf = (view: DataView, version: number): number =>
   (tokenHiAt(view, 0) ^ Math.floor(version / TWO_32)) >>> 0;
 const lowOf = (view: DataView, version: number): number => (tokenLoAt(view, 0) ^ (version % TWO_32)) >>> 0;
 
-export class SecondVersions {
+export class ShownVersions {
   readonly #clock: Clock;
   readonly #knowsFromMs: MonotonicMs;
   readonly #copies: RecentVersions;
 
   constructor(clock: Clock, isRestart: boolean) {
     this.#clock = clock;
-    this.#knowsFromMs = isRestart
-      ? msAfter(clock.monotonicMs(), limits.secondVersionsKeptMs)
-      : MONOTONIC_ZERO;
+    this.#knowsFromMs = isRestart ? msAfter(clock.monotonicMs(), limits.shownVersionsKeptMs) : MONOTONIC_ZERO;
     this.#copies = new RecentVersions(clock);
   }
 
@@ -79,15 +76,13 @@ export class SecondVersions {
     if (keyspaceAt(view, 0) !== KEYSPACE_USER) return;
     const version = versionAt(view, 0);
     const ageUs = this.#clock.nowMs() * 1000 - version;
-    if (ageUs > limits.peerClockDriftUsMax + limits.secondVersionsKeptMs * 2000) return;
+    if (ageUs > limits.peerClockDriftUsMax + limits.shownVersionsKeptMs * 2000) return;
     this.#copies.add(view, version);
   }
-  /** Why a second version must not be taken, '' where it may. */
-  faultOf(view: DataView, was: number, promise: Held | null): string {
-    if (promise !== null && versionOf(promise) >= was)
-      return `a promise of version ${versionOf(promise)} may have shown version ${was}`;
-    if (this.#copies.has(view, was)) return `version ${was} has been copied`;
-    if (this.#clock.monotonicMs() >= this.#knowsFromMs) return '';
-    return `the shard was restarted, and does not know whether version ${was} was copied before`;
+  /** Of a write that is refused for a newer record: whether this replica may have shown it. `promise`: the last one, expired or not. */
+  mayBeShown(view: DataView, promise: Held | null): boolean {
+    const version = versionAt(view, 0);
+    if (promise !== null && versionOf(promise) >= version) return true;
+    return this.#clock.monotonicMs() < this.#knowsFromMs || this.#copies.has(view, version);
   }
 }
