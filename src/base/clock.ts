@@ -58,6 +58,8 @@ export const msLeft = (deadlineMs: MonotonicMs, nowMs: MonotonicMs): number => d
 
 export const hasPassed = (deadlineMs: MonotonicMs, nowMs: MonotonicMs): boolean => deadlineMs <= nowMs;
 
+/** The first of two. */
+export const earlier = (a: MonotonicMs, b: MonotonicMs): MonotonicMs => (a < b ? a : b);
 export const latest = (deadlines: readonly MonotonicMs[]): MonotonicMs =>
   Math.max(...deadlines) as MonotonicMs;
 

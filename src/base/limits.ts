@@ -479,10 +479,23 @@ export const limits = {
    * that are both off by what is allowed must still be able to write over each other's records.
    */
   peerClockDriftUsMax: 3_600_000_000,
+  /** Versions of one node have one remainder by this: above 62,500 writes a second of one coordinator its versions would run ahead of its clock. */
+  versionSlots: 16,
   /** How far the ceiling of versions on disk is raised at a time, microseconds: also what a restart skips. */
   versionCeilingUs: 4_000_000,
+  /** Versions that a coordinator remembers to have written: of the last seconds. Only of records that young it is asked, and so long waited for. */
+  writtenVersionsKept: 16_384,
+  writerAskedMs: 5000,
+  writerWaitMs: 50,
   /** Attempts of one plain write: each is above all versions that the last one met. */
   writeAttemptsMax: 16,
+  /**
+   * How long a replica remembers which versions came as copies: at least this, at most twice this. No plain write takes longer
+   * (requestTimeoutMsMax), with room for clocks that run at different speeds. And the bytes of one such filter, of which a shard has up to
+   * two: with 2.7 million copies in them one conflict in ten ends in an unknown outcome.
+   */
+  shownVersionsKeptMs: 40_000,
+  shownVersionsFilterBytes: 1 << 20,
   /** A home replica that is silent for so long gets a hint. */
   writeStandInMs: 100,
   /** A replica that does not answer a read is helped out by the next after this, or after a few of its usual delays. */
@@ -835,6 +848,10 @@ assert(
 assert(
   limits.peerClockDriftUsMax >= 2 * limits.clockDriftUsMax,
   'limits: two clocks that are off to both sides must still beat each other',
+);
+assert(
+  limits.shownVersionsKeptMs > limits.requestTimeoutMsMax,
+  'limits: a replica must remember copies for as long as a write of theirs may be under way',
 );
 assert(
   limits.outcomesTtlMs * 1000 >= limits.idempotencyTtlMs * 1000 + 2 * limits.clockDriftUsMax,

@@ -35,6 +35,9 @@ export class BehindAnswers {
   get size(): number {
     return this.#open.size;
   }
+  get open(): ReadonlySet<BehindWork> {
+    return this.#open;
+  }
   begin(work: BehindWork): void {
     this.#open.add(work);
   }

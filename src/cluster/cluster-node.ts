@@ -3,12 +3,12 @@
  * messages between them and other nodes. Owned by the peer worker; pure: the outside comes in by ClusterWorld, the
  * local replica and the store of hints. The simulator runs the same.
  */
-import { HybridClock } from '../base/clock.ts';
+import { HybridClock, type MonotonicMs } from '../base/clock.ts';
 import { ConfigurationError, RingKvError, UnavailableError } from '../base/errors.ts';
 import { Status } from '../base/status.ts';
 import type { ClusterMetrics } from './cluster-metrics.ts';
 import { type ClusterNodeOptions, NodeFact } from './cluster-node-options.ts';
-import { clusterView } from './cluster-view.ts';
+import { type Calls, clusterView } from './cluster-view.ts';
 import { comeToRest, type DrainLeft, drainParts, type RestingParts } from './coming-to-rest.ts';
 import type {
   ClientRead,
@@ -24,6 +24,7 @@ import type {
   Replica,
 } from './contract.ts';
 import { Coordinator } from './coordinator.ts';
+import type { OnWritten } from './coordinator-core.ts';
 import { gossipNetwork } from './gossip-network.ts';
 import { HintReplay } from './hint-replay.ts';
 import { Membership } from './membership.ts';
@@ -46,7 +47,7 @@ import { type Standing, Topology } from './topology.ts';
 
 /** How long a node that is the first of its own seeds listens for a cluster that is there already. */
 const FIRST_SEED_MS = 3000;
-export class ClusterNode {
+export class ClusterNode implements Calls {
   readonly membership: Membership;
   readonly topology: Topology;
   readonly repairs: Repairs;
@@ -110,7 +111,7 @@ export class ClusterNode {
       onRing: (ring) => this.#takeRing(ring),
     });
     const { self } = world;
-    const view = clusterView(self, this.topology, this.membership, (node) => this.replica(node));
+    const view = clusterView(self, this.topology, this.membership, this);
     const common = {
       world,
       view,
@@ -207,11 +208,9 @@ export class ClusterNode {
 
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void {
     const refusal = this.#refusal();
+    const message = `${refusal}; nothing was written`;
     if (refusal === '') this.#coordinator.write(request, done);
-    else {
-      const message = `${refusal}; nothing was written`;
-      done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message });
-    }
+    else done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message });
   }
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void {
     const refusal = this.#refusal();
@@ -246,6 +245,13 @@ export class ClusterNode {
     if (this.#remote === null) throw new UnavailableError('the node has not started');
     return this.#remote.replica(node);
   }
+  /** As ClusterView has it, like `replica`. */
+  askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: OnWritten): void {
+    if (node === this.#world.self)
+      this.#coordinator.askWritten(version, (as) => queueMicrotask(() => done(as)));
+    else if (this.#remote === null) throw new UnavailableError('the node has not started');
+    else this.#remote.askWriter(node, version, deadlineMs, done);
+  }
   members(): MemberState[] {
     return [...this.membership.members()];
   }
@@ -263,6 +269,7 @@ export class ClusterNode {
       ringNumber,
       ringBytes: () => this.#ringBytes ?? new Uint8Array(0),
       onNewerRing: (from) => this.topology.onFacts(from),
+      askWritten: (version, done) => this.#coordinator.askWritten(version, done),
     });
     this.#remote = remote;
     this.#service = service;

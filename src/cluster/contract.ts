@@ -11,6 +11,7 @@ import type { Clock, MonotonicMs } from '../base/clock.ts';
 import type { ConsistencyCode } from '../base/consistency.ts';
 import type { Random } from '../base/random.ts';
 import type { LocalReads } from '../shard/contract.ts';
+import type { Documents } from './documents.ts';
 import type { RingMap } from './ring-map.ts';
 
 /** First 32 bits of a node's id, never 0: its origin in versions, and its name in messages. Unique in a cluster. */
@@ -21,6 +22,7 @@ export type ConnectionId = number;
 export const ANY_CONNECTION: ConnectionId = 0;
 
 export { Consistency, type ConsistencyCode } from '../base/consistency.ts';
+export type { Documents, RemovableDocuments } from './documents.ts';
 
 /** A round of Paxos for one key, ordered by (version, origin). What it accepts has exactly this version and origin. */
 export interface Ballot {
@@ -68,7 +70,8 @@ export interface WriteAnswer {
   readonly barred: boolean;
   /**
    * MERGE, OK: what this replica holds where that is newer than what came, for the sender to take in turn; a tombstone
-   * of the same version where the record was refused as a resurrection. Otherwise null.
+   * of the same version where the record was refused as a resurrection. FRESH, STALE_VERSION: the head of the newer
+   * record held, durably, where nobody can have been shown what came, nor will be (src/shard/shown-versions.ts). Otherwise null.
    */
   readonly newer: Uint8Array | null;
   readonly message: string;
@@ -275,18 +278,6 @@ export interface Timers {
   after(ms: number, run: () => void): () => void;
 }
 
-/** Small documents of this node that survive a crash once `done` is called: generation, ring, acceptor, progress. */
-export interface Documents {
-  /** As of the start; null where it was never saved. */
-  load(name: string): Uint8Array | null;
-  /** Replaces it atomically. Saves of one name take effect in order. */
-  save(name: string, bytes: Uint8Array, done: (error: Error | null) => void): void;
-}
-export interface RemovableDocuments extends Documents {
-  /** Durably, before it returns, whether it was there or not; no save of it is under way. Throws IoError. */
-  remove(name: string): void;
-}
-
 export interface ClusterWorld {
   readonly self: NodeNumber;
   readonly clock: Clock;
@@ -307,6 +298,13 @@ export interface ClusterView {
   isUp(node: NodeNumber): boolean;
   /** The replica at a node: the local one for self. */
   replica(node: NodeNumber): Replica;
+  /** Asks the node that gave a version what became of it: CoordinatorCore.askWritten. 0: or no answer. */
+  askWriter(
+    node: NodeNumber,
+    version: number,
+    deadlineMs: MonotonicMs,
+    done: (version: number) => void,
+  ): void;
 }
 
 /** What a client asks for. */

@@ -25,6 +25,7 @@ import { enoughUp, type Groups } from './coordinator-groups.ts';
 import { type CoordinatorMetrics, newCoordinatorMetrics } from './coordinator-metrics.ts';
 import { OnceLater } from './once-later.ts';
 import { PeerLatencies } from './peer-latencies.ts';
+import type { RingMap } from './ring-map.ts';
 import { VersionSource } from './version-source.ts';
 
 export interface CoordinatorOptions {
@@ -38,10 +39,14 @@ export interface CoordinatorOptions {
   readonly whenMarksKept: (done: () => void) => void;
 }
 
+/** The version under which a write is held by a majority; 0: none is known. */
+export type OnWritten = (version: number) => void;
+
 /** `why` says what was in the way, where something was. */
 export type OnSettled = (ok: boolean, why: string) => void;
 
 const ignore = (): void => undefined;
+const NONE: readonly number[] = [];
 
 /** Behind its answer it is work of its key's vnode. */
 export abstract class Operation {
@@ -51,6 +56,11 @@ export abstract class Operation {
   readonly deadlineMs: MonotonicMs;
   wakeMs: number;
   answered = false;
+  /** The version under which a plain write is out; 0 for others. And those before, which some replica may hold. */
+  version = 0;
+  formers: readonly number[] = NONE;
+  /** Who waits to hear under which version it is written. */
+  asking: OnWritten[] | null = null;
   previous: Operation | null = null;
   next: Operation | null = null;
   /** Of its key; 0 of one that writes nothing. */
@@ -83,6 +93,14 @@ export abstract class Operation {
   protected callEnded(): void {
     if (this.#callsLeft > 0 && --this.#callsLeft === 0) this.core.behind.end(this);
   }
+  /** The operation ends: whoever asked for its version hears of it. */
+  protected endVersion(): void {
+    const { asking } = this;
+    if (asking === null) return;
+    this.asking = null;
+    const version = this.core.writtenAs(this.version);
+    for (const tell of asking) tell(version);
+  }
   /** `wakeMs` has passed: it must be set anew, or the operation be answered. */
   abstract onTick(nowMs: MonotonicMs): void;
 }
@@ -111,6 +129,12 @@ export class CoordinatorCore {
   /** Keys that wait for `settleLater`. */
   readonly #settling: OnceLater;
   #inFlight = 0;
+  /** The last versions that were written, in turn. */
+  readonly #written = new Float64Array(limits.writtenVersionsKept);
+  readonly #writtenAs = new Float64Array(limits.writtenVersionsKept);
+  #writtenAt = 0;
+  #slot = 0;
+  #slotRing: RingMap | null = null;
   #ticking = false;
 
   constructor(options: CoordinatorOptions) {
@@ -130,6 +154,17 @@ export class CoordinatorCore {
   }
   nowMs(): MonotonicMs {
     return this.world.clock.monotonicMs();
+  }
+
+  /** VersionSource.next, of this node's slot: its place among the members of the ring, so that no other of the first few has it. */
+  nextVersion(): number {
+    const { ring } = this.view;
+    if (ring !== this.#slotRing) {
+      this.#slotRing = ring;
+      const at = ring.members.findIndex(({ number }) => number === this.self);
+      this.#slot = (at < 0 ? this.self : at) % limits.versionSlots;
+    }
+    return this.versions.next(this.#slot);
   }
 
   /**
@@ -161,6 +196,34 @@ export class CoordinatorCore {
     // `next` stays: a tick that stands at this operation goes on from it.
     this.#inFlight--;
     this.behind.lookIdle();
+  }
+
+  /** A majority of each write group holds `version` or something newer, and what this node wrote under `was` is now that. */
+  onWritten(was: number, version: number): void {
+    this.#written[this.#writtenAt] = was;
+    this.#writtenAs[this.#writtenAt] = version;
+    this.#writtenAt = (this.#writtenAt + 1) % limits.writtenVersionsKept;
+  }
+  /** 0: it was not, or so long ago that it is forgotten, or in an earlier life. */
+  writtenAs(version: number): number {
+    const at = version === 0 ? -1 : this.#written.lastIndexOf(version);
+    return at < 0 ? 0 : (this.#writtenAs[at] as number);
+  }
+  /** The same, told before this returns, or of a write that is out once it ends. */
+  askWritten(version: number, done: OnWritten): void {
+    const isOf = (one: Operation): boolean =>
+      version !== 0 && (one.version === version || one.formers.includes(version));
+    let found = this.#first;
+    while (found !== null && !isOf(found)) found = found.next;
+    // Answered at ONE, or by stand-ins: a majority may take it yet.
+    if (found === null)
+      for (const one of this.behind.open) if (one instanceof Operation && isOf(one)) found = one;
+    if (found !== null) {
+      found.asking ??= [];
+      found.asking.push(done);
+      return;
+    }
+    done(this.writtenAs(version));
   }
 
   /**

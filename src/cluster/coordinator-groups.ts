@@ -10,6 +10,9 @@ export function neededOf(consistency: ConsistencyCode, size: number): number {
   return consistency === Consistency.ALL ? size : quorumOf(size);
 }
 
+/** So many of a group of `size` that no quorum is without one of them. */
+export const blockingOf = (size: number): number => size - quorumOf(size) + 1;
+
 /** The members of all groups, each once. During a change most are in both. */
 export function unionOf(groups: Groups): readonly NodeNumber[] {
   const [first = []] = groups;

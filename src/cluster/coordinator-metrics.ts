@@ -7,6 +7,8 @@ export interface CoordinatorMetrics {
   serialWrites: number;
   /** Attempts of writes that were repeated because a replica held or had promised a higher version. */
   retriesAboveBeat: number;
+  /** Writes of which a replica had something newer, written meanwhile, when they were to be repeated. */
+  writesPassed: number;
   /** Attempts repeated because a replica knew a newer ring, or this node got one on the way. */
   retriesOfRing: number;
   /** Attempts repeated because too few of the replicas that are up answered: connections broke. */
@@ -17,8 +19,8 @@ export interface CoordinatorMetrics {
   readSpeculations: number;
   /** Full records fetched because a head was newer than the full record that came. */
   readRefetches: number;
-  /** Reads answered with a record that replicas had passed meanwhile: keys that change faster than they are read. */
-  readsPassed: number;
+  /** Reads answered with a record that no majority was seen to hold, and that its writer had acknowledged: keys that change faster than they are read. */
+  readsVouched: number;
   /** Keys that a scan read one by one, because the pages of replicas differed about them. */
   scanDoubts: number;
   /** Replicas brought up to date before and behind the answer to a read, and attempts that failed. */
@@ -63,12 +65,13 @@ export function newCoordinatorMetrics(): CoordinatorMetrics {
     serialReads: 0,
     serialWrites: 0,
     retriesAboveBeat: 0,
+    writesPassed: 0,
     retriesOfRing: 0,
     retriesOfConnections: 0,
     beatsRefused: 0,
     readSpeculations: 0,
     readRefetches: 0,
-    readsPassed: 0,
+    readsVouched: 0,
     scanDoubts: 0,
     readRepairsBefore: 0,
     readRepairsBehind: 0,

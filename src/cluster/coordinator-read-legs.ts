@@ -1,7 +1,5 @@
 /** Replicas as one read sees them: what each was asked, and what it answered. Owned by the thread of the coordinator. */
 import type { MonotonicMs } from '../base/clock.ts';
-import { KEYSPACE_PROMISES } from '../base/record.ts';
-import { Status } from '../base/status.ts';
 import type { NodeNumber, ReadAnswer, Replica, ReplicaRead } from './contract.ts';
 import type { CoordinatorCore } from './coordinator-core.ts';
 import { compareHeads } from './coordinator-records.ts';
@@ -11,7 +9,6 @@ import { type RepairResult, ReplicaRepair } from './coordinator-repair.ts';
 export interface LegOwner {
   onAnswer(leg: Leg, answer: ReadAnswer): void;
   onRepaired(leg: Leg, result: RepairResult, newer: Uint8Array | null): void;
-  onPromises(leg: Leg): void;
 }
 
 type LegState = 'idle' | 'asked' | 'answered' | 'repairing' | 'failed';
@@ -28,8 +25,6 @@ export class Leg {
   sent: Uint8Array | null = null;
   /** It did not answer in time: another was asked in its place. */
   slow = false;
-  /** Whether the replica has any promise for the key, once that was asked. */
-  promises: 'unknown' | 'asked' | 'none' | 'some' = 'unknown';
   readonly node: NodeNumber;
   readonly attempt: number;
   readonly #owner: LegOwner;
@@ -47,14 +42,6 @@ export class Leg {
     new ReplicaRepair(core, from, this.node, record, deadlineMs, (result, newer) =>
       this.#owner.onRepaired(this, result, newer),
     ).start();
-  }
-  askPromises(replica: Replica, request: ReplicaRead): void {
-    this.promises = 'asked';
-    const read = { ...request, keyspace: KEYSPACE_PROMISES, headOnly: true };
-    replica.read(read, ({ status, record }) => {
-      this.promises = status === Status.OK && record === null ? 'none' : 'some';
-      this.#owner.onPromises(this);
-    });
   }
 }
 

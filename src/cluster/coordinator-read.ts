@@ -9,15 +9,13 @@
  * 3. During a change of the ring that means the present replicas and those to come: what an unfinished write left with the
  *    present ones alone could otherwise be read now, and be gone when reads move.
  * 4. Everything that an answer rests on was asked under one ring; where the ring moved on meanwhile, the read starts anew.
- * 5. Of a key that changes faster than replicas can be asked, no two would ever show the same record. There the record that was to be
- *    brought to others is the answer once as many as were asked for hold it or something newer, as in ABD (Attiya, Bar-Noy, Dolev:
- *    Sharing Memory Robustly in Message-Passing Systems, 1995): no later read finds anything older. For the sake of invariant 2 these
- *    replicas must have no promise for the key, asked after the record was seen: whoever wrote it by SERIAL would have had promises
- *    of a majority before, one of them here. Not while the ring changes, and not for a record so old that its promises may be gone.
+ * 5. Of a key that changes faster than replicas can be asked, no two would ever show the same record. So before a record that is young is brought
+ *    to others, the node that wrote it is asked: once that has acknowledged it, a majority has held it, and no later read finds anything
+ *    older (docs/decisions/0024-writes-that-conflict.md). It waits for a write that is on its way, and knows those of the last moments.
  */
 
 import { assert } from '../base/assert.ts';
-import { hasPassed, type MonotonicMs } from '../base/clock.ts';
+import { earlier, hasPassed, type MonotonicMs, msAfter } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { KEYSPACE_USER } from '../base/record.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -43,7 +41,7 @@ import {
   type LegOwner,
   newest,
 } from './coordinator-read-legs.ts';
-import { compareHeads, isDead, versionOf } from './coordinator-records.ts';
+import { compareHeads, isDead, originOf, versionOf, withVersion } from './coordinator-records.ts';
 import type { RepairResult } from './coordinator-repair.ts';
 import { readReplicas, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
@@ -60,9 +58,9 @@ export class PlainRead extends Operation implements LegOwner {
   #timedOut = false;
   /** A replica said that it cannot: asking it again helps nobody. */
   #refused = false;
-  /** A record that was to be brought to a replica, which has something newer meanwhile: invariant 5. */
-  #passed: Uint8Array | null = null;
-  #promisesAskedMs = Number.NEGATIVE_INFINITY;
+  /** Whose writer was asked, and until when its answer is waited for: invariant 5. It may have known of no majority. */
+  #asked: Uint8Array | null = null;
+  #askedUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(core: CoordinatorCore, request: ClientRead, done: (answer: ClientReadAnswer) => void) {
     super(core, request.deadlineMs);
@@ -82,7 +80,7 @@ export class PlainRead extends Operation implements LegOwner {
     this.#ring = view.ring;
     this.#attempt++;
     this.#restartAtMs = Number.POSITIVE_INFINITY;
-    this.#passed = null;
+    this.#askedUntilMs = Number.NEGATIVE_INFINITY;
     const vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
     const one = this.#request.consistency === Consistency.ONE;
     const nearest = readReplicas(this.#ring, vnode);
@@ -157,11 +155,10 @@ export class PlainRead extends Operation implements LegOwner {
 
   #setWake(): void {
     let wakeMs = Math.min(this.deadlineMs, this.#restartAtMs);
-    for (const { node, state, slow, askedMs, promises } of this.#legs) {
-      const speculationMs = this.core.latencies.speculationMs(node);
-      if (state === 'asked' && !slow) wakeMs = Math.min(wakeMs, askedMs + speculationMs);
-      if (promises === 'asked') wakeMs = Math.min(wakeMs, this.#promisesAskedMs + speculationMs);
-    }
+    if (this.#askedUntilMs > this.core.nowMs()) wakeMs = Math.min(wakeMs, this.#askedUntilMs);
+    for (const { node, state, slow, askedMs } of this.#legs)
+      if (state === 'asked' && !slow)
+        wakeMs = Math.min(wakeMs, askedMs + this.core.latencies.speculationMs(node));
     this.wakeMs = wakeMs;
   }
 
@@ -211,7 +208,6 @@ export class PlainRead extends Operation implements LegOwner {
     }
     leg.state = result === 'failed' ? 'failed' : 'answered';
     leg.full = true;
-    if (result === 'done' && newer !== null) this.#passed ??= leg.sent;
     // What the replica holds instead, where that is newer: then it never took what was sent, which may have been overtaken
     // by a ballot and never have been written at all. Or the tombstone of what it knows to be deleted.
     leg.record = newer ?? leg.sent;
@@ -255,7 +251,6 @@ export class PlainRead extends Operation implements LegOwner {
       this.#answer(null);
       return;
     }
-    if (this.#passed !== null && this.#isPassed(this.#passed)) return;
     const whole = this.#legs.find((leg) => leg.full && holds(leg, best));
     if (whole === undefined) {
       this.core.metrics.readRefetches++;
@@ -268,38 +263,35 @@ export class PlainRead extends Operation implements LegOwner {
       this.#answer(whole.record);
       return;
     }
-    if (!this.#asksFurther(best)) this.#repairAsNeeded(best, whole);
+    if (!this.#asksFurther(best) && !this.#asksWriter(whole.record)) this.#repairAsNeeded(best, whole);
     this.#setWake();
   }
 
-  /** Answers with a record that others have passed, or waits until it is known whether that may be: invariant 5. */
-  #isPassed(record: Uint8Array): boolean {
+  /** Asks who wrote a young record, once. True while the answer may come. */
+  #asksWriter(record: Uint8Array | null): boolean {
     const { core } = this;
-    const ageMs = core.world.clock.nowMs() - versionOf(record) / 1000;
-    if (this.#ring.change !== null || Math.abs(ageMs) > limits.promiseTtlMs / 2) return false;
-    const isAtLeast = (leg: Leg): boolean =>
-      leg.state === 'answered' && compareHeads(leg.record, record) >= 0;
-    if (!this.#reached(isAtLeast)) return false;
-    if (this.#reached((leg) => isAtLeast(leg) && leg.promises === 'none')) {
-      core.metrics.readsPassed++;
-      this.#answer(record);
-      return true;
-    }
-    let waits = false;
-    for (const leg of this.#legs) {
-      if (!isAtLeast(leg)) continue;
-      if (leg.promises === 'unknown') {
-        this.#promisesAskedMs = core.nowMs();
-        leg.askPromises(core.view.replica(leg.node), this.#readOf(true));
+    // What was the newest when it was asked for stays good enough, though newer ones are met meanwhile.
+    if (core.nowMs() < this.#askedUntilMs) return true;
+    if (record === null) return false;
+    if (this.#asked !== null && compareHeads(this.#asked, record) === 0) return false;
+    const writer = originOf(record);
+    if (core.versions.ageUs(versionOf(record)) > limits.writerAskedMs * 1000) return false;
+    if (!core.view.isUp(writer)) return false;
+    this.#asked = record;
+    const untilMs = earlier(this.deadlineMs, msAfter(core.nowMs(), limits.writerWaitMs));
+    this.#askedUntilMs = untilMs;
+    const { attempt } = this.#legs[0] as Leg;
+    core.view.askWriter(writer, versionOf(record), untilMs, (version) => {
+      if (this.answered || this.#asked !== record || attempt !== this.#attempt) return;
+      if (core.view.ring !== this.#ring) this.#restart();
+      // It ended otherwise: by now most replicas may have something newer, which is worth a look before this is brought to them.
+      else if (version === 0) this.#begin();
+      else {
+        core.metrics.readsVouched++;
+        this.#answer(version === versionOf(record) ? record : withVersion(record, version, writer));
       }
-      const spentMs = core.nowMs() - this.#promisesAskedMs;
-      if (leg.promises === 'asked' && spentMs < core.latencies.speculationMs(leg.node)) waits = true;
-    }
-    if (waits) this.#setWake();
-    return waits;
-  }
-  onPromises(leg: Leg): void {
-    if (leg.attempt === this.#attempt && !this.answered) this.#advance();
+    });
+    return true;
   }
 
   /**

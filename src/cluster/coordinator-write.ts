@@ -4,15 +4,21 @@
  *
  * 1. Only answers to the present attempt count: W replicas hold one version, not W versions of one value. An attempt has a
  *    new version only where one was refused for its version: what may have been read under one must not come back
- *    under another, over what was acknowledged in between, because of a ring or a connection. Where it is refused for
- *    its version after it had waited for those, some replica may hold it for long: then the outcome is unknown.
+ *    under another, over what was acknowledged in between.
  * 2. All calls of an attempt leave in one turn, under one ring: W is met in each write group of that ring.
  * 3. A stand-in counts only where the request allows it, only where home replicas that may still answer in time do not
  *    suffice, only once, and the answer says so.
  * 4. After the answer each home replica that failed or was down gets a hint, and a silent one when its call ends without an answer: most
  *    silent ones are slow, because there is too much to do, and a hint for each of their writes would double that
  *    (docs/decisions/0023-overload.md). One that holds a higher version needs none; of one that only promised it the key is settled.
+ * 5. Where a version was refused and some replica may hold it, the write goes on under another only where nobody can be shown it: so many refused it at
+ *    its first attempt, and never held it, that no quorum is without one of them (src/shard/shown-versions.ts). Else the outcome is unknown.
+ * 6. A replica with a newer record counts where that record cannot have been acknowledged before the write began: where as many as in 5 took
+ *    the version, or answered an attempt before it, of which each version is above all that was met. The write is then one that was
+ *    replaced at once, as in ABD (Attiya, Bar-Noy, Dolev: Sharing Memory Robustly in Message-Passing Systems, JACM 1995). So an attempt
+ *    after the first ends, however hot the key is (docs/decisions/0024-writes-that-conflict.md).
  */
+import { assert } from '../base/assert.ts';
 import { hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import { PeerStatus, Status } from '../base/status.ts';
@@ -22,8 +28,6 @@ import {
   type ClientWriteAnswer,
   Consistency,
   type NodeNumber,
-  type Replica,
-  type ReplicaWrite,
   type WriteAnswer,
   WriteMode,
 } from './contract.ts';
@@ -35,45 +39,12 @@ import {
   replicasMessage,
   WriteTally,
 } from './coordinator-errors.ts';
-import { neededOf, unionOf } from './coordinator-groups.ts';
+import { blockingOf, enoughOf, neededOf, unionOf } from './coordinator-groups.ts';
 import { HintPlacement, liveStandIns, type UsedNodes } from './coordinator-hints.ts';
 import { encodeWrite, NO_BYTES } from './coordinator-records.ts';
-import { writeGroups } from './ring-lookup.ts';
+import { type Copies, countAnswers, countCopies, isLost, Leg, mayHold } from './coordinator-write-legs.ts';
+import { quorumOf, writeGroups } from './ring-lookup.ts';
 import type { RingMap } from './ring-map.ts';
-
-type LegState = 'pending' | 'ok' | 'stale' | 'ring' | 'refused' | 'failed' | 'down';
-type HintState = 'none' | 'pending' | 'counts' | 'kept' | 'lost';
-
-/** One home replica in one attempt. */
-class Leg {
-  state: LegState = 'pending';
-  hint: HintState = 'none';
-  timedOut = false;
-  /** It said so: asking it again helps nobody. */
-  cannot = false;
-  /** A later promise kept it from the write, not a record: it may be left behind. */
-  barred = false;
-  /** Any node was asked to keep the hint: there is nobody else. */
-  gaveUp = false;
-  readonly node: NodeNumber;
-  readonly attempt: number;
-  readonly #write: PlainWrite;
-  constructor(write: PlainWrite, node: NodeNumber, attempt: number) {
-    this.#write = write;
-    this.node = node;
-    this.attempt = attempt;
-  }
-  send(replica: Replica, request: ReplicaWrite): void {
-    replica.write(request, (answer) => this.#write.onAnswer(this, answer));
-  }
-  onHint(kept: boolean, counts: boolean): void {
-    this.hint = kept ? (counts ? 'counts' : 'kept') : 'lost';
-    this.#write.onHint(this);
-  }
-}
-
-/** Whether the replica may have taken the record: it did not say that it did not. */
-const mayHold = ({ state }: Leg): boolean => state === 'ok' || state === 'failed' || state === 'pending';
 
 export class PlainWrite extends Operation {
   readonly #request: ClientWrite;
@@ -85,11 +56,14 @@ export class PlainWrite extends Operation {
   #groups: readonly (readonly NodeNumber[])[] = [];
   #legs: Leg[] = [];
   #attempt = 0;
-  /** 0: the next attempt needs a new one. */
-  #version = 0;
   #record: Uint8Array = NO_BYTES;
-  /** A replica may have taken this version in an attempt before the present one. */
-  #mayBeHeld = false;
+  /** Who may have taken this version in an attempt before the present one. */
+  #holders: NodeNumber[] = [];
+  /** A majority has answered since the write began: all that was acknowledged before is below the present version. */
+  #isProven = false;
+  #isWritten = false;
+  /** The first attempt under the version. */
+  #versionAttempt = 0;
   #beat = 0;
   /** When silent replicas get hints; Infinity once they have. */
   #standInAtMs = Number.POSITIVE_INFINITY;
@@ -119,15 +93,16 @@ export class PlainWrite extends Operation {
     this.#ring = view.ring;
     this.vnode = vnodeOf(this.#request.tokenHi, this.#ring.vnodes);
     this.#groups = writeGroups(this.#ring, this.vnode);
-    if (this.#version === 0) {
-      this.#version = core.versions.next();
-      if (this.#version === 0) {
+    if (this.version === 0) {
+      this.version = core.nextVersion();
+      if (this.version === 0) {
         this.#sendLater(limits.coordinatorTickMs);
         return;
       }
-      this.#record = encodeWrite(this.#request, this.#version, core.self);
-      this.#mayBeHeld = false;
-    } else if (this.#legs.some(mayHold)) this.#mayBeHeld = true;
+      this.#record = encodeWrite(this.#request, this.version, core.self);
+      this.#holders = [];
+      this.#versionAttempt = this.#attempt + 1;
+    } else for (const leg of this.#legs) if (mayHold(leg)) this.#holders.push(leg.node);
     this.#attempt++;
     this.#waits = false;
     this.#silent = false;
@@ -168,6 +143,7 @@ export class PlainWrite extends Operation {
     else if (status === PeerStatus.STALE_VERSION) {
       leg.state = 'stale';
       leg.barred = answer.barred;
+      leg.passed = answer.newer !== null;
       if (answer.beat > this.#beat) this.#beat = answer.beat;
     } else if (status === PeerStatus.STALE_RING) leg.state = 'ring';
     else {
@@ -176,8 +152,10 @@ export class PlainWrite extends Operation {
       leg.cannot = status !== Status.UNAVAILABLE;
     }
     if (this.answered) {
+      this.#noteWritten();
       this.#hintAfterAnswer(leg);
       this.callEnded();
+      this.#endAsking();
     } else this.#evaluate();
   }
   onHint(leg: Leg): void {
@@ -207,19 +185,17 @@ export class PlainWrite extends Operation {
   }
 
   /** Copies of the present version at home replicas and stand-ins of one group, and what may still come. */
-  #count(group: readonly NodeNumber[]): { held: number; soon: number; late: number; standIns: number } {
-    const count = { held: 0, soon: 0, late: 0, standIns: 0 };
-    for (const leg of this.#legs) {
-      if (!group.includes(leg.node)) continue;
-      if (leg.state === 'ok') count.held++;
-      else if (leg.hint === 'counts') count.standIns++;
-      else if (leg.state === 'pending' && !this.#silent) count.soon++;
-      else if (leg.state === 'pending' || leg.hint === 'pending') count.late++;
-    }
-    return count;
+  #count(group: readonly NodeNumber[], isProven = this.#isProven): Copies {
+    return countCopies(group, blockingOf(group.length), {
+      legs: this.#legs,
+      silent: this.#silent,
+      isProven,
+    });
   }
 
   #evaluate(): void {
+    // It waits for a version: what is still heard of the last one decides nothing any more.
+    if (this.version === 0) return;
     let home = true;
     let sloppy = this.#sloppy;
     for (const group of this.#groups) {
@@ -241,17 +217,11 @@ export class PlainWrite extends Operation {
       const { held, soon } = this.#count(group);
       if (held + soon >= neededOf(this.#request.consistency, group.length)) continue;
       for (const leg of this.#legs) {
-        if (!group.includes(leg.node) || leg.hint !== 'none' || !this.#isLost(leg)) continue;
+        if (!group.includes(leg.node) || leg.hint !== 'none' || !isLost(leg, this.#silent)) continue;
         if (this.#hint(leg, true)) placed = true;
       }
     }
     return placed;
-  }
-  #isLost(leg: Leg): boolean {
-    const { state } = leg;
-    return (
-      state === 'down' || state === 'failed' || state === 'refused' || (state === 'pending' && this.#silent)
-    );
   }
 
   #canSucceed(): boolean {
@@ -267,7 +237,12 @@ export class PlainWrite extends Operation {
   #standInsFor(group: readonly NodeNumber[]): number {
     let losses = 0;
     for (const leg of this.#legs)
-      if (group.includes(leg.node) && leg.hint === 'none' && leg.state !== 'pending' && this.#isLost(leg))
+      if (
+        group.includes(leg.node) &&
+        leg.hint === 'none' &&
+        leg.state !== 'pending' &&
+        isLost(leg, this.#silent)
+      )
         losses++;
     if (losses === 0) return 0;
     return Math.min(losses, liveStandIns(this.core, this.#ring, this.vnode, this.#usedStandIns));
@@ -304,7 +279,7 @@ export class PlainWrite extends Operation {
     }
     const open = leg.hint === 'none' || (leg.hint === 'lost' && !leg.gaveUp);
     // One that is pending is heard of again, at the latest by its deadline; who stops or drains the node waits for that.
-    if (!open || leg.state === 'pending' || !(this.#isLost(leg) || leg.state === 'ring')) return;
+    if (!open || leg.state === 'pending' || !(isLost(leg, this.#silent) || leg.state === 'ring')) return;
     leg.gaveUp = true;
     this.#hint(leg, false);
   }
@@ -329,14 +304,7 @@ export class PlainWrite extends Operation {
       );
       return;
     }
-    if (stale && this.#mayBeHeld) {
-      this.#fail(
-        Status.UNAVAILABLE,
-        `version ${this.#version} was passed by ${this.#beat} while it was tried again`,
-      );
-      return;
-    }
-    if (stale) this.#version = 0;
+    if (stale && !this.#leaveVersion()) return;
     if (ring && core.view.ring === this.#ring) {
       core.metrics.retriesOfRing++;
       this.#sendLater(limits.ringWaitMs);
@@ -351,21 +319,65 @@ export class PlainWrite extends Operation {
     } else this.#fail(Status.UNAVAILABLE, 'too few replicas answered');
   }
 
+  /** The present version was refused: the next attempt has another. False where it cannot, or is to be waited for. */
+  #leaveVersion(): boolean {
+    const has = (counts: (leg: Leg) => boolean): boolean => {
+      const nodes = this.#legs.filter(counts).map(({ node }) => node);
+      return enoughOf(this.#groups, (node) => nodes.includes(node), blockingOf);
+    };
+    if (this.#holders.length > 0 || this.#legs.some(mayHold)) {
+      const isHidden = this.#attempt === this.#versionAttempt && has(({ passed }) => passed);
+      if (!isHidden) {
+        if (!this.#silent && this.#legs.some(({ state }) => state === 'pending')) return false;
+        const { version } = this;
+        this.#fail(
+          Status.UNAVAILABLE,
+          `version ${version} was passed by ${this.#beat}, and a replica may hold it`,
+        );
+        return false;
+      }
+      this.formers = [...this.formers, this.version];
+    }
+    if (has(({ state }) => state === 'ok' || state === 'stale')) this.#isProven = true;
+    this.version = 0;
+    return true;
+  }
+
   #brokeOff(): boolean {
     const cannot = this.#legs.some(({ cannot: one }) => one);
     return !cannot && this.mayReconnect(this.#groups, this.#request.consistency);
+  }
+
+  /** Tells once that the version is written, whatever the level asked for: readers go by that. */
+  #noteWritten(): void {
+    if (this.#isWritten || this.version === 0) return;
+    // What is newer need not have come after it, where nothing was promised of that.
+    const isProven = this.#isProven || this.#request.consistency === Consistency.ONE;
+    for (const group of this.#groups) {
+      if (this.#count(group, isProven).held < quorumOf(group.length)) return;
+    }
+    this.#isWritten = true;
+    for (const version of [...this.formers, this.version]) this.core.onWritten(version, this.version);
+  }
+  /** At ONE, and where stand-ins count, it is answered before it is known whether a majority takes it. */
+  #endAsking(): void {
+    if (this.#isWritten || !this.#legs.some(({ state }) => state === 'pending')) this.endVersion();
   }
 
   #end(): void {
     this.answered = true;
     this.leave(this.#legs);
     this.core.remove(this);
+    this.#noteWritten();
+    this.#endAsking();
   }
   #acknowledge(sloppy: boolean): void {
     const { core } = this;
+    assert(this.version !== 0, 'a write would be acknowledged without a version');
     this.#end();
     if (sloppy) core.metrics.sloppyAcks++;
-    this.#done({ status: Status.OK, version: this.#version, sloppy, message: '' });
+    if (this.#legs.some(({ passed }) => passed) && this.#isProven) core.metrics.writesPassed++;
+    this.#done({ status: Status.OK, version: this.version, sloppy, message: '' });
     for (const leg of this.#legs) this.#hintAfterAnswer(leg);
   }
 
@@ -380,13 +392,7 @@ export class PlainWrite extends Operation {
     else if (refusal !== 0) metrics.refused++;
     else metrics.unavailable++;
     if (!nothing) metrics.unknownOutcomes++;
-    let up = 0;
-    let answered = 0;
-    for (const { state, timedOut } of this.#legs) {
-      if (state === 'down') continue;
-      up++;
-      if (state !== 'pending' && !timedOut) answered++;
-    }
+    const { up, answered } = countAnswers(this.#legs);
     const reason = tally.reason === '' ? why : `${why} (${tally.reason})`;
     const message = replicasMessage(this.#request.consistency, this.#groups, up, answered, reason);
     this.#done({

@@ -103,6 +103,11 @@ export class Coordinator {
     this.#core.settle(tokenHi, tokenLo, key, done);
   }
 
+  /** CoordinatorCore.askWritten. */
+  askWritten(version: number, done: (version: number) => void): void {
+    this.#core.askWritten(version, done);
+  }
+
   #isFull(): boolean {
     return this.#core.inFlight >= limits.coordinatorOperationsMax;
   }

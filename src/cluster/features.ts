@@ -9,7 +9,10 @@ export const Feature = {
   TREE_PROGRESS: 2,
   /** Refuses requests of a kind that it does not know, and keeps the connection. Builds without it close the connection. */
   UNKNOWN_KINDS: 4,
+  /** Says what became of versions that it gave (kind 24). */
+  WRITTEN: 8,
 } as const;
 
 /** Those of this build. */
-export const FEATURES = Feature.REPAIR_MARKS | Feature.TREE_PROGRESS | Feature.UNKNOWN_KINDS;
+export const FEATURES =
+  Feature.REPAIR_MARKS | Feature.TREE_PROGRESS | Feature.UNKNOWN_KINDS | Feature.WRITTEN;

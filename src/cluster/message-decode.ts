@@ -74,6 +74,10 @@ function decodeRequest(kind: number, nowMs: MonotonicMs): Message {
       const request = { record, also, mode, deadlineMs: msAfter(nowMs, remainingMs) };
       return { kind, generation, id, ring, remainingMs, request };
     }
+    case Kind.WRITTEN: {
+      const { generation, id, ring, remainingMs } = startRequest('written', 1);
+      return { kind, generation, id, ring, remainingMs, request: { version: fields.version('version') } };
+    }
     case Kind.READ: {
       const { generation, id, ring, remainingMs } = startRequest('read', 5);
       const request = {
@@ -191,6 +195,10 @@ function decodeAnswer(kind: number): Message {
         message: message(),
       };
       return { kind, generation, id, answer };
+    }
+    case Kind.WRITTEN_ANSWER: {
+      const { generation, id } = startAnswer('written answer', 1);
+      return { kind, generation, id, answer: { version: fields.version('version') } };
     }
     case Kind.READ_ANSWER: {
       const { generation, id } = startAnswer('read answer', 3);

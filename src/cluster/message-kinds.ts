@@ -36,6 +36,7 @@ export const Kind = {
   TREE_NODES: 21,
   END_TREE: 22,
   HINT: 23,
+  WRITTEN: 24,
 
   WRITE_ANSWER: 32,
   READ_ANSWER: 33,
@@ -44,6 +45,7 @@ export const Kind = {
   TREE_ANSWER: 36,
   TREE_NODES_ANSWER: 37,
   HINT_ANSWER: 39,
+  WRITTEN_ANSWER: 40,
   STALE_RING: 48,
   REFUSED: 49,
 } as const;
@@ -64,6 +66,10 @@ interface Call extends Envelope {
 interface WriteCall extends Call {
   readonly kind: typeof Kind.WRITE;
   readonly request: ReplicaWrite;
+}
+interface WrittenCall extends Call {
+  readonly kind: typeof Kind.WRITTEN;
+  readonly request: { readonly version: number };
 }
 interface ReadCall extends Call {
   readonly kind: typeof Kind.READ;
@@ -97,6 +103,7 @@ interface HintCall extends Call {
 }
 export type RequestMessage =
   | WriteCall
+  | WrittenCall
   | ReadCall
   | PrepareCall
   | PageCall
@@ -104,6 +111,11 @@ export type RequestMessage =
   | TreeNodesCall
   | EndTreeCall
   | HintCall;
+
+/** The version under which a majority of the replicas holds the write, or has held it; 0: none, or nobody knows any more. */
+export interface WrittenAnswer {
+  readonly version: number;
+}
 
 interface Answer {
   readonly generation: number;
@@ -132,6 +144,7 @@ export type AnswerMessage =
   | AnswerOf<typeof Kind.TREE_ANSWER, TreeAnswer>
   | AnswerOf<typeof Kind.TREE_NODES_ANSWER, TreeNodesAnswer>
   | AnswerOf<typeof Kind.HINT_ANSWER, WriteAnswer>
+  | AnswerOf<typeof Kind.WRITTEN_ANSWER, WrittenAnswer>
   | StaleRing
   | Refused;
 
@@ -159,7 +172,7 @@ export type Message =
   | AnswerMessage;
 
 export function isRequest(message: Message): message is RequestMessage {
-  return message.kind >= Kind.WRITE && message.kind <= Kind.HINT;
+  return message.kind >= Kind.WRITE && message.kind <= Kind.WRITTEN;
 }
 export function isAnswer(message: Message): message is AnswerMessage {
   return message.kind >= Kind.WRITE_ANSWER;

@@ -43,6 +43,14 @@ export function encodeWrite(call: Envelope, write: ReplicaWrite): Uint8Array {
   const { generation, id, ring, remainingMs } = call;
   return encodePlain([Kind.WRITE, generation, id, ring, remainingMs, write.mode, write.record, write.also]);
 }
+/** Under which version the receiver wrote what it gave this one. */
+export function encodeWritten(call: Envelope, version: number): Uint8Array {
+  const { generation, id, ring, remainingMs } = call;
+  return encodePlain([Kind.WRITTEN, generation, id, ring, remainingMs, version]);
+}
+export function encodeWrittenAnswer(generation: number, id: number, version: number): Uint8Array {
+  return encodePlain([Kind.WRITTEN_ANSWER, generation, id, version]);
+}
 export function encodeRead(call: Envelope, read: ReplicaRead): Uint8Array {
   const { generation, id, ring, remainingMs } = call;
   const { tokenHi, tokenLo, keyspace, headOnly, key } = read;

@@ -11,13 +11,14 @@ import type {
   TreeNodesAnswer,
   WriteAnswer,
 } from './contract.ts';
-import { type AnswerMessage, Kind } from './message-kinds.ts';
+import { type AnswerMessage, Kind, type WrittenAnswer } from './message-kinds.ts';
 
 type Done<A> = (answer: A) => void;
 
 /** Kind of the request, its callback, and for nodes of a tree how many were asked for. */
 export type Waiting =
   | { readonly kind: typeof Kind.WRITE | typeof Kind.HINT; readonly done: Done<WriteAnswer> }
+  | { readonly kind: typeof Kind.WRITTEN; readonly done: Done<WrittenAnswer> }
   | { readonly kind: typeof Kind.READ; readonly done: Done<ReadAnswer> }
   | { readonly kind: typeof Kind.PREPARE; readonly done: Done<PrepareAnswer> }
   | { readonly kind: typeof Kind.PAGE; readonly done: Done<PageAnswer> }
@@ -56,6 +57,9 @@ export function failCall(waiting: Waiting, status: number, message: string): voi
     case Kind.HINT:
       waiting.done({ status, beat: 0, barred: false, newer: null, message });
       break;
+    case Kind.WRITTEN:
+      waiting.done({ version: 0 });
+      break;
     case Kind.READ:
       waiting.done({ status, record: null, message });
       break;
@@ -88,6 +92,9 @@ export function answerCall(waiting: Waiting, message: AnswerMessage): void {
     case Kind.WRITE_ANSWER:
     case Kind.HINT_ANSWER:
       if (waiting.kind === Kind.WRITE || waiting.kind === Kind.HINT) waiting.done(message.answer);
+      break;
+    case Kind.WRITTEN_ANSWER:
+      if (waiting.kind === Kind.WRITTEN) waiting.done(message.answer);
       break;
     case Kind.READ_ANSWER:
       if (waiting.kind === Kind.READ) waiting.done(message.answer);

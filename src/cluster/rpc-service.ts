@@ -32,6 +32,7 @@ import {
   encodeTreeAnswer,
   encodeTreeNodesAnswer,
   encodeWriteAnswer,
+  encodeWrittenAnswer,
 } from './messages.ts';
 import { nodeName } from './node-name.ts';
 
@@ -44,6 +45,8 @@ export interface ReplicaServiceOptions {
   readonly ringBytes: () => Uint8Array;
   /** A node has a newer ring than this one: fetch it. Called for each such request: the callee limits what it does. */
   readonly onNewerRing: (from: NodeNumber, number: number) => void;
+  /** CoordinatorCore.askWritten. */
+  readonly askWritten: (version: number, done: (version: number) => void) => void;
 }
 
 export interface ReplicaServiceCounts {
@@ -206,6 +209,11 @@ export class ReplicaService {
         replica.write(message.request, (answer) => {
           if (this.#end(work))
             this.#send(work.caller, encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, answer), work.over);
+        });
+        break;
+      case Kind.WRITTEN:
+        this.#options.askWritten(message.request.version, (as) => {
+          if (this.#end(work)) this.#send(work.caller, encodeWrittenAnswer(generation, id, as), work.over);
         });
         break;
       case Kind.HINT:

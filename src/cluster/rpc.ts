@@ -31,6 +31,7 @@ import type {
   TreeNodesAnswer,
   WriteAnswer,
 } from './contract.ts';
+import { Feature } from './features.ts';
 import { type AnswerMessage, type Envelope, Kind } from './message-kinds.ts';
 import {
   encodeEndTree,
@@ -41,6 +42,7 @@ import {
   encodeTree,
   encodeTreeNodes,
   encodeWrite,
+  encodeWritten,
 } from './messages.ts';
 import { nodeName } from './node-name.ts';
 import { answerCall, Call, failCall, isAnswerTo, type PeerCalls, type Waiting } from './rpc-calls.ts';
@@ -114,6 +116,9 @@ export class RemoteReplicas {
 
   /** The replica at another node: the same object each time. */
   replica(node: NodeNumber): Replica {
+    return this.#replicaAt(node);
+  }
+  #replicaAt(node: NodeNumber): RemoteReplica {
     let replica = this.#replicas.get(node);
     if (replica === undefined) {
       replica = new RemoteReplica(this, node);
@@ -230,6 +235,22 @@ export class RemoteReplicas {
     return msLeft(deadlineMs, this.#world.clock.monotonicMs());
   }
 
+  /** Asks a node what became of a version that it gave; 0 where it says nothing. */
+  askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: (as: number) => void): void {
+    const { peer } = this.#replicaAt(node);
+    const waiting: Waiting = { kind: Kind.WRITTEN, done: (answer) => done(answer.version) };
+    if ((this.#world.network.features(node) & Feature.WRITTEN) === 0) {
+      this.#fail(
+        waiting,
+        Status.UNAVAILABLE,
+        `node ${nodeName(node)} takes no such question; ${NOTHING_SENT}`,
+      );
+      return;
+    }
+    const envelope = this.open(peer, waiting, this.until(deadlineMs));
+    if (envelope !== null) this.send(peer, waiting, encodeWritten(envelope, version));
+  }
+
   /** A message that nobody answers. */
   tell(node: NodeNumber, session: number): void {
     const envelope = this.#envelope;
@@ -279,48 +300,48 @@ export class RemoteReplicas {
 /** The replica at one other node. */
 class RemoteReplica implements Replica {
   readonly #all: RemoteReplicas;
-  readonly #peer: PeerCalls;
+  readonly peer: PeerCalls;
   constructor(all: RemoteReplicas, node: NodeNumber) {
     this.#all = all;
-    this.#peer = { node, waiting: 0 };
+    this.peer = { node, waiting: 0 };
   }
 
   write(request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.WRITE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeWrite(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeWrite(envelope, request));
   }
   read(request: ReplicaRead, done: (answer: ReadAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.READ, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeRead(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeRead(envelope, request));
   }
   prepare(request: ReplicaPrepare, done: (answer: PrepareAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.PREPARE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodePrepare(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodePrepare(envelope, request));
   }
   page(request: ReplicaPage, done: (answer: PageAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.PAGE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodePage(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodePage(envelope, request));
   }
   tree(request: ReplicaTree, done: (answer: TreeAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.TREE, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeTree(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeTree(envelope, request));
   }
   treeNodes(request: ReplicaTreeNodes, done: (answer: TreeNodesAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.TREE_NODES, done, count: request.indexes.length };
-    const envelope = this.#all.open(this.#peer, waiting, limits.peerDefaultTimeoutMs);
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeTreeNodes(envelope, request));
+    const envelope = this.#all.open(this.peer, waiting, limits.peerDefaultTimeoutMs);
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeTreeNodes(envelope, request));
   }
   endTree(session: number): void {
-    this.#all.tell(this.#peer.node, session);
+    this.#all.tell(this.peer.node, session);
   }
   hint(target: NodeNumber, request: ReplicaWrite, done: (answer: WriteAnswer) => void): void {
     const waiting: Waiting = { kind: Kind.HINT, done };
-    const envelope = this.#all.open(this.#peer, waiting, this.#all.until(request.deadlineMs));
-    if (envelope !== null) this.#all.send(this.#peer, waiting, encodeHint(envelope, target, request));
+    const envelope = this.#all.open(this.peer, waiting, this.#all.until(request.deadlineMs));
+    if (envelope !== null) this.#all.send(this.peer, waiting, encodeHint(envelope, target, request));
   }
 }

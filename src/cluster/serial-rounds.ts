@@ -136,7 +136,7 @@ export abstract class SerialRounds extends Operation {
       else this.onFailed(Status.UNAVAILABLE, `too few replicas are up${this.#because()}`);
       return;
     }
-    const version = core.versions.next();
+    const version = core.nextVersion();
     if (version === 0) {
       this.#phase = 'wait';
       this.wakeMs = Math.min(this.deadlineMs, core.nowMs() + limits.coordinatorTickMs);
@@ -221,6 +221,7 @@ export abstract class SerialRounds extends Operation {
       return;
     }
     this.leave(this.#legs);
+    this.core.onWritten(this.ballot.version, this.ballot.version);
     this.onAccepted();
     for (const other of this.#legs)
       if (other.state === 'down' || other.state === 'lost') this.#catchUp(other);

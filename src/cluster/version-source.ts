@@ -4,7 +4,9 @@
  * the coordinator.
  *
  * 1. No version above the ceiling on disk is given out. After a start all versions are above the ceiling that was found.
- * 2. The ceiling is raised ahead of need, so that a write waits for it only after a start or a jump of the clock.
+ * 2. Nodes give versions of different remainders (limits.versionSlots): a client that names a version to be replaced means one record, and
+ *    two nodes that beat the same one would otherwise give the next one both.
+ * 3. The ceiling is raised ahead of need, so that a write waits for it only after a start or a jump of the clock.
  *
  * The document `versions`: 1 byte format, 1; 7 bytes reserved, 0; 8 bytes the ceiling, little-endian.
  */
@@ -39,11 +41,18 @@ export class VersionSource {
     this.#raise();
   }
 
-  /** The next version, or 0 where the ceiling has to be raised first: to be asked again in a moment. */
-  next(): number {
-    const version = this.#versions.next();
+  /** The next version of a slot, or 0 where the ceiling has to be raised first: to be asked again in a moment. */
+  next(slot: number): number {
+    const next = this.#versions.next();
+    const { versionSlots } = limits;
+    const version = next + ((slot - (next % versionSlots) + versionSlots) % versionSlots);
+    this.#versions.observe(version);
     if (version + limits.versionCeilingUs / 2 > this.#ceiling) this.#raise();
     return version <= this.#ceiling ? version : 0;
+  }
+  /** How old a version is at least, as far as this node knows: clocks of others may be ahead, and versions with them. */
+  ageUs(version: number): number {
+    return Math.max(this.#versions.last, this.#world.clock.nowUs()) - version;
   }
   observe(version: number): void {
     this.#versions.observe(version);

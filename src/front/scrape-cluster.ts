@@ -60,6 +60,11 @@ const COORDINATOR: readonly Counter<CoordinatorMetrics>[] = [
     'coordinator_retries_above_beat',
     'Attempts of writes repeated because a replica held or had promised a higher version: others write the same key.',
   ],
+  [
+    'writesPassed',
+    'coordinator_writes_passed',
+    'Writes that were replaced by newer ones of other coordinators while they were repeated.',
+  ],
   ['retriesOfRing', 'coordinator_retries_of_ring', 'Attempts repeated because the ring had changed.'],
   [
     'retriesOfConnections',
@@ -82,9 +87,9 @@ const COORDINATOR: readonly Counter<CoordinatorMetrics>[] = [
     'Records fetched whole because a replica told of a newer one.',
   ],
   [
-    'readsPassed',
-    'coordinator_reads_passed',
-    'Reads of keys that changed faster than their replicas could be asked.',
+    'readsVouched',
+    'coordinator_reads_vouched',
+    'Reads of keys that changed faster than their replicas could be asked, answered on the word of the writer.',
   ],
   [
     'scanDoubts',

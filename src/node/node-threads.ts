@@ -138,7 +138,7 @@ export class NodeThreads {
       shard,
       clock: systemClock,
       log,
-      start: () => this.#startShard(shard),
+      start: (isRestart) => this.#startShard(shard, isRestart),
       onDown: () => {
         for (const peer of this.#peers) peer.detach(shard);
       },
@@ -147,13 +147,14 @@ export class NodeThreads {
     });
   }
 
-  #startShard(shard: number): ShardThread {
+  #startShard(shard: number, isRestart: boolean): ShardThread {
     const { config, nodeId } = this;
     const { shards, vnodes } = config;
     const pool = this.#pool;
     assert(pool !== null, 'node: a shard before its threads');
     this.#writesRefused[shard] = '';
     return new ShardThread({
+      isRestart,
       directory: this.#data === null ? MEMORY_DIRECTORY : shardDirectory(this.#data.layout, shard),
       ownership: { vnodes, shards, shard },
       settings: shardSettings(config, shards, nodeId, this.#purgeBefore),

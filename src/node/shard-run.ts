@@ -32,6 +32,8 @@ export interface ShardRunOptions {
   readonly directory: string;
   readonly ownership: Ownership;
   readonly settings: ShardSettings;
+  /** It ran before, in this process. */
+  readonly isRestart: boolean;
   readonly arenaBytes: number;
   /** 0 for none. */
   readonly recordCacheBytes: number;
@@ -59,7 +61,7 @@ export class ShardThread implements ShardRun {
 
   constructor(options: ShardRunOptions) {
     this.#options = options;
-    const { directory, ownership, settings, arenaBytes, recordCacheBytes, jobs } = options;
+    const { directory, ownership, settings, isRestart, arenaBytes, recordCacheBytes, jobs } = options;
     this.#memory = createMemtableSet({ ...ownership, slots: limits.memtableSlots, arenaBytes });
     this.#recordCache = createRecordCache(recordCacheBytes);
     const control = new MessageChannel();
@@ -82,6 +84,7 @@ export class ShardThread implements ShardRun {
         recordCache: this.#recordCache,
         stop: this.#stop,
       },
+      isRestart,
       doorbell: this.#doorbell,
       control: control.port2,
       jobs: tracked === null ? null : jobsWay.port2,

@@ -23,7 +23,8 @@ export interface ShardRun {
 
 export interface SupervisorOptions {
   readonly shard: number;
-  readonly start: () => ShardRun;
+  /** `isRestart`: this shard had a run before, in this process. */
+  readonly start: (isRestart: boolean) => ShardRun;
   /** The shard's thread has ended: requests to it must fail from now on. */
   readonly onDown: () => void;
   /** It will not be started again. */
@@ -79,7 +80,7 @@ export class ShardSupervisor {
   }
 
   #begin(): ShardRun {
-    this.#run = this.#options.start();
+    this.#run = this.#options.start(this.#run !== null);
     return this.#run;
   }
 

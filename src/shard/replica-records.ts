@@ -2,11 +2,13 @@
 import { copyBytes, pooledBytes } from '../base/bytes.ts';
 import {
   expiresMsAt,
+  FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   flagsAt,
   headAt,
   KEYSPACE_IDEMPOTENCY,
   KEYSPACE_OUTCOMES,
+  KEYSPACE_PROMISES,
   keyAt,
   keyspaceAt,
   originAt,
@@ -23,7 +25,7 @@ import {
 } from '../base/record.ts';
 import { PeerStatus } from '../base/status.ts';
 import { hashToken, token } from '../base/token.ts';
-import type { Ballot, PrepareAnswer, WriteAnswer } from '../cluster/contract.ts';
+import type { Ballot, PrepareAnswer, ReplicaPrepare, WriteAnswer } from '../cluster/contract.ts';
 
 const EMPTY = new Uint8Array(0);
 
@@ -53,6 +55,12 @@ export const isBelowBallot = ({ view }: Held, { version, origin }: Ballot): bool
   versionAt(view, 0) < version || (versionAt(view, 0) === version && originAt(view, 0) < origin);
 export const isBallot = ({ view }: Held, { version, origin }: Ballot): boolean =>
   versionAt(view, 0) === version && originAt(view, 0) === origin;
+
+/** Whether a fresh record is above a promise, or of the very ballot that was promised. */
+export const mayPass = (view: DataView, promise: Held | null): boolean =>
+  promise === null ||
+  versionAt(view, 0) > versionAt(promise.view, 0) ||
+  (versionAt(view, 0) === versionAt(promise.view, 0) && originAt(view, 0) === originAt(promise.view, 0));
 
 export const writeAnswer = (status: number, message: string): WriteAnswer => ({
   status,
@@ -86,6 +94,20 @@ export function load(fields: RecordFields, record: Uint8Array): void {
   fields.origin = originAt(view, 0);
   fields.flags = flagsAt(view, 0);
   fields.expiresMs = expiresMsAt(view, 0);
+}
+
+/** The record by which a promise is kept. */
+export function loadPromise(fields: RecordFields, prepare: ReplicaPrepare, expiresMs: number): void {
+  const { tokenHi, tokenLo, key, ballot } = prepare;
+  fields.tokenHi = tokenHi;
+  fields.tokenLo = tokenLo;
+  fields.keyspace = KEYSPACE_PROMISES;
+  fields.key = key;
+  fields.value = EMPTY;
+  fields.version = ballot.version;
+  fields.origin = ballot.origin;
+  fields.flags = FLAG_EXPIRING;
+  fields.expiresMs = expiresMs;
 }
 
 /** What is wrong with records of other nodes, '' where nothing is. */

@@ -27,6 +27,7 @@ import type { RequestView } from './shard-protocol.ts';
 export interface ReplicaServerOptions {
   readonly vnodes: number;
   readonly gcGraceMs: number;
+  readonly isRestart: boolean;
   readonly clock: Clock;
   readonly firstTicket: number;
 }
@@ -36,7 +37,7 @@ export class ReplicaServer {
   readonly #parts: ShardParts;
   readonly #trees: ReplicaTrees;
 
-  constructor(parts: ShardParts, { vnodes, gcGraceMs, clock, firstTicket }: ReplicaServerOptions) {
+  constructor(parts: ShardParts, { vnodes, gcGraceMs, clock, firstTicket, isRestart }: ReplicaServerOptions) {
     this.#parts = parts;
     const { engine } = parts;
     this.#trees = new ReplicaTrees(engine, {
@@ -51,6 +52,7 @@ export class ReplicaServer {
       vnodes,
       gcGraceMs,
       firstTicket,
+      isRestart,
       appended: () => {
         parts.turn.appended = true;
         parts.schedule();

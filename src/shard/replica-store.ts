@@ -17,12 +17,12 @@
  * 6. Outcomes are never newer than the user record held beside them: they tell of a write that was accepted with the record of
  *    their version, and who has not that record would vouch for a write that nobody may ever find. A copy that would break this
  *    is barred, so that SERIAL settles the key. Only where that record died and was purged they are held alone.
+ * 7. Where a plain write is refused with the head of a newer record, nobody was shown it by this replica, nor will be (shown-versions.ts).
  */
 import { type Clock, hasPassed, type MonotonicMs } from '../base/clock.ts';
 import { limits } from '../base/limits.ts';
 import {
   compareRecordAge,
-  FLAG_EXPIRING,
   isBelow,
   isDeadAt,
   KEYSPACE_OUTCOMES,
@@ -30,7 +30,6 @@ import {
   KEYSPACE_USER,
   keyAt,
   keyspaceAt,
-  originAt,
   type RecordFields,
   tokenHiAt,
   tokenLoAt,
@@ -58,6 +57,8 @@ import {
   isBelowBallot,
   isSame,
   load,
+  loadPromise,
+  mayPass,
   newFields,
   prepareAnswer,
   shown,
@@ -66,8 +67,8 @@ import {
   writeAnswer,
 } from './replica-records.ts';
 import { type OnFailure, type OnHeld, ReplicaWaits } from './replica-waits.ts';
+import { ShownVersions } from './shown-versions.ts';
 
-const EMPTY = new Uint8Array(0);
 const NOTHING_WRITTEN = '; nothing was written';
 
 interface Ends<T> {
@@ -84,6 +85,8 @@ export interface ReplicaStoreOptions {
   readonly gcGraceMs: number;
   /** There is something to commit at the end of the turn. */
   readonly appended: () => void;
+  /** An earlier life of the shard ended within that of the process: what that was told is not known. */
+  readonly isRestart: boolean;
   /** The first of the engine's tickets that are this store's; it uses limits.replicaLookupsMax of them. */
   readonly firstTicket: number;
 }
@@ -93,6 +96,7 @@ export class ReplicaStore {
   readonly #engine: ShardEngine;
   readonly #waits: ReplicaWaits;
   readonly #forgotten: Forgotten;
+  readonly #shown: ShownVersions;
   readonly #fields: RecordFields = newFields();
   readonly #also: RecordFields = newFields();
   /** Records that came by repair though their vnode was repaired past them: deleted ones that would have come back. */
@@ -103,6 +107,7 @@ export class ReplicaStore {
     this.#engine = options.engine;
     this.#waits = new ReplicaWaits(options.engine, options.firstTicket);
     this.#forgotten = new Forgotten(options);
+    this.#shown = new ShownVersions(options.clock, options.isRestart);
   }
 
   /** What the engine tells goes there. */
@@ -239,7 +244,7 @@ export class ReplicaStore {
       this.#waits.lookup(space, hi, lo, key, fail, then, inMemory);
     const judge = (held: Held | null, promise: Held | null, outcomes: Held | null): void => {
       const promised = this.#isAlive(promise) ? promise : null;
-      if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promised, outcomes, ends);
+      if (mode === WriteMode.FRESH) this.#fresh(request, view, held, promise, outcomes, ends);
       else this.#merge(request, view, held, mode === WriteMode.FILL ? null : promised, outcomes, ends);
     };
     find(keyspace, (held) => {
@@ -263,24 +268,26 @@ export class ReplicaStore {
     { record, also }: ReplicaWrite,
     view: DataView,
     held: Held | null,
-    promise: Held | null,
+    lastPromise: Held | null,
     outcomes: Held | null,
     ends: Ends<WriteAnswer>,
   ): void {
     const { finish, fail } = ends;
+    const promise = this.#isAlive(lastPromise) ? lastPromise : null;
     if (held !== null && isSame(record, held.bytes)) {
       this.#waits.whenDurable(held.seq, () => finish(writeAnswer(Status.OK, '')), fail);
       return;
     }
     const version = versionAt(view, 0);
     const beat = Math.max(versionOf(held), versionOf(promise), versionOf(outcomes));
-    const passesPromise =
-      promise === null ||
-      version > versionAt(promise.view, 0) ||
-      (version === versionAt(promise.view, 0) && originAt(view, 0) === originAt(promise.view, 0));
+    const passesPromise = mayPass(view, promise);
     const passesRecords = version > versionOf(held) && (outcomes === null || version > versionOf(outcomes));
     if (!passesPromise || !passesRecords) {
-      finish({ ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords });
+      const isHidden =
+        held !== null && isBelow(view, held.view) && !this.#shown.mayBeShown(view, lastPromise);
+      const newer = isHidden ? shown(held, true) : null;
+      const answer = { ...writeAnswer(PeerStatus.STALE_VERSION, ''), beat, barred: passesRecords, newer };
+      this.#waits.whenDurable(isHidden ? held.seq : 0, () => finish(answer), fail);
       return;
     }
     const oldest =
@@ -313,6 +320,7 @@ export class ReplicaStore {
     }
     const newer = held !== null && age < 0 ? held.bytes : null;
     const news = age > 0 ? record : newerAlso;
+    if (age >= 0) this.#shown.onCopy(view);
     if (news === null) {
       this.#waits.whenDurable(held?.seq ?? 0, () => finish({ ...writeAnswer(Status.OK, ''), newer }), fail);
       return;
@@ -337,18 +345,9 @@ export class ReplicaStore {
 
   // ------------------------------------------------------------------------------------------------ parts
 
-  #appendPromise({ tokenHi, tokenLo, key, ballot }: ReplicaPrepare, fail: OnFailure): number {
-    const fields = this.#fields;
-    fields.tokenHi = tokenHi;
-    fields.tokenLo = tokenLo;
-    fields.keyspace = KEYSPACE_PROMISES;
-    fields.key = key;
-    fields.value = EMPTY;
-    fields.version = ballot.version;
-    fields.origin = ballot.origin;
-    fields.flags = FLAG_EXPIRING;
-    fields.expiresMs = this.#options.clock.nowMs() + limits.promiseTtlMs;
-    return this.#append(fields, null, fail);
+  #appendPromise(prepare: ReplicaPrepare, fail: OnFailure): number {
+    loadPromise(this.#fields, prepare, this.#options.clock.nowMs() + limits.promiseTtlMs);
+    return this.#append(this.#fields, null, fail);
   }
 
   #take(

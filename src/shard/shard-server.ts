@@ -38,7 +38,7 @@ export interface ShardServerOptions {
   readonly onEvent: (level: 'info' | 'warn' | 'error', message: string) => void;
   readonly heldMax?: number;
   /** Of the ring, and how long tombstones are kept. */
-  readonly replica: { readonly vnodes: number; readonly gcGraceMs: number };
+  readonly replica: { readonly vnodes: number; readonly gcGraceMs: number; readonly isRestart: boolean };
 }
 
 /** What there is once the engine is open. */

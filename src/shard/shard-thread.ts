@@ -18,6 +18,8 @@ import { ShardServer } from './shard-server.ts';
 
 export interface ShardThreadData {
   readonly engine: EngineOptions;
+  /** The shard had an earlier life in this process. */
+  readonly isRestart: boolean;
   readonly doorbell: DoorbellMemory;
   readonly control: MessagePort;
   /** Carries jobs to the background threads (src/node/job-port.ts); null: the shard runs them itself. */
@@ -56,7 +58,7 @@ export interface ShardThreadTools {
 
 /** Resolves when the shard has ended in order: with null, or with what kept it from opening. */
 export async function runShardThread(
-  { engine: options, doorbell, control }: ShardThreadData,
+  { engine: options, isRestart, doorbell, control }: ShardThreadData,
   { fs, jobs, clock, plain }: ShardThreadTools,
 ): Promise<PlainFailure | null> {
   const tell = (event: ShardEvent): void => control.postMessage(event);
@@ -73,7 +75,7 @@ export async function runShardThread(
     sayRefused();
   };
   const { gcGraceMs, ownership, origin } = options;
-  const replica = { vnodes: ownership.vnodes, gcGraceMs };
+  const replica = { vnodes: ownership.vnodes, gcGraceMs, isRestart };
   const server = new ShardServer({ origin, doorbell, clock, onEvent, replica });
   const closed = new Promise<void>((resolve) => {
     control.on('message', (command: ShardCommand) => {

@@ -152,7 +152,13 @@ export class TestNode {
             if (this.life === life && this.running) run();
           }),
       },
-      network: { send: never, sendTo: never, features: () => FEATURES, setAddress: never, forget: never },
+      network: {
+        send: never,
+        sendTo: never,
+        features: () => FEATURES,
+        setAddress: never,
+        forget: never,
+      },
       documents: {
         load: (name) => this.#documents.get(name) ?? null,
         save: (name, bytes, done) =>
@@ -171,6 +177,8 @@ export class TestNode {
       },
       isUp: (other) => other === this.number || !this.down.has(other),
       replica: (other) => world.replicaFor(this, other),
+      askWriter: (other, version, deadlineMs, done) =>
+        world.askWriter(this, other, version, deadlineMs, done),
     };
     const options = {
       world: clusterWorld,
@@ -207,6 +215,8 @@ export class CoordinatorWorld {
   readonly nodes = new Map<NodeNumber, TestNode>();
   readonly cut = new Set<string>();
   faults: Faults = CALM;
+  /** Who was asked what became of which version. */
+  readonly askedWriters: { readonly writer: NodeNumber; readonly version: number }[] = [];
 
   constructor(seed: number, numbers: readonly NodeNumber[], ring: RingMap) {
     this.random = new Random(seed);
@@ -250,6 +260,33 @@ export class CoordinatorWorld {
         if (!this.cut.has(`${from.number}>${to.number}`)) run();
       });
     }
+  }
+
+  /** ClusterView.askWriter of a node. */
+  askWriter(
+    from: TestNode,
+    number: NodeNumber,
+    version: number,
+    deadlineMs: MonotonicMs,
+    done: (version: number) => void,
+  ): void {
+    this.askedWriters.push({ writer: number, version });
+    const to = this.node(number);
+    const { life } = from;
+    let open = true;
+    const end = (as: number): void => {
+      if (!open || from.life !== life) return;
+      open = false;
+      done(as);
+    };
+    this.schedule.after(Math.max(0.1, msLeft(deadlineMs, from.clock.monotonicMs())), () => end(0));
+    this.#carry(from, to, () => {
+      const targetLife = to.life;
+      if (!to.running) return;
+      to.coordinator.askWritten(version, (as) => {
+        if (to.life === targetLife) this.#carry(to, from, () => end(as));
+      });
+    });
   }
 
   /** The replica of a node as another node reaches it: `done` once, with TIMEOUT after the deadline at the latest. */

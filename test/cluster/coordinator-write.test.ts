@@ -138,23 +138,6 @@ describe('a plain write', () => {
     broken(Status.OVERLOADED, 300);
     expect(cluster.write('k', 'c').status).not.toBe(Status.OK);
   });
-  it('does not come back over what was acknowledged after it had been read, because a connection broke', () => {
-    const cluster = new Cluster();
-    for (const node of [2, 3])
-      cluster.world.node(node).fault = (operation) =>
-        operation === 'write' ? Status.UNAVAILABLE : Status.OK;
-    const answers: ClientWriteAnswer[] = [];
-    cluster.startWrite('k', 'a', {}, 1, (answer) => answers.push(answer));
-    cluster.world.run(10);
-    for (const node of [2, 3]) cluster.world.node(node).fault = () => Status.OK;
-    expect(cluster.read('k', ALL, 2).value).toBe('a');
-    expect(cluster.write('k', 'b', {}, 2).status).toBe(Status.OK);
-    expect(answers).toEqual([]);
-    cluster.world.run(500);
-    expect(answers).toMatchObject([{ status: Status.UNAVAILABLE }]);
-    expect(answers[0]?.message).toContain('the write may have been done');
-    expect(cluster.read('k').value).toBe('b');
-  });
   it('never counts a hint that another replica or this node as a replica keeps', () => {
     const cluster = new Cluster();
     cluster.down(2, 3);

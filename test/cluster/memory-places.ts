@@ -4,6 +4,7 @@ import {
   expiresMsAt,
   FLAG_TOMBSTONE,
   flagsAt,
+  KEYSPACE_USER,
   keyAt,
   keyspaceAt,
   originAt,
@@ -11,7 +12,9 @@ import {
   tokenLoAt,
   versionAt,
 } from '../../src/base/record.ts';
-import type { PagePlace, ReplicaPage } from '../../src/cluster/contract.ts';
+import { Status } from '../../src/base/status.ts';
+import { vnodeOf } from '../../src/base/token.ts';
+import type { PageAnswer, PagePlace, ReplicaPage } from '../../src/cluster/contract.ts';
 import { encode, type Held } from './records.ts';
 
 const NO_BYTES = new Uint8Array(0);
@@ -45,7 +48,7 @@ export function lowerBound(
   return low;
 }
 /** Index of the first record of a page in a vnode's list. */
-export function firstAfter(list: readonly Held[], { after, firstHi, firstLo }: ReplicaPage): number {
+function firstAfter(list: readonly Held[], { after, firstHi, firstLo }: ReplicaPage): number {
   const start = lowerBound(list, firstHi, firstLo, 0, NO_BYTES);
   if (after === null) return start;
   const at = lowerBound(list, after.tokenHi, after.tokenLo, after.keyspace, after.key);
@@ -55,14 +58,14 @@ export function firstAfter(list: readonly Held[], { after, firstHi, firstLo }: R
     comparePlace(there.view, there.bytes, 0, after.tokenHi, after.tokenLo, after.keyspace, after.key) === 0;
   return Math.max(start, isThere ? at + 1 : at);
 }
-export function isAfter(view: DataView, hi: number, lo: number): boolean {
+function isAfter(view: DataView, hi: number, lo: number): boolean {
   return tokenHiAt(view, 0) > hi || (tokenHiAt(view, 0) === hi && tokenLoAt(view, 0) > lo);
 }
-export function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
+function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
   return key.length >= prefix.length && prefix.every((byte, i) => key[i] === byte);
 }
 
-export function placeOf({ view, bytes }: Held): PagePlace {
+function placeOf({ view, bytes }: Held): PagePlace {
   return {
     tokenHi: tokenHiAt(view, 0),
     tokenLo: tokenLoAt(view, 0),
@@ -112,4 +115,35 @@ export function findIn(
   const there = list[lowerBound(list, tokenHi, tokenLo, keyspace, key)];
   if (there === undefined) return null;
   return comparePlace(there.view, there.bytes, 0, tokenHi, tokenLo, keyspace, key) === 0 ? there : null;
+}
+
+/** A page over the vnodes of a ring, whose lists are in order. */
+export function pageOf(
+  request: ReplicaPage,
+  vnodes: number,
+  listOf: (vnode: number) => readonly Held[],
+): PageAnswer {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  let last: Held | null = null;
+  const lastVnode = vnodeOf(request.lastHi, vnodes);
+  for (let vnode = vnodeOf(request.firstHi, vnodes); vnode <= lastVnode; vnode++) {
+    const list = listOf(vnode);
+    for (let at = firstAfter(list, request); at < list.length; at++) {
+      const held = list[at] as Held;
+      const { view } = held;
+      if (isAfter(view, request.lastHi, request.lastLo)) break;
+      if (request.userOnly && keyspaceAt(view, 0) !== KEYSPACE_USER) continue;
+      if (!startsWith(keyAt(view, held.bytes, 0), request.prefix)) continue;
+      const encoded = request.headOnly ? headOf(held) : held.bytes;
+      const isFull =
+        chunks.length >= request.recordsMax || (bytes + encoded.length > request.bytesMax && bytes > 0);
+      if (isFull && last !== null)
+        return { status: Status.OK, records: Buffer.concat(chunks), next: placeOf(last), message: '' };
+      chunks.push(encoded);
+      bytes += encoded.length;
+      last = held;
+    }
+  }
+  return { status: Status.OK, records: Buffer.concat(chunks), next: null, message: '' };
 }

@@ -39,13 +39,10 @@ import {
 import {
   comparePlaces,
   findIn,
-  firstAfter,
   headOf,
-  isAfter,
   isBelow,
-  placeOf,
+  pageOf,
   putIn,
-  startsWith,
   tombstoneOf,
   versionOf,
 } from './memory-places.ts';
@@ -54,6 +51,8 @@ import { encode, type Held, heldOf } from './records.ts';
 import { ok, refused, stale } from './write-answers.ts';
 
 const NO_BYTES = new Uint8Array(0);
+const nameOf = ({ view, bytes }: Held, version: number): string =>
+  `${keyspaceAt(view, 0)} ${version} ${Buffer.from(keyAt(view, bytes, 0)).toString('latin1')}`;
 export interface MemoryReplicaOptions {
   readonly clock: Clock;
   /** Vnodes of the ring. */
@@ -75,6 +74,8 @@ export class MemoryReplica implements Replica {
   readonly #horizonsMs = new Map<number, number>();
   readonly #trees: MemoryTrees;
   readonly hints: { readonly target: NodeNumber; readonly write: ReplicaWrite }[] = [];
+  /** Copies that were taken: for ever, where a replica forgets. */
+  readonly #copied = new Set<string>();
   /** Live records that came back although they had been purged here. */
   resurrections = 0;
   /** Requests by operation. */
@@ -196,7 +197,9 @@ export class MemoryReplica implements Replica {
       next: null,
       message: 'as the test wants',
     });
-    this.#answer('page', () => this.#page(request), done, failed);
+    const run = (): PageAnswer =>
+      pageOf(request, this.#options.vnodes, (vnode) => this.#vnodes.get(vnode) ?? []);
+    this.#answer('page', run, done, failed);
   }
 
   tree(request: ReplicaTree, done: (answer: TreeAnswer) => void): void {
@@ -265,7 +268,7 @@ export class MemoryReplica implements Replica {
       const fault = recordFault(view, 0, bytes.length);
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
-    if (mode !== WriteMode.FRESH) return this.#mergeAll(parts, mode);
+    if (mode === WriteMode.MERGE || mode === WriteMode.FILL) return this.#mergeAll(parts, mode);
     const answers = parts.map((part) => this.#fresh(part));
     const first = answers[0] as (typeof answers)[number];
     const bad = answers.find(({ answer }) => answer.status !== Status.OK);
@@ -281,9 +284,15 @@ export class MemoryReplica implements Replica {
     if (held !== null && Buffer.compare(held.bytes, part.bytes) === 0)
       return { answer: ok(null), take: false };
     const beat = Math.max(versionOf(held), versionOf(promise));
-    if (version <= versionOf(held)) return { answer: stale(beat, false), take: false };
     const isPromised = promise !== null && originAt(promise.view, 0) === originAt(part.view, 0);
     const isBarred = version < versionOf(promise) || (version === versionOf(promise) && !isPromised);
+    if (held !== null && version <= versionOf(held)) {
+      const isHidden =
+        isBelow(version, originAt(part.view, 0), held) &&
+        versionOf(promise) < version &&
+        !this.#copied.has(nameOf(part, version));
+      return { answer: { ...stale(beat, false), newer: isHidden ? headOf(held) : null }, take: false };
+    }
     if (isBarred) return { answer: stale(beat, true), take: false };
     const isUser = keyspaceAt(part.view, 0) === KEYSPACE_USER;
     const oldest = isUser ? this.#oldestWrite(tokenHiAt(part.view, 0)) : 0;
@@ -311,6 +320,7 @@ export class MemoryReplica implements Replica {
     const held = this.#heldOf(part);
     const promise = this.#promiseOf(part, mode);
     const age = held === null ? 1 : compareRecordAge(part.view, part.bytes, 0, held.view, held.bytes, 0);
+    if (age >= 0) this.#copied.add(nameOf(part, versionAt(part.view, 0)));
     if (held !== null && age <= 0) return { answer: ok(age < 0 ? held.bytes.slice() : null), take: false };
     if (promise !== null && isBelow(versionAt(part.view, 0), originAt(part.view, 0), promise))
       return { answer: stale(versionOf(promise), true), take: false };
@@ -346,32 +356,6 @@ export class MemoryReplica implements Replica {
   #diedMs(view: DataView): number {
     if ((flagsAt(view, 0) & FLAG_TOMBSTONE) !== 0) return versionAt(view, 0) / 1000;
     return isDeadAt(view, 0, this.#options.clock.nowMs()) ? expiresMsAt(view, 0) : Number.POSITIVE_INFINITY;
-  }
-
-  #page(request: ReplicaPage): PageAnswer {
-    const chunks: Uint8Array[] = [];
-    let bytes = 0;
-    let last: Held | null = null;
-    const lastVnode = vnodeOf(request.lastHi, this.#options.vnodes);
-    for (let vnode = vnodeOf(request.firstHi, this.#options.vnodes); vnode <= lastVnode; vnode++) {
-      const list = this.#vnodes.get(vnode) ?? [];
-      for (let at = firstAfter(list, request); at < list.length; at++) {
-        const held = list[at] as Held;
-        const { view } = held;
-        if (isAfter(view, request.lastHi, request.lastLo)) break;
-        if (request.userOnly && keyspaceAt(view, 0) !== KEYSPACE_USER) continue;
-        if (!startsWith(keyAt(view, held.bytes, 0), request.prefix)) continue;
-        const encoded = request.headOnly ? headOf(held) : held.bytes;
-        const isFull =
-          chunks.length >= request.recordsMax || (bytes + encoded.length > request.bytesMax && bytes > 0);
-        if (isFull && last !== null)
-          return { status: Status.OK, records: Buffer.concat(chunks), next: placeOf(last), message: '' };
-        chunks.push(encoded);
-        bytes += encoded.length;
-        last = held;
-      }
-    }
-    return { status: Status.OK, records: Buffer.concat(chunks), next: null, message: '' };
   }
 
   #vnodeRecords(tokenHi: number): Held[] {

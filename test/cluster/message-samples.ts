@@ -35,6 +35,13 @@ const key = Buffer.from('k');
 export const place = { tokenHi: 1, tokenLo: 0xffff_ffff, keyspace: 2, key };
 
 export const write: contract.ReplicaWrite = { record, also, mode: WriteMode.FRESH, deadlineMs };
+const again: contract.ReplicaWrite = {
+  record,
+  also: null,
+  mode: WriteMode.AGAIN,
+  was: 1_700_000_000_000_000,
+  deadlineMs,
+};
 const merge: contract.ReplicaWrite = { record, also: null, mode: WriteMode.MERGE, deadlineMs };
 export const read: contract.ReplicaRead = {
   tokenHi: 1,
@@ -118,6 +125,16 @@ export const samples: readonly (readonly [name: string, bytes: Uint8Array, decod
   ],
   ['hint', m.encodeHint(envelope, 9, merge), { kind: Kind.HINT, ...envelope, target: 9, request: merge }],
   [
+    'write again',
+    m.encodeWriteAgain(envelope, record, 1_700_000_000_000_000),
+    { kind: Kind.WRITE_AGAIN, ...envelope, request: again },
+  ],
+  [
+    'written',
+    m.encodeWritten(envelope, 1_700_000_000_000_000),
+    { kind: Kind.WRITTEN, ...envelope, request: { version: 1_700_000_000_000_000 } },
+  ],
+  [
     'write answer',
     m.encodeWriteAnswer(Kind.WRITE_ANSWER, generation, id, writeAnswer),
     { kind: Kind.WRITE_ANSWER, ...answerTo, answer: writeAnswer },
@@ -151,6 +168,11 @@ export const samples: readonly (readonly [name: string, bytes: Uint8Array, decod
     'hint answer',
     m.encodeWriteAnswer(Kind.HINT_ANSWER, generation, id, { ...writeAnswer, newer: null }),
     { kind: Kind.HINT_ANSWER, ...answerTo, answer: { ...writeAnswer, newer: null } },
+  ],
+  [
+    'written answer',
+    m.encodeWrittenAnswer(generation, id, 1_700_000_000_000_001),
+    { kind: Kind.WRITTEN_ANSWER, ...answerTo, answer: { version: 1_700_000_000_000_001 } },
   ],
   ['stale ring', m.encodeStaleRing(generation, id, ring), { kind: Kind.STALE_RING, ...answerTo, ring }],
   [

@@ -110,6 +110,10 @@ export class TestNode {
   readonly service: ReplicaService;
   readonly router: MessageRouter;
   ring = 5;
+  /** Of this node, as others know them. */
+  features = FEATURES;
+  /** Versions that others asked about. */
+  readonly versionsAsked: number[] = [];
   readonly rings: string[] = [];
   readonly newer: string[] = [];
   readonly other: unknown[] = [];
@@ -122,7 +126,7 @@ export class TestNode {
       network: {
         send: (to, message, over) => net.send(self, to, message, over),
         sendTo: () => false,
-        features: () => FEATURES,
+        features: (of) => net.nodes.get(of)?.features ?? 0,
         setAddress: () => undefined,
         forget: () => undefined,
       },
@@ -141,6 +145,12 @@ export class TestNode {
       ringNumber: () => this.ring,
       ringBytes: () => Buffer.from(`ring ${this.ring}`),
       onNewerRing: (from, number) => this.newer.push(`${from}: ${number}`),
+      askWritten: (version, done) => {
+        this.versionsAsked.push(version);
+        const answer = (): void => done(version === 1 ? 2 : 0);
+        if (this.replica.hold) this.replica.held.push(answer);
+        else queueMicrotask(answer);
+      },
     });
     this.router = new MessageRouter({
       world,

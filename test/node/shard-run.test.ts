@@ -50,7 +50,7 @@ class Played {
   readonly refusals: string[] = [];
   readonly thread: ShardThread;
 
-  constructor() {
+  constructor(isRestart = false) {
     const slow = new Promise<void>((done) => {
       this.turn = done;
     });
@@ -66,6 +66,7 @@ class Played {
       directory: '/shard-0',
       ownership: { vnodes: 8, shards: 1, shard: 0 },
       settings,
+      isRestart,
       arenaBytes: 65_536,
       recordCacheBytes: 0,
       pool: { run: (data: unknown) => this.#run(data as ShardThreadData) as Promise<never> },
@@ -117,6 +118,16 @@ describe('a life of a shard', () => {
     expect(played.commands[2]?.kind).toBe('close');
     played.end(null);
     expect(await played.thread.ended).toBeNull();
+  });
+
+  it('is told whether it is the first of the shard', async () => {
+    for (const isRestart of [false, true]) {
+      const played = new Played(isRestart);
+      await until(() => played.data !== null);
+      expect(played.data?.isRestart).toBe(isRestart);
+      played.end(null);
+      await expect(played.thread.ready).rejects.toThrow('ended before it served');
+    }
   });
 
   it('ends when its thread is gone, its stop flag raised, and its jobs have ended', async () => {

@@ -34,6 +34,8 @@ class FakeRun implements ShardRun {
 
 class Harness {
   readonly runs: FakeRun[] = [];
+  /** Whether each was said to be a restart. */
+  readonly restarts: boolean[] = [];
   readonly log: string[] = [];
   readonly failures: Error[] = [];
   readonly reasons: string[] = [];
@@ -42,7 +44,8 @@ class Harness {
   readonly supervisor = new ShardSupervisor({
     shard: 3,
     clock: this.clock,
-    start: () => {
+    start: (isRestart) => {
+      this.restarts.push(isRestart);
       const run = new FakeRun();
       this.runs.push(run);
       return run;
@@ -98,6 +101,24 @@ describe('the supervisor of a shard', () => {
     expect(harness.reasons).toEqual(['', 'shard 3 is restarting: heap is full', '']);
     expect(harness.log).toEqual(['error shard 3 is down: heap is full', 'info shard 3 serves again']);
     expect(harness.failures).toEqual([]);
+  });
+
+  it('says of each run but the first that the shard had one before, also where that never served', async () => {
+    const harness = new Harness();
+    const start = harness.supervisor.start();
+    expect(harness.restarts).toEqual([false]);
+    harness.run.serve();
+    await start;
+    for (const serves of [true, false, true]) {
+      harness.run.die('dead');
+      await settle();
+      await harness.pass(limits.shardRestartWindowMs);
+      if (serves) harness.run.serve();
+      await settle();
+    }
+    expect(harness.restarts).toEqual([false, true, true, true]);
+    // One shard's restarts are none of another's.
+    expect((await new Harness().started()).restarts).toEqual([false]);
   });
 
   it('gives a shard up that dies too often, once, and says so', async () => {

@@ -31,6 +31,7 @@ export interface TestPeerOptions {
   readonly tls?: PeerTls;
   readonly clock?: Clock;
   readonly onMessage?: (from: number, message: Uint8Array, over: number) => void;
+  readonly onLog?: (message: string) => void;
 }
 
 export class TestPeer {
@@ -51,7 +52,10 @@ export class TestPeer {
       tls: options.tls ?? null,
       clock: options.clock ?? systemClock,
       random: new Random(node),
-      log: (level, message) => this.log.push(`${level}: ${message}`),
+      log: (level, message) => {
+        this.log.push(`${level}: ${message}`);
+        options.onLog?.(message);
+      },
       onMessage:
         options.onMessage ??
         ((from, message) => this.received.push(`${from}: ${Buffer.from(message).toString()}`)),

@@ -16,7 +16,7 @@ import { closeAll, connected, TestPeer, until } from './harness.ts';
 afterEach(closeAll);
 
 /** Of a build to come: a request in the envelope of all requests, and what needs no answer. */
-const NEWER_REQUEST = 24;
+const NEWER_REQUEST = 26;
 const NEWER_NOTICE = 4;
 const request = (id: unknown, generation: unknown = 3): Uint8Array =>
   encodePlain([NEWER_REQUEST, generation as number, id as number, 7, 500, 'a field', [1, 2]]);
@@ -80,7 +80,7 @@ describe('a node that gets messages of a later build', () => {
       generation: 3,
       id: 50,
       status: PeerStatus.UNKNOWN_REQUEST,
-      message: 'node 00000002 does not know messages of kind 24: its build is an earlier one',
+      message: 'node 00000002 does not know messages of kind 26: its build is an earlier one',
     });
     expect(known).toEqual([Kind.READ]);
     // Each kind is logged once.

@@ -223,12 +223,12 @@ export class Harness {
     return [this.#shardDoorbell, ...this.#doorbells.values()];
   }
 
-  #newServer(): ShardServer {
+  #newServer(isRestart = false): ShardServer {
     this.#shardDoorbell = createDoorbell();
     const { heldMax } = this.#options;
     return new ShardServer({
       origin: 9,
-      replica: { vnodes: 16, gcGraceMs: 3_600_000 },
+      replica: { vnodes: 16, gcGraceMs: 3_600_000, isRestart },
       doorbell: this.#shardDoorbell,
       clock: this.clock,
       onEvent: (level, message) => this.events.push(`${level} ${message}`),
@@ -269,7 +269,7 @@ export class Harness {
 
   /** A server in the place of one that died, over the same records. */
   restart(): ShardServer {
-    const server = this.#newServer();
+    const server = this.#newServer(true);
     this.engine.listener = server;
     server.start(this.engine);
     for (let index = 0; index < this.clients.length; index++) this.connect(server, index);

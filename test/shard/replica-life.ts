@@ -162,6 +162,7 @@ export class ReplicaLife extends EngineHarness {
       gcGraceMs: GRACE_MS,
       appended: () => undefined,
       firstTicket: FIRST_TICKET,
+      isRestart: false,
     });
   }
   /** The power is cut; the next life starts from what the disk then has. */

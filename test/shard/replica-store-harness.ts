@@ -48,6 +48,7 @@ export function newStore(): {
     gcGraceMs: GRACE_MS,
     appended,
     firstTicket: FIRST_TICKET,
+    isRestart: false,
   });
   return { store, engine, clock };
 }

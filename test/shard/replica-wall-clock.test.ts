@@ -24,6 +24,7 @@ it('a replica does what is asked until its deadline and not after it, whatever i
     clock,
     vnodes: 4,
     gcGraceMs: 3_600_000,
+    isRestart: false,
     appended: () => engine.commit(),
     firstTicket: 1000,
   });

@@ -1,10 +1,17 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { deadlineIn } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
-import { KEYSPACE_PROMISES, KEYSPACE_USER, recordBytesAt } from '../../src/base/record.ts';
+import {
+  KEYSPACE_PROMISES,
+  KEYSPACE_USER,
+  recordBytesAt,
+  valueLengthAt,
+  versionAt,
+} from '../../src/base/record.ts';
 import { PeerStatus, Status } from '../../src/base/status.ts';
 import { hashToken, token } from '../../src/base/token.ts';
-import type { PageAnswer, ReplicaPage } from '../../src/cluster/contract.ts';
+import type { PageAnswer, ReplicaPage, WriteAnswer, WriteModeCode } from '../../src/cluster/contract.ts';
 import { WriteMode } from '../../src/cluster/contract.ts';
 import { RingReplica } from '../../src/shard/ring-replica.ts';
 import { FAR_MS } from '../base/clocks.ts';
@@ -69,8 +76,9 @@ class World {
     const session = random.below(4);
     if (kind === 'write') {
       const record = recordOf({ key, version: 100 + number, value: 'v'.repeat(random.below(2000)) });
-      const mode = random.pick([WriteMode.FRESH, WriteMode.MERGE]);
-      this.replica.write({ record, also: null, mode, deadlineMs }, done);
+      const mode = random.pick([WriteMode.FRESH, WriteMode.MERGE, WriteMode.AGAIN]);
+      const was = mode === WriteMode.AGAIN ? { was: 50 + number } : {};
+      this.replica.write({ record, also: null, mode, ...was, deadlineMs }, done);
     } else if (kind === 'prepare')
       this.replica.prepare({ ...place, ballot: { version: 100 + number, origin: 1 } }, done);
     else if (kind === 'read')
@@ -190,6 +198,38 @@ describe(`a replica behind rings (seed ${seed})`, () => {
     world.harness.client.client.detach(0);
     expect(world.calls[0]).toMatchObject({ answers: 1, status: Status.UNAVAILABLE });
     expect(world.calls[0]?.message).toContain('outcome unknown');
+  });
+
+  it('knows of a write under a second version what its first was, and the restarted shard knows of none for a while', async () => {
+    const world = newWorld({});
+    const { clock } = world.harness;
+    const was = clock.nowMs() * 1000;
+    const write = (key: string, version: number, mode: WriteModeCode): Promise<WriteAnswer> => {
+      const record = recordOf({ key, version, value: `v${version}` });
+      const request = { record, also: null, mode, deadlineMs: FAR_MS };
+      return new Promise((done) =>
+        world.replica.write(mode === WriteMode.AGAIN ? { ...request, was } : request, done),
+      );
+    };
+    const again = (key: string): Promise<WriteAnswer> => write(key, was + 20, WriteMode.AGAIN);
+    const taken = { status: Status.OK, beat: 0, barred: false, newer: null, message: '' };
+    const barred = { status: PeerStatus.STALE_VERSION, barred: true, newer: null };
+    await write('copied', was, WriteMode.MERGE);
+    await write('another', was + 1, WriteMode.MERGE);
+    await write('newer', was + 30, WriteMode.FRESH);
+    // Why is not said beside what there is to beat.
+    expect(await again('copied')).toEqual({ ...barred, beat: was, message: '' });
+    expect(await again('another')).toEqual(taken);
+    const passed = await again('newer');
+    expect(passed).toMatchObject({ status: PeerStatus.STALE_VERSION, beat: was + 30, barred: false });
+    const head = passed.newer as Uint8Array;
+    expect([versionAt(viewOf(head), 0), valueLengthAt(viewOf(head), 0)]).toEqual([was + 30, 0]);
+    world.restart();
+    expect(await again('any')).toMatchObject(barred);
+    clock.advanceMs(limits.secondVersionsKeptMs - 1);
+    expect(await again('any')).toMatchObject(barred);
+    clock.advanceMs(1);
+    expect(await again('any')).toEqual(taken);
   });
 
   it('is refused at once by a shard that holds as many requests as it may', async () => {

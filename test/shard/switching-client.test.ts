@@ -39,7 +39,7 @@ class World {
       const shardDoorbell = createDoorbell();
       const server = new ShardServer({
         origin: 9,
-        replica: { vnodes: 16, gcGraceMs: 3_600_000 },
+        replica: { vnodes: 16, gcGraceMs: 3_600_000, isRestart: false },
         doorbell: shardDoorbell,
         clock: this.clock,
         onEvent: () => undefined,

@@ -10,11 +10,12 @@ export const FAULTS_FOR: { readonly [Name in Defect]: readonly FaultName[] } = {
   'drop-read-repair': ['crash', 'partition', 'lossy-link'],
   'purge-early': ['partition', 'crash', 'compact'],
   'ignore-promise': ['lossy-link', 'slow-link'],
-  'promises-not-asked': ['lossy-link', 'slow-link'],
-  'reads-never-passed': [],
   'deadlines-by-wall-clock': ['clock'],
   'timeout-of-each-hop': ['slow-link'],
   'deadlines-told-as-times': ['restart', 'crash'],
+  'writers-say-yes': [],
+  'writers-say-nothing': [],
+  'shown-forgotten': ['lossy-link', 'slow-link'],
 };
 
 /**
@@ -34,5 +35,9 @@ export const CLIENTS_FOR: { readonly [Name in Defect]?: Partial<WorkloadOptions>
 /** Hints and repairs would soon bring to a replica what it missed, and with that hide these. */
 export const LASTING_GAPS: ReadonlySet<Defect> = new Set(['drop-read-repair', 'purge-early']);
 
-/** These show only where reads and conditional writes of one key meet all the time. */
-export const OF_HOT_KEYS: ReadonlySet<Defect> = new Set(['promises-not-asked', 'reads-never-passed']);
+/** These show only where requests for one key meet all the time. */
+export const OF_HOT_KEYS: ReadonlySet<Defect> = new Set([
+  'writers-say-yes',
+  'writers-say-nothing',
+  'shown-forgotten',
+]);

@@ -1,6 +1,6 @@
 /** Deliberate defects: the simulator is believed because it finds each of them. */
 import { KEYSPACE_PROMISES } from '../../src/base/record.ts';
-import { Status } from '../../src/base/status.ts';
+import { PeerStatus, Status } from '../../src/base/status.ts';
 import {
   type NodeNumber,
   type Replica,
@@ -22,16 +22,18 @@ export const DEFECTS = [
   'purge-early',
   /** A replica takes writes below what it promised. */
   'ignore-promise',
-  /** A QUORUM read takes a key for one that SERIAL never wrote, without asking replicas for promises: decision 21. */
-  'promises-not-asked',
-  /** A QUORUM read repairs for as long as replicas differ, whatever key it reads: before decision 21. */
-  'reads-never-passed',
   /** Deadlines are times since 1970, as before decision 22. */
   'deadlines-by-wall-clock',
   /** What is left of a deadline is not taken along to other nodes: each hop has a timeout of its own. */
   'timeout-of-each-hop',
   /** Nodes tell each other the time at which a request ends, by the monotonic clock of who asks. */
   'deadlines-told-as-times',
+  /** Who wrote a record says that a majority holds it, whatever it knows: decision 24. */
+  'writers-say-yes',
+  /** And the other way round: a QUORUM read of a key that changes all the time repairs for ever. */
+  'writers-say-nothing',
+  /** A write gets a second version without a look at who may have read the first. */
+  'shown-forgotten',
 ] as const;
 export type Defect = (typeof DEFECTS)[number];
 
@@ -87,15 +89,13 @@ export function unrepairedReplica(replica: Replica, life: Timers): Replica {
   });
 }
 
-/** Who reads promises is told that there are none, or at least one. */
-export function replicaWithPromises(replica: Replica, isBarred: boolean, life: Timers): Replica {
+/** Who refuses a write says that it has shown it to nobody, whatever it knows. */
+export function forgetfulReplica(replica: Replica): Replica {
   return changed(replica, {
-    read: (request, done) => {
-      if (request.keyspace !== KEYSPACE_PROMISES) replica.read(request, done);
-      else {
-        const status = isBarred ? Status.UNAVAILABLE : Status.OK;
-        life.after(1, () => done({ status, record: null, message: '' }));
-      }
-    },
+    write: (request, done) =>
+      replica.write(request, (answer) => {
+        const isPassed = answer.status === PeerStatus.STALE_VERSION && !answer.barred;
+        done(isPassed ? { ...answer, newer: answer.newer ?? request.record } : answer);
+      }),
   });
 }

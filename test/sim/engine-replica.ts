@@ -104,6 +104,7 @@ export class EngineReplica implements LocalReplica, EngineListener {
       vnodes,
       gcGraceMs,
       firstTicket: 0,
+      isRestart: false,
       appended: () => {
         if (this.#isCommitDue) return;
         this.#isCommitDue = true;

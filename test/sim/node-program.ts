@@ -23,7 +23,7 @@ import type { Standing } from '../../src/cluster/topology.ts';
 import { FileDocuments } from '../../src/node/cluster-documents.ts';
 import { HintLog } from '../../src/replica/hint-log.ts';
 import { takenByOwnClock, tellingTimes, withTimeoutOfItsOwn } from './deadline-defects.ts';
-import { hintedReplica, replicaWithPromises, unrepairedReplica } from './defects.ts';
+import { forgetfulReplica, hintedReplica, unrepairedReplica } from './defects.ts';
 import { EngineReplica } from './engine-replica.ts';
 import type { HeldRecord, Program, ProgramHost } from './program.ts';
 import type { ProcessNetwork } from './site-network.ts';
@@ -47,10 +47,15 @@ class DefectiveNode extends ClusterNode {
     const { clock, defect, life, self } = this.#host;
     if (defect === 'hint-counts-as-home' && node !== self)
       return hintedReplica(replica, node, this.#local, life);
-    if (defect === 'promises-not-asked' || defect === 'reads-never-passed')
-      return replicaWithPromises(replica, defect === 'reads-never-passed', life);
     if (defect === 'timeout-of-each-hop' && node !== self) return withTimeoutOfItsOwn(replica, clock);
+    if (defect === 'shown-forgotten') return forgetfulReplica(replica);
     return defect === 'drop-read-repair' ? unrepairedReplica(replica, life) : replica;
+  }
+  override askWriter(...[node, version, deadlineMs, done]: Parameters<ClusterNode['askWriter']>): void {
+    const { defect, life } = this.#host;
+    if (defect === 'writers-say-yes') life.after(1, () => done(version));
+    else if (defect === 'writers-say-nothing') life.after(1, () => done(0));
+    else super.askWriter(node, version, deadlineMs, done);
   }
 }
 

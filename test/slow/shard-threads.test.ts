@@ -222,7 +222,13 @@ class FileShard {
       purgeBefore: Number.POSITIVE_INFINITY,
       origin: 7,
     };
-    const data: ShardThreadData = { engine, doorbell: this.#doorbell, control: control.port2, jobs: null };
+    const data: ShardThreadData = {
+      engine,
+      isRestart: false,
+      doorbell: this.#doorbell,
+      control: control.port2,
+      jobs: null,
+    };
     this.result = this.pool.run(data, { transferList: [control.port2] }) as Promise<PlainFailure | null>;
     // Whoever does not wait for it hears of the end by the events.
     this.result.catch(() => undefined);
