@@ -242,15 +242,15 @@ export class ClusterNode implements Calls {
   replica(node: NodeNumber): Replica {
     const { local, world } = this.#options;
     if (node === world.self) return local;
-    if (this.#remote === null) throw new UnavailableError('the node has not started');
-    return this.#remote.replica(node);
+    return this.#calls.replica(node);
   }
-  /** As ClusterView has it, like `replica`. */
   askWriter(node: NodeNumber, version: number, deadlineMs: MonotonicMs, done: OnWritten): void {
-    if (node === this.#world.self)
-      this.#coordinator.askWritten(version, (as) => queueMicrotask(() => done(as)));
-    else if (this.#remote === null) throw new UnavailableError('the node has not started');
-    else this.#remote.askWriter(node, version, deadlineMs, done);
+    if (node !== this.#world.self) this.#calls.askWriter(node, version, deadlineMs, done);
+    else this.#coordinator.askWritten(version, (as) => queueMicrotask(() => done(as)));
+  }
+  get #calls(): RemoteReplicas {
+    if (this.#remote === null) throw new UnavailableError('the node has not started');
+    return this.#remote;
   }
   members(): MemberState[] {
     return [...this.membership.members()];
@@ -277,9 +277,8 @@ export class ClusterNode implements Calls {
       world,
       remote,
       service,
-      onGossip: (from, payload) => {
-        if (payload instanceof Uint8Array) this.membership.receive(from, payload);
-      },
+      onGossip: (from, payload) =>
+        void (payload instanceof Uint8Array && this.membership.receive(from, payload)),
       onRingAgreement: (from, payload) => this.#onRingMessage(from, payload),
       onRing,
     });
@@ -299,9 +298,8 @@ export class ClusterNode implements Calls {
   }
 
   #hearsOfRing(): boolean {
-    return this.members().some(
-      ({ number, facts }) => number !== this.#world.self && Number(facts.get('ring') ?? 0) > 0,
-    );
+    const { self } = this.#world;
+    return this.members().some(({ number, facts }) => number !== self && Number(facts.get('ring') ?? 0) > 0);
   }
 
   #onRingMessage(from: NodeNumber, payload: unknown): void {
@@ -335,10 +333,8 @@ export class ClusterNode implements Calls {
       opened(error);
       return;
     }
-    this.#world.log(
-      'warn',
-      `a message about the ring from node ${nodeName(from)} is dropped: ${error.message}`,
-    );
+    const message = `a message about the ring from node ${nodeName(from)} is dropped: ${error.message}`;
+    this.#world.log('warn', message);
   }
   #learn(from: NodeNumber, ring: Uint8Array): void {
     try {
@@ -355,15 +351,14 @@ export class ClusterNode implements Calls {
     this.membership.expect([...ring.members, ...(ring.change?.members ?? [])]);
     this.repairs.onRing(ring);
     if (!this.#stopped) this.#hintReplay.start();
-    const isAlone =
-      ring.members.length === 1 && ring.members[0]?.number === world.self && ring.change === null;
+    const isOnly = ring.members.length === 1 && ring.members[0]?.number === world.self;
     const open = (): void => {
       onNotReady(this.#draining ? DRAINING : this.standing === 'removed' ? REMOVED : '');
       const opened = this.#onOpen;
       this.#onOpen = null;
       opened?.(null);
     };
-    if (isAlone && !this.#coordinated) open();
+    if (isOnly && ring.change === null && !this.#coordinated) open();
     else void this.#coordinate().then(open);
   }
 

@@ -235,15 +235,9 @@ export class PlainWrite extends Operation {
   }
   /** Losses of a group that a stand-in could still take. */
   #standInsFor(group: readonly NodeNumber[]): number {
-    let losses = 0;
-    for (const leg of this.#legs)
-      if (
-        group.includes(leg.node) &&
-        leg.hint === 'none' &&
-        leg.state !== 'pending' &&
-        isLost(leg, this.#silent)
-      )
-        losses++;
+    const isOpen = ({ node, hint, state }: Leg): boolean =>
+      group.includes(node) && hint === 'none' && state !== 'pending';
+    const losses = this.#legs.filter((leg) => isOpen(leg) && isLost(leg, this.#silent)).length;
     if (losses === 0) return 0;
     return Math.min(losses, liveStandIns(this.core, this.#ring, this.vnode, this.#usedStandIns));
   }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { DEFECTS } from '../sim/defects.ts';
 import { findDefect } from '../sim/find-defect.ts';
 
-/** Most take fewer than 20; the rarest, promises that a read does not ask for, takes some hundreds. */
+/** Most take fewer than 20. */
 const SEEDS_MAX = 1000;
 const TIMEOUT_MS = 900_000;
 
