@@ -305,11 +305,6 @@ export class Connection {
   destroy(reason: string): void {
     this.#fail(reason);
   }
-  /** The same, and its owner hears of it at once, not when the socket has closed. */
-  cut(reason: string): void {
-    this.#fail(reason);
-    this.#closed();
-  }
 
   #enterClosing(reason: string): void {
     this.#reason = reason;

@@ -54,10 +54,7 @@ export class KnownPeer {
     return sum;
   }
 
-  /**
-   * Takes a ready connection. Those to an earlier process of the node, and the oldest of too many, are cut. That the earlier process is lost is
-   * told before anything can be sent to the later one: it does not know what was asked of the other.
-   */
+  /** Takes a ready connection. Those to an earlier process of the node, and the oldest of too many, are cut. */
   add(connection: Connection, hello: Hello, now: number): void {
     const old = hello.generation > this.generation ? this.#ready.slice() : [];
     this.nodeId = hello.nodeId;
@@ -68,7 +65,7 @@ export class KnownPeer {
     this.#readyAt = now;
     this.failure = '';
     this.stopWaiting();
-    for (const one of old) one.cut('a newer process of the node took its place');
+    for (const one of old) one.destroy('a newer process of the node took its place');
     const [oldest] = this.#ready;
     if (this.#ready.length > limits.peerConnectionsPerNodeMax)
       oldest?.destroy(`${this.#ready.length} connections with one node`);

@@ -31,7 +31,6 @@ export interface TestPeerOptions {
   readonly tls?: PeerTls;
   readonly clock?: Clock;
   readonly onMessage?: (from: number, message: Uint8Array, over: number) => void;
-  readonly onLog?: (message: string) => void;
 }
 
 export class TestPeer {
@@ -52,10 +51,7 @@ export class TestPeer {
       tls: options.tls ?? null,
       clock: options.clock ?? systemClock,
       random: new Random(node),
-      log: (level, message) => {
-        this.log.push(`${level}: ${message}`);
-        options.onLog?.(message);
-      },
+      log: (level, message) => this.log.push(`${level}: ${message}`),
       onMessage:
         options.onMessage ??
         ((from, message) => this.received.push(`${from}: ${Buffer.from(message).toString()}`)),

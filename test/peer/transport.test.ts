@@ -240,32 +240,6 @@ describe('a hello', () => {
     await until(() => next.has(FrameKind.MESSAGES));
   });
 
-  it('of a later process is said to be there only once all connections with the earlier are said to be lost, each once', async () => {
-    const eventsThen: string[][] = [];
-    const one: TestPeer = await new TestPeer(1, {
-      // In the turn from which on it may be sent to.
-      onLog: (message) => {
-        if (message.startsWith('connected with node')) eventsThen.push([...one.events]);
-      },
-    }).listen();
-    const earlier = [await rawTo(one), await rawTo(one)];
-    for (const raw of earlier) {
-      raw.greet({ generation: 5 });
-      await until(() => raw.has(FrameKind.HELLO));
-    }
-    await until(() => eventsThen.length === 2);
-    const later = await rawTo(one);
-    later.greet({ generation: 6 });
-    await until(() => eventsThen.length === 3);
-    expect(eventsThen[1]).toEqual(['+77']);
-    expect(eventsThen[2]).toEqual(['+77', '-77 2', '-77 1']);
-    await until(() => earlier.every(({ closed }) => closed));
-    expect(one.say(77, 'x')).toBe(true);
-    await until(() => later.has(FrameKind.MESSAGES));
-    expect(one.events).toEqual(['+77', '-77 2', '-77 1']);
-    for (const raw of earlier) expect(raw.has(FrameKind.MESSAGES)).toBe(false);
-  });
-
   it('of a second node with a number that is here is refused', async () => {
     const one = await new TestPeer(1).listen();
     const first = await rawTo(one);
