@@ -109,7 +109,10 @@ export class TopologyJoining {
     const nowMs = this.#world.clock.monotonicMs();
     const anew = nowMs - this.#dialledMs >= limits.seedIntervalMs;
     if (anew) this.#dialledMs = nowMs;
-    for (const seed of this.#seeds) this.#ports.sendTo(seed, { kind: 'ring-fetch', have: 0 }, anew);
+    // Another one first each time: where there is no room for all of them, dead ones would keep out those behind them.
+    const first = this.#asks % Math.max(1, this.#seeds.length);
+    for (const seed of [...this.#seeds.slice(first), ...this.#seeds.slice(0, first)])
+      this.#ports.sendTo(seed, { kind: 'ring-fetch', have: 0 }, anew);
   }
 
   #askAfter(ms: number): void {
