@@ -64,6 +64,8 @@ export class ShownVersions {
   readonly #clock: Clock;
   readonly #knowsFromMs: MonotonicMs;
   readonly #copies: RecentVersions;
+  /** The newest of the copies that are not remembered one by one: of what is not above it, nothing is known. */
+  #oldCopiesMax = 0;
 
   constructor(clock: Clock, isRestart: boolean) {
     this.#clock = clock;
@@ -71,18 +73,22 @@ export class ShownVersions {
     this.#copies = new RecentVersions(clock);
   }
 
-  /** A copy was taken, or was held already. Those that are older than any write still under way need not be remembered. */
+  /**
+   * A copy was taken, or was held already. Those that are older than any write still under way, of which repair brings many, only count
+   * together: a node whose clock is far behind may give such a version today.
+   */
   onCopy(view: DataView): void {
     if (keyspaceAt(view, 0) !== KEYSPACE_USER) return;
     const version = versionAt(view, 0);
     const ageUs = this.#clock.nowMs() * 1000 - version;
-    if (ageUs > limits.peerClockDriftUsMax + limits.shownVersionsKeptMs * 2000) return;
-    this.#copies.add(view, version);
+    if (ageUs > limits.peerClockDriftUsMax + limits.shownVersionsKeptMs * 2000)
+      this.#oldCopiesMax = Math.max(this.#oldCopiesMax, version);
+    else this.#copies.add(view, version);
   }
   /** Of a write that is refused for a newer record: whether this replica may have shown it. `promise`: the last one, expired or not. */
   mayBeShown(view: DataView, promise: Held | null): boolean {
     const version = versionAt(view, 0);
-    if (promise !== null && versionOf(promise) >= version) return true;
+    if (version <= Math.max(versionOf(promise), this.#oldCopiesMax)) return true;
     return this.#clock.monotonicMs() < this.#knowsFromMs || this.#copies.has(view, version);
   }
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../src/base/clock.ts';
+import { limits } from '../../src/base/limits.ts';
 import {
   compareRecordAge,
   expiresMsAt,
@@ -74,8 +75,9 @@ export class MemoryReplica implements Replica {
   readonly #horizonsMs = new Map<number, number>();
   readonly #trees: MemoryTrees;
   readonly hints: { readonly target: NodeNumber; readonly write: ReplicaWrite }[] = [];
-  /** Copies that were taken: for ever, where a replica forgets. */
+  /** Copies that were taken: for ever, where a replica forgets; of old ones the newest only. */
   readonly #copied = new Set<string>();
+  #oldCopied = 0;
   /** Live records that came back although they had been purged here. */
   resurrections = 0;
   /** Requests by operation. */
@@ -289,7 +291,7 @@ export class MemoryReplica implements Replica {
     if (held !== null && version <= versionOf(held)) {
       const isHidden =
         isBelow(version, originAt(part.view, 0), held) &&
-        versionOf(promise) < version &&
+        Math.max(versionOf(promise), this.#oldCopied) < version &&
         !this.#copied.has(nameOf(part, version));
       return { answer: { ...stale(beat, false), newer: isHidden ? headOf(held) : null }, take: false };
     }
@@ -301,6 +303,14 @@ export class MemoryReplica implements Replica {
   }
 
   /** Outcomes that come with a record are judged by themselves, once the record is not refused. */
+  #noteCopy(part: Held): void {
+    const version = versionAt(part.view, 0);
+    const oldestUs = this.#options.clock.nowMs() * 1000 - limits.peerClockDriftUsMax;
+    if (keyspaceAt(part.view, 0) !== KEYSPACE_USER) return;
+    if (version < oldestUs - limits.shownVersionsKeptMs * 2000)
+      this.#oldCopied = Math.max(this.#oldCopied, version);
+    else this.#copied.add(nameOf(part, version));
+  }
   #mergeAll([record, also]: readonly Held[], mode: WriteModeCode): WriteAnswer {
     const { answer, take, buried } = this.#merge(record as Held, mode);
     if (take) this.#put(record as Held);
@@ -320,7 +330,7 @@ export class MemoryReplica implements Replica {
     const held = this.#heldOf(part);
     const promise = this.#promiseOf(part, mode);
     const age = held === null ? 1 : compareRecordAge(part.view, part.bytes, 0, held.view, held.bytes, 0);
-    if (age >= 0) this.#copied.add(nameOf(part, versionAt(part.view, 0)));
+    if (age >= 0) this.#noteCopy(part);
     if (held !== null && age <= 0) return { answer: ok(age < 0 ? held.bytes.slice() : null), take: false };
     if (promise !== null && isBelow(versionAt(part.view, 0), originAt(part.view, 0), promise))
       return { answer: stale(versionOf(promise), true), take: false };

@@ -35,13 +35,6 @@ const key = Buffer.from('k');
 export const place = { tokenHi: 1, tokenLo: 0xffff_ffff, keyspace: 2, key };
 
 export const write: contract.ReplicaWrite = { record, also, mode: WriteMode.FRESH, deadlineMs };
-const again: contract.ReplicaWrite = {
-  record,
-  also: null,
-  mode: WriteMode.AGAIN,
-  was: 1_700_000_000_000_000,
-  deadlineMs,
-};
 const merge: contract.ReplicaWrite = { record, also: null, mode: WriteMode.MERGE, deadlineMs };
 export const read: contract.ReplicaRead = {
   tokenHi: 1,
@@ -124,11 +117,6 @@ export const samples: readonly (readonly [name: string, bytes: Uint8Array, decod
     { kind: Kind.END_TREE, ...envelope, request: { session: 5 } },
   ],
   ['hint', m.encodeHint(envelope, 9, merge), { kind: Kind.HINT, ...envelope, target: 9, request: merge }],
-  [
-    'write again',
-    m.encodeWriteAgain(envelope, record, 1_700_000_000_000_000),
-    { kind: Kind.WRITE_AGAIN, ...envelope, request: again },
-  ],
   [
     'written',
     m.encodeWritten(envelope, 1_700_000_000_000_000),

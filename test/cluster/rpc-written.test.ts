@@ -2,12 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { deadlineIn } from '../../src/base/clock.ts';
 import { limits } from '../../src/base/limits.ts';
 import { PeerStatus } from '../../src/base/status.ts';
-import { ANY_CONNECTION, type WriteAnswer, WriteMode } from '../../src/cluster/contract.ts';
+import { ANY_CONNECTION } from '../../src/cluster/contract.ts';
 import { FEATURES, Feature } from '../../src/cluster/features.ts';
-import { decodeMessage } from '../../src/cluster/message-decode.ts';
 import { Kind } from '../../src/cluster/message-kinds.ts';
 import * as m from '../../src/cluster/messages.ts';
-import { NOW_MS, recordOf } from './message-samples.ts';
 import { TestNet } from './rpc-harness.ts';
 
 const OUT = 1000;
@@ -37,7 +35,7 @@ describe('a node that is asked what became of a version that it gave', () => {
 
   it('is asked nothing where its build does not take the question: that is 0, and nothing is sent', async () => {
     const { net, a, b, told, ask } = pair();
-    b.features = FEATURES & ~Feature.SECOND_VERSIONS;
+    b.features = FEATURES & ~Feature.WRITTEN;
     ask(1);
     expect(told).toEqual([]);
     await Promise.resolve();
@@ -47,7 +45,7 @@ describe('a node that is asked what became of a version that it gave', () => {
     expect(a.remote.counts).toMatchObject({ sent: 0, timedOut: 0, refused: 0 });
     // The bit that counts is that of the node asked.
     a.features = 0;
-    b.features = Feature.SECOND_VERSIONS;
+    b.features = Feature.WRITTEN;
     ask(1);
     await net.events.pass(10);
     expect(told).toEqual([0, 2]);
@@ -136,47 +134,5 @@ describe('a node that is asked what became of a version that it gave', () => {
     expect(b.versionsAsked).toHaveLength(limits.peerRequestsMax);
     expect(b.service.counts.overloaded).toBe(1);
     await net.events.pass(10);
-  });
-});
-
-describe('a write under a second version', () => {
-  it('goes to the replica of another node with its first version, as a message of its own', async () => {
-    const { net, a, b } = pair();
-    const record = recordOf('k', 'v', 9);
-    const answers: WriteAnswer[] = [];
-    const deadlineMs = deadlineIn(net.events.clock, OUT);
-    const request = { record, also: null, mode: WriteMode.AGAIN, was: 5, deadlineMs };
-    a.remote.replica(2).write(request, (answer) => answers.push(answer));
-    await net.events.pass(10);
-    expect(decodeMessage(net.sent[0]?.message as Uint8Array, NOW_MS).kind).toBe(Kind.WRITE_AGAIN);
-    expect(b.replica.asked).toMatchObject([{ op: 'write', request: { mode: WriteMode.AGAIN, was: 5 } }]);
-    expect(answers).toMatchObject([{ status: 0 }]);
-  });
-
-  it('counts among the bytes that a node holds of another', () => {
-    const { b } = pair();
-    b.replica.hold = true;
-    const long = recordOf('k', 'v'.repeat(8 * 1024 * 1024), 9);
-    const bytes = m.encodeWriteAgain({ generation: 1, id: 1, ring: 5, remainingMs: 1000 }, long, 5);
-    for (let i = 0; i < 10; i++) b.router.receive(1, bytes, ANY_CONNECTION);
-    expect(b.service.inWork).toBe(Math.floor(limits.peerRequestBytesMax / long.length));
-  });
-});
-
-describe('losses of connections with a node', () => {
-  it('are counted for each node by itself, and when it has left as well', () => {
-    const { a } = pair();
-    expect(a.remote.losses(2)).toBe(0);
-    a.remote.disconnected(2);
-    a.remote.disconnected(2);
-    a.remote.disconnected(3);
-    expect([a.remote.losses(2), a.remote.losses(3), a.remote.losses(4)]).toEqual([2, 1, 0]);
-    // Whoever was asked before is not the one that is asked after it came back.
-    a.remote.forget(2);
-    expect(a.remote.losses(2)).toBe(3);
-    a.remote.replica(2);
-    expect(a.remote.losses(2)).toBe(3);
-    a.remote.disconnected(2);
-    expect(a.remote.losses(2)).toBe(4);
   });
 });

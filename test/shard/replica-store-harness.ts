@@ -24,7 +24,7 @@ export const FIRST_TICKET = 1000;
 export type Asked = Pick<ReplicaStore, 'write' | 'read' | 'prepare'>;
 
 /** The store over an engine whose syncs come when they are told to. */
-export function newStore(): {
+export function newStore(isRestart = false): {
   readonly store: ReplicaStore;
   readonly engine: FakeEngine;
   readonly clock: ManualClock;
@@ -48,7 +48,7 @@ export function newStore(): {
     gcGraceMs: GRACE_MS,
     appended,
     firstTicket: FIRST_TICKET,
-    isRestart: false,
+    isRestart,
   });
   return { store, engine, clock };
 }
