@@ -162,11 +162,8 @@ export class ClusterNode implements Calls {
   start(done: (error: Error | null) => void): void {
     this.#onOpen = done;
     this.membership.start((error) => {
-      if (error !== null) {
-        done(error);
-        return;
-      }
-      this.#begin();
+      if (error === null) this.#begin();
+      else done(error);
     });
   }
 
@@ -249,8 +246,8 @@ export class ClusterNode implements Calls {
     else this.#coordinator.askWritten(version, (as) => queueMicrotask(() => done(as)));
   }
   get #calls(): RemoteReplicas {
-    if (this.#remote === null) throw new UnavailableError('the node has not started');
-    return this.#remote;
+    if (this.#remote !== null) return this.#remote;
+    throw new UnavailableError('the node has not started');
   }
   members(): MemberState[] {
     return [...this.membership.members()];
@@ -327,8 +324,8 @@ export class ClusterNode implements Calls {
   #dropped(from: NodeNumber, error: unknown): void {
     if (!(error instanceof RingKvError)) throw error;
     const opened = this.#onOpen;
+    // No ring of this cluster will ever do.
     if (error instanceof ConfigurationError && opened !== null) {
-      // No ring of this cluster will ever do.
       this.#onOpen = null;
       opened(error);
       return;

@@ -62,7 +62,7 @@ async function statusOf({
       vnodes: () => vnodes,
       statistics: { recordsSent: 11, recordsReceived: 12, resurrections: 13 },
     },
-    topologyStatus: () => ({ refusal: 'node d is down' }),
+    topology: { status: () => ({ refusal: 'node d is down' }) },
   };
   const answers = new ClusterAnswers(node as unknown as ClusterNode, testMember(SELF), clock, () =>
     Promise.reject(new Error('nobody joins')),
