@@ -112,6 +112,8 @@ export class CoordinatorCore {
   #first: Operation | null = null;
   /** Keys that wait for `settleLater`. */
   readonly #settling: OnceLater;
+  /** Answered, and perhaps not written to a majority yet. */
+  readonly #behind = new Set<Operation>();
   #inFlight = 0;
   /** The last versions that were written, in turn. */
   readonly #written = new Float64Array(limits.writtenVersionsKept);
@@ -193,13 +195,25 @@ export class CoordinatorCore {
   }
   /** The same, told before this returns, or of a write that is out once it ends. */
   askWritten(version: number, done: OnWritten): void {
-    for (let operation = this.#first; operation !== null; operation = operation.next)
-      if (version !== 0 && (operation.version === version || operation.formers.includes(version))) {
-        operation.asking ??= [];
-        operation.asking.push(done);
-        return;
-      }
+    const isOf = (one: Operation): boolean =>
+      version !== 0 && (one.version === version || one.formers.includes(version));
+    let found = this.#first;
+    while (found !== null && !isOf(found)) found = found.next;
+    if (found === null) for (const one of this.#behind) if (isOf(one)) found = one;
+    if (found !== null) {
+      found.asking ??= [];
+      found.asking.push(done);
+      return;
+    }
     done(this.writtenAs(version));
+  }
+
+  /** Of an operation that was answered, and whose version is asked for until `removeBehind`. */
+  addBehind(operation: Operation): void {
+    if (this.#behind.size < limits.coordinatorOperationsMax) this.#behind.add(operation);
+  }
+  removeBehind(operation: Operation): void {
+    this.#behind.delete(operation);
   }
 
   /**

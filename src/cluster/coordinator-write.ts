@@ -154,6 +154,7 @@ export class PlainWrite extends Operation {
     }
     if (this.answered) {
       this.#noteWritten();
+      this.#endAsking();
       this.#hintAfterAnswer(leg);
     } else this.#evaluate();
   }
@@ -184,11 +185,11 @@ export class PlainWrite extends Operation {
   }
 
   /** Copies of the present version at home replicas and stand-ins of one group, and what may still come. */
-  #count(group: readonly NodeNumber[]): Copies {
+  #count(group: readonly NodeNumber[], isProven = this.#isProven): Copies {
     return countCopies(group, blockingOf(group.length), {
       legs: this.#legs,
       silent: this.#silent,
-      isProven: this.#isProven,
+      isProven,
     });
   }
 
@@ -348,11 +349,20 @@ export class PlainWrite extends Operation {
   /** Tells once that the version is written, whatever the level asked for: readers go by that. */
   #noteWritten(): void {
     if (this.#isWritten || this.version === 0) return;
+    // What is newer need not have come after it, where nothing was promised of that.
+    const isProven = this.#isProven || this.#request.consistency === Consistency.ONE;
     for (const group of this.#groups) {
-      if (this.#count(group).held < quorumOf(group.length)) return;
+      if (this.#count(group, isProven).held < quorumOf(group.length)) return;
     }
     this.#isWritten = true;
     for (const version of [...this.formers, this.version]) this.core.onWritten(version, this.version);
+  }
+
+  /** At ONE, and where stand-ins count, it is answered before it is known whether a majority takes it. */
+  #endAsking(): void {
+    if (!this.#isWritten && this.#legs.some(({ state }) => state === 'pending')) return;
+    this.core.removeBehind(this);
+    this.endVersion();
   }
 
   #acknowledge(sloppy: boolean): void {
@@ -361,7 +371,8 @@ export class PlainWrite extends Operation {
     this.answered = true;
     core.remove(this);
     this.#noteWritten();
-    this.endVersion();
+    core.addBehind(this);
+    this.#endAsking();
     if (sloppy) core.metrics.sloppyAcks++;
     if (this.#legs.some(({ passed }) => passed) && this.#isProven) core.metrics.writesPassed++;
     this.#done({ status: Status.OK, version: this.version, sloppy, message: '' });

@@ -50,6 +50,9 @@ describe('a plain read', () => {
     cluster.world.heal();
     cluster.world.node(1).replica.hints.length = 0;
     cluster.down(2);
+    // Its writer has forgotten it.
+    cluster.world.node(1).crash();
+    cluster.world.node(1).restart();
     expect(cluster.read('k').value).toBe('a');
     expect(cluster.held(3, 'k')).toBe(`a@${version}`);
     const outcomes = cluster.heldRecord(3, 'k', KEYSPACE_OUTCOMES);
