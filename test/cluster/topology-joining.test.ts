@@ -46,6 +46,15 @@ describe(`a node that looks for its cluster, seed ${seed},`, () => {
     }
   });
 
+  it('begins with another seed each time: where there is no room for all, dead ones keep out those behind them', () => {
+    const node = joining();
+    node.joining.start(null);
+    node.timers.advance(2 * limits.joinRetryMsMax);
+    const firsts = node.asked.filter((_, i) => i % SEEDS.length === 0).map(({ address }) => address);
+    expect(firsts.length).toBeGreaterThan(2);
+    for (const [i, address] of firsts.entries()) expect(address).not.toBe(firsts[i + 1]);
+  });
+
   it('asks no seed any more once it has the ring, but a member', () => {
     const node = joining();
     node.joining.start(null);
