@@ -209,6 +209,8 @@ export class ConnectionNetwork implements SiteNetwork {
     const id = view.getUint32(8, true);
     const to = view.getUint32(12, true);
     const what = `message ${id} of ${nodeName(sender)} to ${nodeName(to)} came to ${nodeName(party.self)} from ${nodeName(from)}`;
+    // It has come, whoever it is from.
+    for (const { self, underWay } of this.#parties) if (self === sender) underWay.delete(id);
     if (cluster !== party.cluster) {
       // Two of clusters with one name can tell where both have found theirs.
       if (party.clusterId !== '' && isKnown)
@@ -219,7 +221,6 @@ export class ConnectionNetwork implements SiteNetwork {
       this.breach('a message comes to whom it was sent, as from who sent it', what);
     if (this.#delivered.has(id)) this.breach('a message comes once', what);
     this.#delivered.add(id);
-    for (const { self, underWay } of this.#parties) if (self === sender) underWay.delete(id);
     return bytes.subarray(TAG_BYTES);
   }
 
