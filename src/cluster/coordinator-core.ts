@@ -211,19 +211,20 @@ export class CoordinatorCore {
   }
   /** The same, told before this returns, or of a write that is out once it ends. */
   askWritten(version: number, done: OnWritten): void {
-    const isOf = (one: Operation): boolean =>
-      version !== 0 && (one.version === version || one.formers.includes(version));
-    let found = this.#first;
-    while (found !== null && !isOf(found)) found = found.next;
-    // Answered at ONE, or by stand-ins: a majority may take it yet.
-    if (found === null)
-      for (const one of this.behind.open) if (one instanceof Operation && isOf(one)) found = one;
-    if (found !== null) {
+    const found = version === 0 ? null : this.#operationOf(version);
+    if (found === null) done(this.writtenAs(version));
+    else {
       found.asking ??= [];
       found.asking.push(done);
-      return;
     }
-    done(this.writtenAs(version));
+  }
+
+  #operationOf(version: number): Operation | null {
+    const isOf = (one: Operation): boolean => one.version === version || one.formers.includes(version);
+    for (let one = this.#first; one !== null; one = one.next) if (isOf(one)) return one;
+    // Answered at ONE, or by stand-ins: a majority may take it yet.
+    for (const one of this.behind.open) if (one instanceof Operation && isOf(one)) return one;
+    return null;
   }
 
   /**

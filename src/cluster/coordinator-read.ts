@@ -280,7 +280,7 @@ export class PlainRead extends Operation implements LegOwner {
     this.#asked = record;
     const untilMs = earlier(this.deadlineMs, msAfter(core.nowMs(), limits.writerWaitMs));
     this.#askedUntilMs = untilMs;
-    const { attempt } = this.#legs[0] as Leg;
+    const attempt = this.#attempt;
     core.view.askWriter(writer, versionOf(record), untilMs, (version) => {
       if (this.answered || this.#asked !== record || attempt !== this.#attempt) return;
       if (core.view.ring !== this.#ring) this.#restart();

@@ -1,5 +1,6 @@
 /** Home replicas as one write sees them, and what counts for it. Owned by the thread of the coordinator. */
 import type { NodeNumber, Replica, ReplicaWrite, WriteAnswer } from './contract.ts';
+import { blockingOf } from './coordinator-groups.ts';
 
 type LegState = 'pending' | 'ok' | 'stale' | 'ring' | 'refused' | 'failed' | 'down';
 type HintState = 'none' | 'pending' | 'counts' | 'kept' | 'lost';
@@ -64,29 +65,30 @@ export interface Copies {
   standIns: number;
 }
 
-export interface CountedBy {
-  readonly legs: readonly Leg[];
-  /** Silent replicas count as late. */
-  readonly silent: boolean;
-  /** Whatever is newer than the version came after the write began. */
-  readonly isProven: boolean;
-}
-
-/** `blocking`: so many of the group that no quorum is without one of them. */
-export function countCopies(group: readonly NodeNumber[], blocking: number, by: CountedBy): Copies {
+/**
+ * Of one group. `silent`: who has not answered yet counts as late. `isProven`: whatever is newer than the version came after the
+ * write began.
+ */
+export function countCopies(
+  group: readonly NodeNumber[],
+  legs: readonly Leg[],
+  silent: boolean,
+  isProven: boolean,
+): Copies {
   const count = { held: 0, soon: 0, late: 0, standIns: 0 };
   let passed = 0;
-  for (const leg of by.legs) {
+  for (const leg of legs) {
     const { node, state, hint } = leg;
     if (!group.includes(node)) continue;
     if (state === 'ok') count.held++;
     else if (leg.passed) passed++;
     else if (hint === 'counts') count.standIns++;
-    else if (state === 'pending' && !by.silent) count.soon++;
+    else if (state === 'pending' && !silent) count.soon++;
     else if (state === 'pending' || hint === 'pending') count.late++;
   }
   // What so many did not hold yet was not acknowledged before.
-  if (by.isProven || count.held >= blocking) count.held += passed;
+  const blocking = blockingOf(group.length);
+  if (isProven || count.held >= blocking) count.held += passed;
   else if (count.held + count.soon >= blocking) count.soon += passed;
   else if (count.held + count.soon + count.late >= blocking) count.late += passed;
   return count;

@@ -57,8 +57,8 @@ export class PlainWrite extends Operation {
   #legs: Leg[] = [];
   #attempt = 0;
   #record: Uint8Array = NO_BYTES;
-  /** Who may have taken this version in an attempt before the present one. */
-  #holders: NodeNumber[] = [];
+  /** A replica may have taken this version in an attempt before the present one. */
+  #mayBeHeld = false;
   /** A majority has answered since the write began: all that was acknowledged before is below the present version. */
   #isProven = false;
   #isWritten = false;
@@ -100,9 +100,9 @@ export class PlainWrite extends Operation {
         return;
       }
       this.#record = encodeWrite(this.#request, this.version, core.self);
-      this.#holders = [];
+      this.#mayBeHeld = false;
       this.#versionAttempt = this.#attempt + 1;
-    } else for (const leg of this.#legs) if (mayHold(leg)) this.#holders.push(leg.node);
+    } else if (this.#legs.some(mayHold)) this.#mayBeHeld = true;
     this.#attempt++;
     this.#waits = false;
     this.#silent = false;
@@ -186,11 +186,7 @@ export class PlainWrite extends Operation {
 
   /** Copies of the present version at home replicas and stand-ins of one group, and what may still come. */
   #count(group: readonly NodeNumber[], isProven = this.#isProven): Copies {
-    return countCopies(group, blockingOf(group.length), {
-      legs: this.#legs,
-      silent: this.#silent,
-      isProven,
-    });
+    return countCopies(group, this.#legs, this.#silent, isProven);
   }
 
   #evaluate(): void {
@@ -319,7 +315,7 @@ export class PlainWrite extends Operation {
       const nodes = this.#legs.filter(counts).map(({ node }) => node);
       return enoughOf(this.#groups, (node) => nodes.includes(node), blockingOf);
     };
-    if (this.#holders.length > 0 || this.#legs.some(mayHold)) {
+    if (this.#mayBeHeld || this.#legs.some(mayHold)) {
       const isHidden = this.#attempt === this.#versionAttempt && has(({ passed }) => passed);
       if (!isHidden) {
         if (!this.#silent && this.#legs.some(({ state }) => state === 'pending')) return false;

@@ -1,29 +1,10 @@
 /** What the commands that change a cluster ask of a server, and what they refuse to ask. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
-import { FakeServer } from '../client/fake-server.ts';
 import { GONE, statusOf } from './cluster-statuses.ts';
-import { World } from './harness.ts';
+import { answers, server, withServer, world } from './server-world.ts';
 
-let world: World;
-let server: FakeServer;
-beforeEach(async () => {
-  world = new World();
-  server = await FakeServer.start();
-});
-afterEach(async () => {
-  world.remove();
-  await server.stop();
-});
-function answers(...bodies: readonly object[]): void {
-  for (const body of bodies)
-    server.tricks.push({
-      kind: 'answer',
-      status: 200,
-      body: JSON.stringify(body),
-      headers: { 'content-type': 'application/json' },
-    });
-}
+withServer();
 const TOP = limits.vnodesMax - 1;
 
 const asked: readonly (readonly [command: string, path: string, fields: object])[] = [

@@ -1,28 +1,8 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FakeServer } from '../client/fake-server.ts';
+import { describe, expect, it } from 'vitest';
 import { GONE, idOf, leaving, nodeOf, QUIET, statusOf } from './cluster-statuses.ts';
-import { World } from './harness.ts';
+import { answers, server, withServer, world } from './server-world.ts';
 
-let world: World;
-let server: FakeServer;
-beforeEach(async () => {
-  world = new World();
-  server = await FakeServer.start();
-});
-afterEach(async () => {
-  world.remove();
-  await server.stop();
-});
-
-function answers(...bodies: readonly object[]): void {
-  for (const body of bodies)
-    server.tricks.push({
-      kind: 'answer',
-      status: 200,
-      body: JSON.stringify(body),
-      headers: { 'content-type': 'application/json' },
-    });
-}
+withServer();
 const run = (...command: readonly string[]) => world.run([...command, '--wait', '--url', server.url]);
 
 describe('a change that is waited for', () => {

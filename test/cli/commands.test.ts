@@ -1,20 +1,12 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LockedError } from '../../src/base/errors.ts';
 import { packageVersion } from '../../src/node/package-version.ts';
-import { FakeServer, refusal } from '../client/fake-server.ts';
-import { ClosingPipe, World } from './harness.ts';
+import { refusal } from '../client/fake-server.ts';
+import { ClosingPipe } from './harness.ts';
+import { server, withServer, world } from './server-world.ts';
 
-let world: World;
-let server: FakeServer;
-beforeEach(async () => {
-  world = new World();
-  server = await FakeServer.start();
-});
-afterEach(async () => {
-  world.remove();
-  await server.stop();
-});
+withServer();
 const lines = (text: string): string[] => text.split('\n').filter((line) => line !== '');
 const rows = (text: string): unknown[] => lines(text).map((line) => JSON.parse(line) as unknown);
 

@@ -1,36 +1,23 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ExitCode } from '../../src/cli/exit-codes.ts';
-import { FakeServer } from '../client/fake-server.ts';
-import { World } from './harness.ts';
+import { answers, server, withServer, world } from './server-world.ts';
 
-let world: World;
-let server: FakeServer;
-beforeEach(async () => {
-  world = new World();
-  server = await FakeServer.start();
-});
-afterEach(async () => {
-  world.remove();
-  await server.stop();
-});
-
-function answers(
-  ...all: readonly {
-    readonly warnings: readonly string[];
-    readonly hintBytes: number;
-    readonly unsettled?: number;
-  }[]
-): void {
-  for (const answer of all)
-    server.tricks.push({
-      kind: 'answer',
-      status: 200,
-      body: JSON.stringify(answer),
-      headers: { 'content-type': 'application/json' },
-    });
-}
+withServer();
 const AWAY = '5 bytes of hints for node ab stay here';
 const ON_THE_WAY = '9 bytes of hints for node cd are not handed out yet';
+
+/** Once the server was asked. */
+async function expectInterrupted(command: readonly string[]): Promise<void> {
+  const interrupted = new AbortController();
+  const running = world.run([...command, '--url', server.url], { interrupted: interrupted.signal });
+  while (server.seen.length === 0) await new Promise((done) => setImmediate(done));
+  interrupted.abort();
+  expect(await running).toMatchObject({
+    code: ExitCode.INTERRUPTED,
+    out: '',
+    err: 'ringkv: interrupted\n',
+  });
+}
 
 describe('ringkv drain', () => {
   it('says what is left after one request, and how to wait for it', async () => {
@@ -61,34 +48,16 @@ describe('ringkv drain', () => {
   });
 
   it('with --wait can be interrupted', async () => {
-    const interrupted = new AbortController();
     answers({ warnings: [ON_THE_WAY], hintBytes: 9 });
-    const running = world.run(['drain', '--wait', '--url', server.url], { interrupted: interrupted.signal });
-    while (server.seen.length === 0) await new Promise((done) => setImmediate(done));
-    interrupted.abort();
-    expect(await running).toMatchObject({
-      code: ExitCode.INTERRUPTED,
-      out: '',
-      err: 'ringkv: interrupted\n',
-    });
+    await expectInterrupted(['drain', '--wait']);
     expect(server.seen).toHaveLength(1);
   });
 
   it.each(['drain', 'status', 'get key'])(
     'and any other command, here %s, can be interrupted while it is answered',
     async (command) => {
-      const interrupted = new AbortController();
       server.tricks.push({ kind: 'hang' });
-      const running = world.run([...command.split(' '), '--url', server.url], {
-        interrupted: interrupted.signal,
-      });
-      while (server.seen.length === 0) await new Promise((done) => setImmediate(done));
-      interrupted.abort();
-      expect(await running).toMatchObject({
-        code: ExitCode.INTERRUPTED,
-        out: '',
-        err: 'ringkv: interrupted\n',
-      });
+      await expectInterrupted(command.split(' '));
     },
   );
 

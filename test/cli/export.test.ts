@@ -2,21 +2,15 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { Op } from '../../src/shard/contract.ts';
-import { FakeServer, refusal } from '../client/fake-server.ts';
-import { ClosingPipe, type Outcome, World } from './harness.ts';
+import { refusal } from '../client/fake-server.ts';
+import { ClosingPipe, type Outcome } from './harness.ts';
+import { server, withServer, world } from './server-world.ts';
 
-let world: World;
-let server: FakeServer;
-beforeEach(async () => {
-  world = new World();
-  server = await FakeServer.start();
+withServer();
+beforeEach(() => {
   server.pageSize = 100;
-});
-afterEach(async () => {
-  world.remove();
-  await server.stop();
 });
 const lineOf = (key: string, value: string): string => `${JSON.stringify({ key, value })}\n`;
 const many = (count: number): string[] =>

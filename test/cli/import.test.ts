@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { MiB } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
@@ -12,18 +12,12 @@ import { type Line, linesOf } from '../../src/cli/ndjson-lines.ts';
 import { Op } from '../../src/shard/contract.ts';
 import { FakeServer, refusal } from '../client/fake-server.ts';
 import { testSeed } from '../seed.ts';
-import { type Outcome, World } from './harness.ts';
+import type { Outcome } from './harness.ts';
+import { server, withServer, world } from './server-world.ts';
 
-let world: World;
-let server: FakeServer;
-beforeEach(async () => {
-  world = new World();
-  server = await FakeServer.start();
+withServer();
+beforeEach(() => {
   server.pageSize = 100;
-});
-afterEach(async () => {
-  world.remove();
-  await server.stop();
 });
 const lineOf = (key: string, value: string): string => `${JSON.stringify({ key, value })}\n`;
 const many = (count: number): string[] =>

@@ -19,19 +19,22 @@ async function drain(url: string): Promise<DrainAnswer> {
   return schemas.ClusterChanged.parse(await answer.json()) as DrainAnswer;
 }
 
+async function threeNodes() {
+  const at = new Workplace();
+  places.push(at);
+  const cluster = new ProcessCluster(at);
+  const first = await cluster.start('n1');
+  await cluster.start('n2');
+  const third = await cluster.start('n3');
+  await cluster.settled(3);
+  return { cluster, first, third };
+}
+
 describe('a drain in a cluster of real processes', () => {
   it(
     'names what stays for a node that is away, and hands it out when that is back',
     async () => {
-      const at = new Workplace();
-      places.push(at);
-      const cluster = new ProcessCluster(at);
-      const [first, , third] = [
-        await cluster.start('n1'),
-        await cluster.start('n2'),
-        await cluster.start('n3'),
-      ];
-      await cluster.settled(3);
+      const { cluster, first, third } = await threeNodes();
       await cluster.kill(third);
       await eventually('the dead node is called down', async () =>
         (await statusOf(first.url)).nodes.some(
@@ -81,15 +84,7 @@ describe('a node that is told to end while a replica of what it acknowledged han
   it(
     'keeps hints for that before it ends, and hands them out when both are back',
     async () => {
-      const at = new Workplace();
-      places.push(at);
-      const cluster = new ProcessCluster(at);
-      const [first, , third] = [
-        await cluster.start('n1'),
-        await cluster.start('n2'),
-        await cluster.start('n3'),
-      ];
-      await cluster.settled(3);
+      const { cluster, first, third } = await threeNodes();
       third.process.kill('SIGSTOP');
       const writer = new Writer(() => [first.url], 4);
       writers.push(writer);
