@@ -112,9 +112,10 @@ export class Manifest {
       // The name of a file that was renamed just before a crash may not be durable yet.
       fs.syncDirectory(directory);
       if (file.size() > read.end) file.truncate(read.end);
-      // A sync of the life before may have failed: then the system shows the edit, and no later sync writes it.
-      const { confirmed, lastFrame, end } = read;
-      if (!confirmed) file.writeSync(lastFrame, 0, lastFrame.length, end - lastFrame.length);
+      // A sync of the life before may have failed, of an edit or of a confirmation: then the system shows the frame, and no later sync
+      // writes it. A snapshot was synced before it had its name.
+      const { frames, lastFrame, end } = read;
+      if (frames > 1) file.writeSync(lastFrame, 0, lastFrame.length, end - lastFrame.length);
       file.syncSync();
       const manifest = new Manifest(fs, directory, file, read);
       if (!read.confirmed) manifest.#confirmNow();

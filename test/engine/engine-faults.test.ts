@@ -30,6 +30,10 @@ describe('an edit of the manifest whose sync failed', () => {
     // Found by chance: the confirmation of the next start survived a power cut, and the edit before it did not.
     await strike({ operation: 'sync', after: 37, times: 1, errno: 'EIO' }, 4_265_688_908);
   });
+  it('also where that was the confirmation of an edit, as a shard closed', async () => {
+    // The next edit survived a power cut, and the confirmation before it did not: the shard would not open.
+    await strike({ operation: 'sync', after: 34, times: 1, errno: 'EIO' }, 2011291647);
+  });
 });
 
 describe('a full disk', () => {
