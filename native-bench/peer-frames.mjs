@@ -24,7 +24,7 @@ function record2k() {
   const key = Buffer.from('user:0000012345');
   const value = Buffer.alloc(VALUE_BYTES, 7);
   const bytes = new Uint8Array(recordBytes(key.length, value.length));
-  writeRecord(new DataView(bytes.buffer), bytes, 0, {
+  writeRecord(bytes, 0, {
     tokenHi: 1,
     tokenLo: 2,
     keyspace: 0,

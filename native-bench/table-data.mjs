@@ -25,7 +25,7 @@ function recordOf(key, value) {
     expiresMs: 0,
   };
   const bytes = new Uint8Array(recordBytes(keyBytes.length, value.length));
-  writeRecord(new DataView(bytes.buffer), bytes, 0, fields);
+  writeRecord(bytes, 0, fields);
   return { ...fields, bytes, view: new DataView(bytes.buffer) };
 }
 

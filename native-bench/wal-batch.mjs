@@ -66,7 +66,7 @@ class Driver {
     if (this.#log.end + bytes + WAL_GROUP_HEADER_BYTES > SEGMENT_BYTES) await this.#rotate();
     const from = this.#log.end;
     let at = from + WAL_GROUP_HEADER_BYTES;
-    for (let i = 0; i < records; i++) at += writeRecord(this.#view, this.#bytes, at, this.#record);
+    for (let i = 0; i < records; i++) at += writeRecord(this.#bytes, at, this.#record);
     await this.#call((done) => this.#log.writeGroup(this.#bytes, this.#view, from, at, records, done));
   }
   async #rotate() {

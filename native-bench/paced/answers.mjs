@@ -20,13 +20,16 @@ export class AnswerReader {
     this.#broken = broken;
   }
 
+  /** Keeps nothing of `chunk`, which is read into again. */
   push(chunk) {
     let bytes = this.#rest.length === 0 ? chunk : Buffer.concat([this.#rest, chunk]);
     this.#rest = NONE;
     for (;;) {
       const used = this.#step(bytes);
       if (used < 0) {
-        this.#rest = bytes;
+        if (bytes.length > 0) this.#rest = Buffer.from(bytes);
+        for (const [at, part] of this.#parts.entries())
+          if (part.buffer === chunk.buffer) this.#parts[at] = Buffer.from(part);
         return;
       }
       bytes = bytes.subarray(used);

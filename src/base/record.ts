@@ -18,7 +18,8 @@
  *       40    k key, then value, then zeros up to a multiple of 8
  *
  * All integers are little-endian. A record starts at a multiple of 8. Order everywhere:
- * (token, keyspace, key bytes), unsigned. Accessors take a DataView and an offset and allocate nothing.
+ * (token, keyspace, key bytes), unsigned. Accessors allocate nothing: `...At` take a
+ * DataView and an offset, `...In` the bytes themselves, for who has no view: to make one takes longer than to read a whole header.
  */
 import { pooledBytes } from './bytes.ts';
 
@@ -54,29 +55,35 @@ export function recordBytes(keyLength: number, valueLength: number): number {
   return (RECORD_HEADER_BYTES + keyLength + valueLength + 7) & ~7;
 }
 
-/** Writes a record at `offset`, a multiple of 8, and returns its size. The caller has checked the room. */
-export function writeRecord(view: DataView, bytes: Uint8Array, offset: number, record: RecordFields): number {
-  const keyLength = record.key.length;
-  const valueLength = record.value.length;
-  const end = recordBytes(keyLength, valueLength);
-  view.setUint32(offset, valueLength, true);
-  view.setUint16(offset + 4, keyLength, true);
-  view.setUint8(offset + 6, record.flags);
-  view.setUint8(offset + 7, record.keyspace);
-  view.setUint32(offset + 8, record.tokenHi, true);
-  view.setUint32(offset + 12, record.tokenLo, true);
-  view.setUint32(offset + 16, record.version % TWO_32, true);
-  view.setUint32(offset + 20, Math.floor(record.version / TWO_32), true);
-  view.setUint32(offset + 24, record.origin, true);
-  view.setUint32(offset + 28, 0, true);
-  view.setUint32(offset + 32, record.expiresMs % TWO_32, true);
-  view.setUint32(offset + 36, Math.floor(record.expiresMs / TWO_32), true);
-  bytes.set(record.key, offset + RECORD_HEADER_BYTES);
-  bytes.set(record.value, offset + RECORD_HEADER_BYTES + keyLength);
+/** Writes a record at `offset`, a multiple of 8, and returns its size. Throws RangeError where the bytes end before it does. */
+export function writeRecord(bytes: Uint8Array, offset: number, record: RecordFields): number {
+  const { key, value, version, expiresMs } = record;
+  const size = recordBytes(key.length, value.length);
+  putWord(bytes, offset, value.length);
+  bytes[offset + 4] = key.length;
+  bytes[offset + 5] = key.length >>> 8;
+  bytes[offset + 6] = record.flags;
+  bytes[offset + 7] = record.keyspace;
+  putWord(bytes, offset + 8, record.tokenHi);
+  putWord(bytes, offset + 12, record.tokenLo);
+  putWord(bytes, offset + 16, version % TWO_32);
+  putWord(bytes, offset + 20, Math.floor(version / TWO_32));
+  putWord(bytes, offset + 24, record.origin);
+  putWord(bytes, offset + 28, 0);
+  putWord(bytes, offset + 32, expiresMs % TWO_32);
+  putWord(bytes, offset + 36, Math.floor(expiresMs / TWO_32));
+  const valueAt = offset + RECORD_HEADER_BYTES + key.length;
+  bytes.set(key, offset + RECORD_HEADER_BYTES);
+  bytes.set(value, valueAt);
   // The padding is part of checksummed images: it must not carry what stood here before.
-  for (let at = offset + RECORD_HEADER_BYTES + keyLength + valueLength; at < offset + end; at++)
-    bytes[at] = 0;
-  return end;
+  for (let at = valueAt + value.length; at < offset + size; at++) bytes[at] = 0;
+  return size;
+}
+function putWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word;
+  bytes[at + 1] = word >>> 8;
+  bytes[at + 2] = word >>> 16;
+  bytes[at + 3] = word >>> 24;
 }
 
 export const valueLengthAt = (view: DataView, offset: number): number => view.getUint32(offset, true);
@@ -96,18 +103,39 @@ export const keyStartAt = (offset: number): number => offset + RECORD_HEADER_BYT
 export const valueStartAt = (view: DataView, offset: number): number =>
   offset + RECORD_HEADER_BYTES + keyLengthAt(view, offset);
 
-/** A word of a record's header at `at`, without a DataView, whose making costs more than the reading. */
-const wordIn = (record: Uint8Array, at: number): number =>
-  ((record[at] as number) |
-    ((record[at + 1] as number) << 8) |
-    ((record[at + 2] as number) << 16) |
-    ((record[at + 3] as number) << 24)) >>>
+const wordIn = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at] as number) |
+    ((bytes[at + 1] as number) << 8) |
+    ((bytes[at + 2] as number) << 16) |
+    ((bytes[at + 3] as number) << 24)) >>>
   0;
-/** Of one record in bytes of its own, which begin with a whole header: for whoever reads a field or two of it. */
-export const versionIn = (record: Uint8Array): number => wordIn(record, 20) * TWO_32 + wordIn(record, 16);
-export const originIn = (record: Uint8Array): number => wordIn(record, 24);
-export const tokenHiIn = (record: Uint8Array): number => wordIn(record, 8);
-export const flagsIn = (record: Uint8Array): number => record[6] as number;
+/** Of the record at `at`, whose header is there as a whole. */
+export const valueLengthIn = (bytes: Uint8Array, at = 0): number => wordIn(bytes, at);
+export const keyLengthIn = (bytes: Uint8Array, at = 0): number =>
+  (bytes[at + 4] as number) | ((bytes[at + 5] as number) << 8);
+export const flagsIn = (bytes: Uint8Array, at = 0): number => bytes[at + 6] as number;
+export const keyspaceIn = (bytes: Uint8Array, at = 0): number => bytes[at + 7] as number;
+export const tokenHiIn = (bytes: Uint8Array, at = 0): number => wordIn(bytes, at + 8);
+export const tokenLoIn = (bytes: Uint8Array, at = 0): number => wordIn(bytes, at + 12);
+export const versionIn = (bytes: Uint8Array, at = 0): number =>
+  wordIn(bytes, at + 20) * TWO_32 + wordIn(bytes, at + 16);
+export const originIn = (bytes: Uint8Array, at = 0): number => wordIn(bytes, at + 24);
+export const expiresMsIn = (bytes: Uint8Array, at = 0): number =>
+  wordIn(bytes, at + 36) * TWO_32 + wordIn(bytes, at + 32);
+export const recordBytesIn = (bytes: Uint8Array, at = 0): number =>
+  recordBytes(keyLengthIn(bytes, at), valueLengthIn(bytes, at));
+export const valueStartIn = (bytes: Uint8Array, at = 0): number =>
+  at + RECORD_HEADER_BYTES + keyLengthIn(bytes, at);
+
+/** Views of key and value, not copies. */
+export function keyIn(bytes: Uint8Array, at = 0): Uint8Array {
+  const start = at + RECORD_HEADER_BYTES;
+  return bytes.subarray(start, start + keyLengthIn(bytes, at));
+}
+export function valueIn(bytes: Uint8Array, at = 0): Uint8Array {
+  const start = valueStartIn(bytes, at);
+  return bytes.subarray(start, start + valueLengthIn(bytes, at));
+}
 
 /** A view of the key's bytes, not a copy. */
 export function keyAt(view: DataView, bytes: Uint8Array, offset: number): Uint8Array {
@@ -150,10 +178,10 @@ export function copyHead(
 ): number {
   const length = RECORD_HEADER_BYTES + keyLengthAt(view, offset);
   const size = headBytesAt(view, offset);
-  target.set(bytes.subarray(offset, offset + length), to);
-  target.fill(0, to + length, to + size);
+  for (let i = 0; i < length; i++) target[to + i] = bytes[offset + i] as number;
+  for (let i = length; i < size; i++) target[to + i] = 0;
   // valueLength.
-  target.fill(0, to, to + 4);
+  for (let i = 0; i < 4; i++) target[to + i] = 0;
   return size;
 }
 
@@ -175,17 +203,18 @@ export function isDeadAt(view: DataView, offset: number, nowMs: number): boolean
  * What is wrong with a record's header at `offset` in bytes that end at `end`, or '' where nothing is.
  * For readers of untrusted bytes: after '' every accessor above stays inside [offset, end).
  */
-export function recordFault(view: DataView, offset: number, end: number): string {
+export function recordFault(bytes: Uint8Array, offset: number, end: number): string {
   if (offset % 8 !== 0) return `record at ${offset} is not aligned to 8`;
   if (end - offset < RECORD_HEADER_BYTES)
     return `${end - offset} bytes left, a header takes ${RECORD_HEADER_BYTES}`;
-  const size = RECORD_HEADER_BYTES + keyLengthAt(view, offset) + valueLengthAt(view, offset);
+  const keyLength = keyLengthIn(bytes, offset);
+  const size = RECORD_HEADER_BYTES + keyLength + valueLengthIn(bytes, offset);
   if (size > end - offset) return `a record of ${size} bytes in ${end - offset}`;
-  const flags = flagsAt(view, offset);
+  const flags = flagsIn(bytes, offset);
   if ((flags & ~FLAGS_KNOWN) !== 0) return `unknown flags ${flags}`;
-  if (keyLengthAt(view, offset) === 0) return 'empty key';
-  if (versionAt(view, offset) > Number.MAX_SAFE_INTEGER) return 'version above 2^53 - 1';
-  if (view.getUint32(offset + 28, true) !== 0) return 'reserved word is not 0';
+  if (keyLength === 0) return 'empty key';
+  if (versionIn(bytes, offset) > Number.MAX_SAFE_INTEGER) return 'version above 2^53 - 1';
+  if (wordIn(bytes, offset + 28) !== 0) return 'reserved word is not 0';
   return '';
 }
 

@@ -2,20 +2,18 @@
 import { pooledBytes } from '../base/bytes.ts';
 import {
   compareRecordAge,
-  expiresMsAt,
+  expiresMsIn,
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
-  flagsAt,
   flagsIn,
-  isDeadAt,
-  keyAt,
+  keyIn,
   originIn,
   type RecordFields,
   recordBytes,
   recordFault,
-  tokenHiAt,
-  tokenLoAt,
-  valueAt,
+  tokenHiIn,
+  tokenLoIn,
+  valueIn,
   versionIn,
   writeRecord,
 } from '../base/record.ts';
@@ -28,7 +26,7 @@ export function viewOf(bytes: Uint8Array): DataView {
 
 export function encodeRecord(fields: RecordFields): Uint8Array {
   const bytes = pooledBytes(recordBytes(fields.key.length, fields.value.length));
-  writeRecord(viewOf(bytes), bytes, 0, fields);
+  writeRecord(bytes, 0, fields);
   return bytes;
 }
 
@@ -60,17 +58,16 @@ export function encodeWrite(write: WrittenFields, version: number, origin: numbe
 
 /** The same record under another version and origin. */
 export function withVersion(record: Uint8Array, version: number, origin: number): Uint8Array {
-  const view = viewOf(record);
   return encodeRecord({
-    tokenHi: tokenHiAt(view, 0),
-    tokenLo: tokenLoAt(view, 0),
+    tokenHi: tokenHiIn(record),
+    tokenLo: tokenLoIn(record),
     keyspace: 0,
-    key: keyAt(view, record, 0),
-    value: valueAt(view, record, 0),
+    key: keyIn(record),
+    value: valueIn(record),
     version,
     origin,
-    flags: flagsAt(view, 0),
-    expiresMs: expiresMsAt(view, 0),
+    flags: flagsIn(record),
+    expiresMs: expiresMsIn(record),
   });
 }
 
@@ -78,13 +75,13 @@ export const versionOf = versionIn;
 export const originOf = originIn;
 export const isTombstone = (record: Uint8Array): boolean => (flagsIn(record) & FLAG_TOMBSTONE) !== 0;
 export function isDead(record: Uint8Array, nowMs: number): boolean {
-  // Only what expires needs a view.
-  return isTombstone(record) || (flagsIn(record) !== 0 && isDeadAt(viewOf(record), 0, nowMs));
+  const flags = flagsIn(record);
+  return (flags & FLAG_TOMBSTONE) !== 0 || ((flags & FLAG_EXPIRING) !== 0 && expiresMsIn(record) <= nowMs);
 }
 
 /** What is wrong with one encoded record from elsewhere, '' where nothing is. */
 export function faultOfRecord(record: Uint8Array): string {
-  return recordFault(viewOf(record), 0, record.length);
+  return recordFault(record, 0, record.length);
 }
 
 /** Positive where `a` is newer; nothing is older than everything. For whole records. */

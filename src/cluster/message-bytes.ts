@@ -5,7 +5,7 @@
  *    null and 64-bit floating-point numbers, all of definite length, at most `peerNestingMax` deep. `checkShape` refuses
  *    everything else before cbor-x sees it: that library also reads tags that define records, references and dates, which
  *    nobody sends here.
- * 2. Encoded messages are owned by the caller, in bytes of their own or of Node's pool.
+ * 2. Encoded messages are owned by the caller, in bytes of their own or of a pool (src/base/bytes.ts).
  * 3. Decoded byte strings are views of the message, which belongs to its receiver and is never written again.
  *
  * Encoding is our own: the sizes are needed before the bytes are, so that a message is allocated once and a record is copied once.
@@ -13,6 +13,7 @@
  */
 import { Decoder } from 'cbor-x';
 import { assert } from '../base/assert.ts';
+import { pooledBytes } from '../base/bytes.ts';
 import {
   ARRAY,
   BYTES,
@@ -94,8 +95,11 @@ function textBytes(text: string): number {
 }
 
 /** The message that is being encoded, and where its next item goes. */
-let out = Buffer.alloc(0);
+let out = new Uint8Array(0);
 let at = 0;
+/** Floating-point numbers are written and read by it. */
+const scratch = new DataView(new ArrayBuffer(8));
+const encoder = new TextEncoder();
 
 function putHead(major: number, argument: number): void {
   at = writeHead(out, at, major, argument);
@@ -107,8 +111,9 @@ function put(value: unknown): void {
     if (isUint32(value)) putHead(UNSIGNED, value);
     else if (isNegative32(value)) putHead(NEGATIVE, -1 - value);
     else {
-      out[at] = FLOAT_64;
-      at = out.writeDoubleBE(value, at + 1);
+      out[at++] = FLOAT_64;
+      scratch.setFloat64(0, value);
+      for (let i = 0; i < 8; i++) out[at++] = scratch.getUint8(i);
     }
   } else if (typeof value === 'boolean') out[at++] = value ? TRUE : FALSE;
   else if (typeof value === 'string') putText(value);
@@ -135,7 +140,7 @@ function putText(text: string): void {
     return;
   }
   putHead(TEXT, Buffer.byteLength(text));
-  at += out.write(text, at);
+  at += encoder.encodeInto(text, out.subarray(at)).written;
 }
 
 /** Encodes a message. The result is the caller's. Throws RangeError where it would be longer than any node takes. */
@@ -143,11 +148,12 @@ export function encodePlain(value: unknown): Uint8Array {
   const length = encodedBytes(value);
   if (length > limits.peerMessageBytesMax)
     throw new RangeError(`a message of ${length} bytes; the limit is ${limits.peerMessageBytesMax}`);
-  out = Buffer.allocUnsafe(length);
+  const bytes = pooledBytes(length);
+  out = bytes;
   at = 0;
   put(value);
   assert(at === length, 'a message was measured wrong');
-  return out;
+  return bytes;
 }
 
 /** Decodes one message. Throws MessageError. */
@@ -188,16 +194,15 @@ function readHead(bytes: Uint8Array, at: number): number {
 }
 
 const NO_BYTES = new Uint8Array(0);
-/** Floating-point numbers are read by it. */
-const scratch = new DataView(new ArrayBuffer(8));
-
+const NO_BUFFER = NO_BYTES.buffer;
 /**
  * Reads the items of one array after another, without making an array of them. It is the way of all messages: arrays and maps within
  * them are left to cbor-x. Of one message at a time.
  */
 export class ItemReader {
   #bytes: Uint8Array = NO_BYTES;
-  #buffer: ArrayBufferLike = NO_BYTES.buffer;
+  #buffer: ArrayBufferLike = NO_BUFFER;
+  #start = 0;
   #at = 0;
 
   /** Starts reading a message: returns the count of its items. Throws MessageError where it is no array. */
@@ -213,6 +218,7 @@ export class ItemReader {
       throw new MessageError(`an array of ${argument} items at byte 0, and ${bytes.length - at} are left`);
     this.#bytes = bytes;
     this.#buffer = bytes.buffer;
+    this.#start = bytes.byteOffset;
     this.#at = at;
     return argument;
   }
@@ -234,7 +240,7 @@ export class ItemReader {
         return -1 - argument;
       case 2: {
         this.#at = stringEnd(bytes, start, at);
-        return new Uint8Array(this.#buffer, bytes.byteOffset + at, this.#at - at);
+        return new Uint8Array(this.#buffer, this.#start + at, this.#at - at);
       }
       case 3:
         this.#at = stringEnd(bytes, start, at);
@@ -259,7 +265,7 @@ export class ItemReader {
     let at = this.#at;
     for (let i = 0; i < left; i++) at = checkShape(bytes, at, 1);
     this.#bytes = NO_BYTES;
-    this.#buffer = NO_BYTES.buffer;
+    this.#buffer = NO_BUFFER;
     if (at !== bytes.length)
       throw new MessageError(`a message ends at byte ${at} and ${bytes.length - at} bytes follow`);
   }

@@ -5,7 +5,7 @@
  */
 
 import { limits } from '../base/limits.ts';
-import { recordBytesAt, recordFault, tokenHiAt, tokenLoAt } from '../base/record.ts';
+import { recordBytesIn, recordFault, tokenHiIn, tokenLoIn } from '../base/record.ts';
 import { type PagePlace, WriteMode, type WriteModeCode } from './contract.ts';
 import { ItemReader, MessageError, type Plain } from './message-bytes.ts';
 
@@ -118,19 +118,17 @@ export class Fields {
     return value === null ? null : this.#checkRecord(name, value);
   }
   #checkRecord(name: string, record: Uint8Array): Uint8Array {
-    const view = viewOf(record);
-    const fault = recordFault(view, 0, record.length);
+    const fault = recordFault(record, 0, record.length);
     if (fault !== '') throw this.fault(name, `is no record: ${fault}`);
-    if (recordBytesAt(view, 0) !== record.length)
-      throw this.fault(name, `has ${record.length} bytes, its record takes ${recordBytesAt(view, 0)}`);
+    if (recordBytesIn(record) !== record.length)
+      throw this.fault(name, `has ${record.length} bytes, its record takes ${recordBytesIn(record)}`);
     return record;
   }
   /** A second record of the same token as `first`, or null. */
   also(first: Uint8Array): Uint8Array | null {
     const also = this.recordOrNull('also');
     if (also === null) return null;
-    const [a, b] = [viewOf(first), viewOf(also)];
-    if (tokenHiAt(a, 0) !== tokenHiAt(b, 0) || tokenLoAt(a, 0) !== tokenLoAt(b, 0))
+    if (tokenHiIn(first) !== tokenHiIn(also) || tokenLoIn(first) !== tokenLoIn(also))
       throw this.fault('also', 'is a record of another token');
     return also;
   }
@@ -138,11 +136,10 @@ export class Fields {
   records(name: string): Uint8Array {
     const records = this.bytes(name, 0, limits.peerMessageBytesMax);
     if (records.length === 0) return EMPTY;
-    const view = viewOf(records);
     for (let at = 0; at < records.length; ) {
-      const fault = recordFault(view, at, records.length);
+      const fault = recordFault(records, at, records.length);
       if (fault !== '') throw this.fault(name, `holds no record at byte ${at}: ${fault}`);
-      at += recordBytesAt(view, at);
+      at += recordBytesIn(records, at);
       if (at > records.length) throw this.fault(name, 'ends inside the padding of its last record');
     }
     return records;
@@ -165,8 +162,6 @@ export class Fields {
 function isUint(value: Plain | undefined, max: number): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
 }
-const viewOf = (bytes: Uint8Array): DataView =>
-  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 function describe(value: Plain | undefined): string {
   if (typeof value === 'number') return String(value);

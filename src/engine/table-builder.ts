@@ -118,7 +118,7 @@ class SortedTableBuilder implements TableBuilder {
   }
 
   add(view: DataView, bytes: Uint8Array, offset: number): void {
-    const fault = recordFault(view, offset, bytes.length);
+    const fault = recordFault(bytes, offset, bytes.length);
     assert(fault === '', fault);
     this.#checkOrder(view, bytes, offset);
     const size = recordBytesAt(view, offset);

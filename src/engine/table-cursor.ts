@@ -122,7 +122,7 @@ export class TableCursor implements TableRecordCursor {
       return;
     }
     const offset = recordOffsetAt(this.view, this.#start, this.#end, this.#count, this.#index);
-    const fault = recordFault(this.view, offset, this.#end);
+    const fault = recordFault(this.bytes, offset, this.#end);
     if (fault !== '') throw new CorruptionError(this.#file.path, this.#framePosition, fault);
     this.offset = offset;
     this.valid = true;

@@ -273,7 +273,7 @@ class SortedTableReader implements TableReader {
     const count = countAt(view, end);
     if (index === count) return LOOKUP_ABSENT;
     const offset = recordOffsetAt(view, start, end, count, index);
-    const fault = recordFault(view, offset, end);
+    const fault = recordFault(bytes, offset, end);
     if (fault !== '') throw new CorruptionError(this.path, lookup.position, fault);
     if (comparePlace(view, bytes, offset, tokenHi, tokenLo, keyspace, key) !== 0) return LOOKUP_ABSENT;
     if (slot !== 0) this.#cache.pin(slot);

@@ -172,7 +172,7 @@ class Verification {
     for (let i = 0; i < entries; i++) {
       const offset = recordOffsetAt(view, 0, end, entries, i);
       const fault =
-        offset === at ? recordFault(view, at, recordsEnd) : `record ${i} at ${offset}, not at ${at}`;
+        offset === at ? recordFault(bytes, at, recordsEnd) : `record ${i} at ${offset}, not at ${at}`;
       if (fault !== '') {
         this.#add(position, fault);
         this.#complete = false;

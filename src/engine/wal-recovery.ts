@@ -211,7 +211,7 @@ class SegmentReader {
     const end = first + this.#header.payloadBytes;
     let records = 0;
     for (let offset = first; offset < end; offset += recordBytesAt(view, offset)) {
-      const fault = recordFault(view, offset, end);
+      const fault = recordFault(bytes, offset, end);
       if (fault !== '') return new CorruptionError(this.#path, offset, fault);
       records++;
     }

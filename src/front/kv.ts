@@ -25,6 +25,7 @@ import { plainValue } from './plain-value.ts';
 import { answerRecord } from './record-answer.ts';
 import {
   DELETE_OPTIONS,
+  NO_OPTIONS,
   PUT_OPTIONS,
   READ_OPTIONS,
   RequestOptions,
@@ -171,7 +172,7 @@ export class KeyValue {
       try {
         exchange.setKey(key);
         exchange.mediaType = mediaType;
-        readQuery(req.getQuery() ?? '', json ? [] : PUT_OPTIONS, exchange.options);
+        readQuery(req.getQuery() ?? '', json ? NO_OPTIONS : PUT_OPTIONS, exchange.options);
         this.#takeHeads(exchange);
         // Refuses what is wrong with the headers alone before the body comes.
         exchange.condition.set(exchange.options.version, exchange.ifMatch, exchange.ifNoneMatch);

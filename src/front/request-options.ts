@@ -47,6 +47,7 @@ export class RequestOptions implements WriteOptions {
 export type Fields = Readonly<Record<string, unknown>>;
 /** Which options a kind of request takes. */
 export type OptionName = 'consistency' | 'ttl' | 'version' | 'sloppy';
+export const NO_OPTIONS: readonly OptionName[] = [];
 export const READ_OPTIONS: readonly OptionName[] = ['consistency'];
 export const DELETE_OPTIONS: readonly OptionName[] = ['consistency', 'version', 'sloppy'];
 export const PUT_OPTIONS: readonly OptionName[] = ['consistency', 'ttl', 'version', 'sloppy'];
@@ -111,15 +112,41 @@ export function readFields(
 
 const NUMBER = /^(0|[1-9][0-9]*)(\.[0-9]+)?$/;
 
-/** Takes the options out of a query. */
+/** The query that was read last, and what it said: clients send the same again and again. One for each list of options. */
+interface LastQuery {
+  query: string;
+  readonly said: RequestOptions;
+}
+const lastQueries = new Map<readonly OptionName[], LastQuery>();
+function lastQueryOf(allowed: readonly OptionName[]): LastQuery {
+  let last = lastQueries.get(allowed);
+  if (last === undefined) {
+    last = { query: '', said: new RequestOptions() };
+    lastQueries.set(allowed, last);
+  }
+  return last;
+}
+
+/** Takes the options out of a query. `allowed` is one of the lists above: what was read last is kept for each. */
 export function readQuery(query: string, allowed: readonly OptionName[], options: RequestOptions): void {
   if (query === '') return;
-  for (const [name, text] of queryPairs(query, allowed)) {
-    let value: unknown = text;
-    if (name === 'ttl' || name === 'version') value = NUMBER.test(text) ? Number(text) : text;
-    else if (name === 'sloppy') value = text === 'true' ? true : text === 'false' ? false : text;
-    set(options, name as OptionName, value);
+  const last = lastQueryOf(allowed);
+  const { said } = last;
+  if (last.query !== query) {
+    last.query = '';
+    said.reset();
+    for (const [name, text] of queryPairs(query, allowed)) {
+      let value: unknown = text;
+      if (name === 'ttl' || name === 'version') value = NUMBER.test(text) ? Number(text) : text;
+      else if (name === 'sloppy') value = text === 'true' ? true : text === 'false' ? false : text;
+      set(said, name as OptionName, value);
+    }
+    last.query = query;
   }
+  options.consistency = said.consistency;
+  options.ttlMs = said.ttlMs;
+  options.version = said.version;
+  options.sloppy = said.sloppy;
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

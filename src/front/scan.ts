@@ -124,7 +124,7 @@ class ShardPages {
       this.place = { tokenHi: reply.tokenHi, tokenLo: reply.tokenLo, key: new Uint8Array(reply.key) };
     let fault = '';
     for (let at = 0; fault === '' && at < this.bytes.length; at += recordBytesAt(this.view, at))
-      fault = recordFault(this.view, at, this.bytes.length);
+      fault = recordFault(this.bytes, at, this.bytes.length);
     return fault;
   }
 }

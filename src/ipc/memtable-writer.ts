@@ -118,7 +118,7 @@ export class SharedMemtableWriter implements MemtableWriter {
     const slot = this.#slot;
     const offset = this.#head;
     // Past the end of the arena this throws before anything is linked.
-    this.#head = offset + writeRecord(slot.view, slot.bytes, offset, record);
+    this.#head = offset + writeRecord(slot.bytes, offset, record);
     return this.#link(slot, offset, record.tokenHi, record.tokenLo, record.keyspace, record.key);
   }
 

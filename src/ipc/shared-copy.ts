@@ -15,8 +15,7 @@ const between = new Uint8Array(STEP_BYTES + WORD);
 /** As `target.set(source, at)`; `target` lies in shared memory or not. */
 export function copyToShared(target: Uint8Array, at: number, source: Uint8Array): void {
   const { length } = source;
-  const isPlain = !(target.buffer instanceof SharedArrayBuffer) || source.buffer instanceof SharedArrayBuffer;
-  if (length < TWO_STEPS_BYTES_MIN || isPlain) {
+  if (length < TWO_STEPS_BYTES_MIN || !isShared(target) || isShared(source)) {
     target.set(source, at);
     return;
   }
@@ -27,3 +26,5 @@ export function copyToShared(target: Uint8Array, at: number, source: Uint8Array)
     target.set(between.subarray(shift, shift + size), at + from);
   }
 }
+
+const isShared = ({ buffer }: Uint8Array): boolean => buffer instanceof SharedArrayBuffer;

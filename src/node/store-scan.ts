@@ -60,7 +60,7 @@ class ShardPages {
 
   #check(): void {
     for (let at = 0; at < this.bytes.length; at += recordBytesAt(this.view, at)) {
-      const fault = recordFault(this.view, at, this.bytes.length);
+      const fault = recordFault(this.bytes, at, this.bytes.length);
       if (fault !== '') throw new CorruptionError('a scan page', at, fault);
     }
   }

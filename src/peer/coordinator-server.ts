@@ -13,7 +13,7 @@ import { copyBytes } from '../base/bytes.ts';
 import type { MonotonicMs } from '../base/clock.ts';
 import { Consistency, type ConsistencyCode } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
-import { expiresMsAt, KEYSPACE_USER, valueLengthAt, valueStartAt, versionAt } from '../base/record.ts';
+import { expiresMsIn, KEYSPACE_USER, valueLengthIn, valueStartIn, versionIn } from '../base/record.ts';
 import { Status } from '../base/status.ts';
 import type {
   ClientRead,
@@ -65,6 +65,8 @@ export class CoordinatorServer {
   readonly #coordination: Coordination;
   readonly #served: Served[] = [];
   readonly #request = new RequestView();
+  /** Of the reply that is being sent: one for all. */
+  readonly #head = newReplyHead();
   #first = 0;
   #turnDue = false;
   #flushDue = false;
@@ -153,9 +155,10 @@ export class CoordinatorServer {
         );
         return;
       case Op.CLUSTER:
-        this.#coordination.administer(copyBytes(request.value()), request.deadlineMs, (status, text) => {
+        this.#coordination.administer(request.valueCopy(), request.deadlineMs, (status, text) => {
           const body = Buffer.from(text);
-          this.#reply(served, headOf(slot, generation, status), body, 0, body.length);
+          this.#headOf(slot, generation, status);
+          this.#reply(served, body, 0, body.length);
         });
         return;
       default:
@@ -175,19 +178,18 @@ export class CoordinatorServer {
       this.#fail(served, slot, generation, status === Status.OK ? Status.NOT_FOUND : status, message);
       return;
     }
-    const view = new DataView(record.buffer, record.byteOffset, record.length);
-    const head = headOf(slot, generation, Status.OK);
-    head.version = versionAt(view, 0);
-    head.expiresMs = expiresMsAt(view, 0);
-    this.#reply(served, head, record, valueStartAt(view, 0), valueLengthAt(view, 0));
+    const head = this.#headOf(slot, generation, Status.OK);
+    head.version = versionIn(record);
+    head.expiresMs = expiresMsIn(record);
+    this.#reply(served, record, valueStartIn(record), valueLengthIn(record));
   }
 
   #answerWrite(served: Served, slot: number, generation: number, answer: ClientWriteAnswer): void {
-    const head = headOf(slot, generation, answer.status);
+    const head = this.#headOf(slot, generation, answer.status);
     head.version = answer.version;
     head.sloppy = answer.sloppy;
     const body = answer.message === '' ? EMPTY : encodeMessage(answer.message);
-    this.#reply(served, head, body, 0, body.length);
+    this.#reply(served, body, 0, body.length);
   }
 
   #answerScan(served: Served, slot: number, generation: number, answer: ClientScanAnswer): void {
@@ -196,25 +198,43 @@ export class CoordinatorServer {
       this.#fail(served, slot, generation, status, message);
       return;
     }
-    const head = headOf(slot, generation, status);
+    const head = this.#headOf(slot, generation, status);
     const { tokenHi, tokenLo, key } = next ?? NO_PLACE;
     head.done = next === null;
     head.tokenHi = tokenHi;
     head.tokenLo = tokenLo;
     head.key = key;
-    this.#reply(served, head, records, 0, records.length);
+    this.#reply(served, records, 0, records.length);
   }
 
   #fail(served: Served, slot: number, generation: number, status: number, message: string): void {
     const body = message === '' ? EMPTY : encodeMessage(message);
-    this.#reply(served, headOf(slot, generation, status), body, 0, body.length);
+    this.#headOf(slot, generation, status);
+    this.#reply(served, body, 0, body.length);
   }
 
-  #reply(served: Served, head: ReplyHead, body: Uint8Array, start: number, length: number): void {
+  /** `#head` for a reply that says no more than its status; to be sent before the next. */
+  #headOf(slot: number, generation: number, status: number): ReplyHead {
+    const head = this.#head;
+    head.slot = slot;
+    head.generation = generation;
+    head.status = status;
+    head.version = 0;
+    head.expiresMs = 0;
+    head.done = true;
+    head.sloppy = false;
+    head.tokenHi = 0;
+    head.tokenLo = 0;
+    head.key = EMPTY;
+    return head;
+  }
+
+  /** Sends `#head` with its body. */
+  #reply(served: Served, body: Uint8Array, start: number, length: number): void {
     const { link, waiting } = served;
     if (this.#closed || link.closed) return;
-    if (waiting.length > 0 || !writeReply(link.out, head, body, start, length)) {
-      waiting.push({ head, body, start, length });
+    if (waiting.length > 0 || !writeReply(link.out, this.#head, body, start, length)) {
+      waiting.push({ head: { ...this.#head }, body, start, length });
       this.#retry ??= setTimeout(() => this.#sendWaiting(), limits.replyRetryMs);
       return;
     }
@@ -248,14 +268,6 @@ export class CoordinatorServer {
 
 const mayTake = ({ link, waiting }: Served): boolean => waiting.length === 0 && link.reader.pending();
 
-function headOf(slot: number, generation: number, status: number): ReplyHead {
-  const head = newReplyHead();
-  head.slot = slot;
-  head.generation = generation;
-  head.status = status;
-  return head;
-}
-
 const levelOf = ({ consistency }: RequestView): ConsistencyCode =>
   consistency === 0 ? Consistency.QUORUM : (consistency as ConsistencyCode);
 
@@ -265,8 +277,8 @@ function writeOf(request: RequestView): ClientWrite {
   return {
     tokenHi,
     tokenLo,
-    key: copyBytes(request.key()),
-    value: request.op === Op.PUT ? copyBytes(request.value()) : null,
+    key: request.keyCopy(),
+    value: request.op === Op.PUT ? request.valueCopy() : null,
     expiresMs: request.expiresMs,
     consistency: levelOf(request),
     sloppy: sloppy === Sloppy.UNSAID ? undefined : sloppy === Sloppy.YES,
@@ -281,15 +293,15 @@ function writeOf(request: RequestView): ClientWrite {
 
 function readOf(request: RequestView): ClientRead {
   const { tokenHi, tokenLo, deadlineMs } = request;
-  return { tokenHi, tokenLo, key: copyBytes(request.key()), consistency: levelOf(request), deadlineMs };
+  return { tokenHi, tokenLo, key: request.keyCopy(), consistency: levelOf(request), deadlineMs };
 }
 
 function scanOf(request: RequestView): ClientScan {
   const { tokenHi, tokenLo, deadlineMs, limit } = request;
-  const key = copyBytes(request.key());
+  const key = request.keyCopy();
   return {
     after: request.exclusive ? { tokenHi, tokenLo, keyspace: KEYSPACE_USER, key } : null,
-    prefix: copyBytes(request.value()),
+    prefix: request.valueCopy(),
     headOnly: !request.withValues,
     recordsMax: limit,
     bytesMax: limits.scanPageBytesMax,

@@ -57,7 +57,7 @@ export function hintFault(record: Uint8Array, also: Uint8Array | null): string {
     if (one.length > peerRecordBytesMax)
       return `a hint with a record of ${one.length} bytes; the limit is ${peerRecordBytesMax}`;
     const view = new DataView(one.buffer, one.byteOffset, one.length);
-    const fault = recordFault(view, 0, one.length);
+    const fault = recordFault(one, 0, one.length);
     if (fault !== '') return `a hint with a bad record: ${fault}`;
     if (recordBytesAt(view, 0) !== one.length)
       return `a hint of ${one.length} bytes with more behind its record`;

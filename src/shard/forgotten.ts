@@ -37,6 +37,11 @@ export class Forgotten {
     const { clock, gcGraceMs } = this.#options;
     return versionAt(outcomes, 0) < (clock.nowMs() - gcGraceMs) * 1000;
   }
+  /** Whether a new write is below `oldestWrite`. Mostly without a look at the clock: it is above the horizon. */
+  isTooOld(tokenHi: number, version: number): boolean {
+    const { engine, vnodes } = this.#options;
+    return version < engine.purgeBefore(vnodeOf(tokenHi, vnodes)) && version < this.oldestWrite(tokenHi);
+  }
   /** The lowest version of a new write. */
   oldestWrite(tokenHi: number): number {
     return this.#horizon(tokenHi, this.#options.gcGraceMs / 2);

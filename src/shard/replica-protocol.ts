@@ -22,7 +22,7 @@
  *       32    k key of the place, then the first bytes (record, newer, records, hashes), then the second (outcomes)
  */
 import { assert } from '../base/assert.ts';
-import { copyBytes } from '../base/bytes.ts';
+import { copyRange } from '../base/bytes.ts';
 import type { PagePlace } from '../cluster/contract.ts';
 
 export const REPLICA_REPLY_BYTES = 32;
@@ -72,7 +72,7 @@ export function encodeReplicaReply(reply: ReplicaReply): Uint8Array {
 export function decodeReplicaReply(from: Uint8Array, start: number, length: number): ReplicaReply {
   if (length === 0) return emptyReply;
   assert(length >= REPLICA_REPLY_BYTES, 'replica reply: shorter than its header');
-  const bytes = copyBytes(from.subarray(start, start + length));
+  const bytes = copyRange(from, start, start + length);
   const view = new DataView(bytes.buffer, bytes.byteOffset, length);
   const flags = view.getUint8(0);
   const keyLength = view.getUint16(2, true);

@@ -1,26 +1,29 @@
 /** Encoded records as the rule of a replica handles them (replica-store.ts). Pure; any thread. */
-import { copyBytes, pooledBytes } from '../base/bytes.ts';
+import { copyRange, pooledBytes } from '../base/bytes.ts';
 import {
-  expiresMsAt,
+  expiresMsIn,
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
-  flagsAt,
+  flagsIn,
   headAt,
   KEYSPACE_IDEMPOTENCY,
   KEYSPACE_OUTCOMES,
   KEYSPACE_PROMISES,
-  keyAt,
-  keyspaceAt,
+  keyIn,
+  keyspaceIn,
   originAt,
+  originIn,
   type RecordFields,
   recordBytes,
   recordBytesAt,
+  recordBytesIn,
   recordFault,
-  tokenHiAt,
-  tokenLoAt,
-  valueAt,
+  tokenHiIn,
+  tokenLoIn,
+  valueIn,
   valueLengthAt,
   versionAt,
+  versionIn,
   writeRecord,
 } from '../base/record.ts';
 import { PeerStatus } from '../base/status.ts';
@@ -84,16 +87,15 @@ export const prepareAnswer = (status: number, message: string): PrepareAnswer =>
 });
 
 export function load(fields: RecordFields, record: Uint8Array): void {
-  const view = viewOf(record);
-  fields.tokenHi = tokenHiAt(view, 0);
-  fields.tokenLo = tokenLoAt(view, 0);
-  fields.keyspace = keyspaceAt(view, 0);
-  fields.key = keyAt(view, record, 0);
-  fields.value = valueAt(view, record, 0);
-  fields.version = versionAt(view, 0);
-  fields.origin = originAt(view, 0);
-  fields.flags = flagsAt(view, 0);
-  fields.expiresMs = expiresMsAt(view, 0);
+  fields.tokenHi = tokenHiIn(record);
+  fields.tokenLo = tokenLoIn(record);
+  fields.keyspace = keyspaceIn(record);
+  fields.key = keyIn(record);
+  fields.value = valueIn(record);
+  fields.version = versionIn(record);
+  fields.origin = originIn(record);
+  fields.flags = flagsIn(record);
+  fields.expiresMs = expiresMsIn(record);
 }
 
 /** The record by which a promise is kept. */
@@ -112,20 +114,21 @@ export function loadPromise(fields: RecordFields, prepare: ReplicaPrepare, expir
 
 /** What is wrong with records of other nodes, '' where nothing is. */
 export function faultOf(record: Uint8Array, also: Uint8Array | null): string {
-  for (const one of also === null ? [record] : [record, also]) {
-    const view = viewOf(one);
-    const fault = recordFault(view, 0, one.length);
-    if (fault !== '') return `a record of another node: ${fault}`;
-    if (recordBytesAt(view, 0) !== one.length) return `a record of ${one.length} bytes with more behind it`;
-    // An outcome of a node that was alone has two keys in its own, and the token of the first.
-    if (keyspaceAt(view, 0) === KEYSPACE_IDEMPOTENCY) continue;
-    hashToken(keyAt(view, one, 0));
-    if (token.hi !== tokenHiAt(view, 0) || token.lo !== tokenLoAt(view, 0))
-      return 'a record whose token is not the one of its key';
-    if (keyspaceAt(view, 0) > KEYSPACE_OUTCOMES)
-      return `a record of the unknown keyspace ${keyspaceAt(view, 0)}`;
-  }
-  return '';
+  const fault = faultOfOne(record);
+  return fault === '' && also !== null ? faultOfOne(also) : fault;
+}
+function faultOfOne(record: Uint8Array): string {
+  const fault = recordFault(record, 0, record.length);
+  if (fault !== '') return `a record of another node: ${fault}`;
+  if (recordBytesIn(record) !== record.length)
+    return `a record of ${record.length} bytes with more behind it`;
+  const keyspace = keyspaceIn(record);
+  // An outcome of a node that was alone has two keys in its own, and the token of the first.
+  if (keyspace === KEYSPACE_IDEMPOTENCY) return '';
+  hashToken(keyIn(record));
+  if (token.hi !== tokenHiIn(record) || token.lo !== tokenLoIn(record))
+    return 'a record whose token is not the one of its key';
+  return keyspace > KEYSPACE_OUTCOMES ? `a record of the unknown keyspace ${keyspace}` : '';
 }
 
 export const isSame = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
@@ -142,7 +145,7 @@ export function buried(record: Uint8Array): Uint8Array {
 
 export function encoded(fields: RecordFields): Uint8Array {
   const bytes = pooledBytes(recordBytes(fields.key.length, fields.value.length));
-  writeRecord(viewOf(bytes), bytes, 0, fields);
+  writeRecord(bytes, 0, fields);
   return bytes;
 }
 
@@ -154,5 +157,5 @@ export function shown({ bytes, view }: Held, headOnly: boolean): Uint8Array {
 
 /** A copy, for a request, of the record at the start of `bytes`, or of its head. */
 export function copyOf(view: DataView, bytes: Uint8Array, headOnly: boolean): Uint8Array {
-  return headOnly ? headAt(view, bytes, 0) : copyBytes(bytes.subarray(0, recordBytesAt(view, 0)));
+  return headOnly ? headAt(view, bytes, 0) : copyRange(bytes, 0, recordBytesAt(view, 0));
 }

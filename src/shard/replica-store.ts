@@ -30,10 +30,14 @@ import {
   KEYSPACE_USER,
   keyAt,
   keyspaceAt,
+  keyspaceIn,
   type RecordFields,
   tokenHiAt,
+  tokenHiIn,
   tokenLoAt,
+  tokenLoIn,
   versionAt,
+  versionIn,
 } from '../base/record.ts';
 import { PeerStatus, Status, statusName } from '../base/status.ts';
 import type {
@@ -143,13 +147,12 @@ export class ReplicaStore {
    */
   takeFresh(record: Uint8Array, deadlineMs: MonotonicMs): number {
     if (hasPassed(deadlineMs, this.#options.clock.monotonicMs()) || faultOf(record, null) !== '') return 0;
-    const view = viewOf(record);
-    const hi = tokenHiAt(view, 0);
-    const lo = tokenLoAt(view, 0);
-    if (keyspaceAt(view, 0) !== KEYSPACE_USER || this.#waits.isOccupied(hi, lo)) return 0;
+    const hi = tokenHiIn(record);
+    const lo = tokenLoIn(record);
+    if (keyspaceIn(record) !== KEYSPACE_USER || this.#waits.isOccupied(hi, lo)) return 0;
     const engine = this.#engine;
-    const version = versionAt(view, 0);
-    if (version <= engine.tablesVersionMax(hi, lo) || version < this.#forgotten.oldestWrite(hi)) return 0;
+    const version = versionIn(record);
+    if (version <= engine.tablesVersionMax(hi, lo) || this.#forgotten.isTooOld(hi, version)) return 0;
     load(this.#fields, record);
     const { key } = this.#fields;
     const { found } = engine;

@@ -44,6 +44,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { copyRange } from '../base/bytes.ts';
 import { MONOTONIC_ZERO, type MonotonicMs } from '../base/clock.ts';
 import { Consistency } from '../base/consistency.ts';
 import { limits } from '../base/limits.ts';
@@ -200,8 +201,18 @@ export class RequestView {
     return this.bytes.subarray(at, at + this.#keyLength);
   }
   idempotencyKey(): Uint8Array {
+    if (this.idempotencyLength === 0) return EMPTY;
     const at = this.start + REQUEST_HEADER_BYTES + this.#keyLength;
     return this.bytes.subarray(at, at + this.idempotencyLength);
+  }
+  /** Copies for whoever keeps them beyond the record. */
+  keyCopy(): Uint8Array {
+    const at = this.start + REQUEST_HEADER_BYTES;
+    return copyRange(this.bytes, at, at + this.#keyLength);
+  }
+  valueCopy(): Uint8Array {
+    const end = this.start + this.length;
+    return copyRange(this.bytes, end - this.#valueLength, end);
   }
   value(): Uint8Array {
     const end = this.start + this.length;

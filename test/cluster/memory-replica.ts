@@ -266,8 +266,8 @@ export class MemoryReplica implements Replica {
 
   #write({ record, also, mode }: ReplicaWrite): WriteAnswer {
     const parts = (also === null ? [record] : [record, also]).map(heldOf);
-    for (const { view, bytes } of parts) {
-      const fault = recordFault(view, 0, bytes.length);
+    for (const { bytes } of parts) {
+      const fault = recordFault(bytes, 0, bytes.length);
       if (fault !== '') return refused(Status.BAD_REQUEST, fault);
     }
     if (mode === WriteMode.MERGE || mode === WriteMode.FILL) return this.#mergeAll(parts, mode);

@@ -11,7 +11,7 @@ import { monotonic } from '../base/clocks.ts';
 export function recordOf(key: string, value: string, version: number, flags = 0, tokenLo = 2): Uint8Array {
   const [keyBytes, valueBytes] = [Buffer.from(key), Buffer.from(value)];
   const bytes = new Uint8Array(recordBytes(keyBytes.length, valueBytes.length));
-  writeRecord(new DataView(bytes.buffer), bytes, 0, {
+  writeRecord(bytes, 0, {
     tokenHi: 1,
     tokenLo,
     keyspace: 0,

@@ -21,7 +21,7 @@ export const heldOf = (bytes: Uint8Array): Held => ({ bytes, view: viewOf(bytes)
 
 export function encode(fields: RecordFields): Uint8Array {
   const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
-  writeRecord(viewOf(bytes), bytes, 0, fields);
+  writeRecord(bytes, 0, fields);
   return bytes;
 }
 

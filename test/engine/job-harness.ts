@@ -39,7 +39,7 @@ export interface Encoded {
 export function encoded(fields: RecordFields): Encoded {
   const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
   const view = new DataView(bytes.buffer);
-  writeRecord(view, bytes, 0, fields);
+  writeRecord(bytes, 0, fields);
   return { bytes, view };
 }
 

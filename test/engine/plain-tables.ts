@@ -194,7 +194,7 @@ export class PlainTables implements TableFactory {
       const damage: Damage[] = [];
       let records = 0;
       for (let at = 0; at < bytes.length; at += recordBytesAt(view, at), records++) {
-        const what = recordFault(view, at, bytes.length);
+        const what = recordFault(bytes, at, bytes.length);
         if (what === '') continue;
         damage.push({ file: path, offset: at, what });
         break;

@@ -37,7 +37,7 @@ interface Record {
 function encoded(fields: RecordFields): Record {
   const bytes = new Uint8Array(recordBytes(fields.key.length, fields.value.length));
   const view = new DataView(bytes.buffer);
-  writeRecord(view, bytes, 0, fields);
+  writeRecord(bytes, 0, fields);
   return { bytes, view };
 }
 const nameOf = ({ view, bytes }: Record): string =>

@@ -20,7 +20,7 @@ export const defaults: TableOptions = { blockBytes: 512, compression: 'snappy', 
 
 export function encode(record: RecordFields): Uint8Array {
   const bytes = new Uint8Array(recordBytes(record.key.length, record.value.length));
-  writeRecord(new DataView(bytes.buffer), bytes, 0, record);
+  writeRecord(bytes, 0, record);
   return bytes;
 }
 export function order(a: RecordFields, b: RecordFields): number {

@@ -80,7 +80,7 @@ export class LogHarness {
   /** Puts a record into the collecting group. */
   append(key: string, value: string): Entry {
     const entry = { version: ++this.version, key, value };
-    this.head += writeRecord(this.view, this.bytes, this.head, {
+    this.head += writeRecord(this.bytes, this.head, {
       tokenHi: 1,
       tokenLo: 2,
       keyspace: KEYSPACE_USER,

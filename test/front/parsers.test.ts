@@ -1,13 +1,21 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Consistency } from '../../src/base/consistency.ts';
 import { evaluateRead, parseTags, WriteCondition } from '../../src/front/conditions.ts';
 import { decodeBase64, parseJsonObject } from '../../src/front/json.ts';
 import { keyMember } from '../../src/front/key-text.ts';
 import { contentLengthOf, mediaTypeOf, negotiate } from '../../src/front/media.ts';
 import { KeyDecoder, percentDecode } from '../../src/front/percent.ts';
-import { PUT_OPTIONS, RequestOptions, readQuery, readTimeout } from '../../src/front/request-options.ts';
+import {
+  NO_OPTIONS,
+  PUT_OPTIONS,
+  READ_OPTIONS,
+  RequestOptions,
+  readQuery,
+  readTimeout,
+} from '../../src/front/request-options.ts';
 import { decodeCursor, encodeCursor } from '../../src/front/scan-cursor.ts';
-import { Condition } from '../../src/shard/contract.ts';
+import { Condition, Sloppy } from '../../src/shard/contract.ts';
 import { testSeed } from '../seed.ts';
 
 const seed = testSeed();
@@ -244,6 +252,28 @@ describe('options', () => {
     readQuery(query, PUT_OPTIONS, options);
     return options;
   };
+  it('of a query are those of that query, whatever came before it', () => {
+    const queries = ['ttl=2', 'ttl=2', 'version=3', 'ttl=2', 'sloppy=true&consistency=ONE', 'version=3'];
+    for (const query of queries) {
+      expect({ ...read(query) }).toEqual({
+        ...new RequestOptions(),
+        ...(query === 'ttl=2' ? { ttlMs: 2000 } : {}),
+        ...(query === 'version=3' ? { version: 3 } : {}),
+        ...(query.startsWith('sloppy') ? { sloppy: Sloppy.YES, consistency: Consistency.ONE } : {}),
+      });
+      expect(() => read('ttl=3&ttl=3')).toThrow(/more than once/);
+      expect(() => read('ttl=3&ttl=3'), 'again').toThrow(/more than once/);
+    }
+  });
+  it('of a query that one kind of request takes are refused by another', () => {
+    const options = new RequestOptions();
+    read('consistency=ONE&ttl=2');
+    expect(() => readQuery('consistency=ONE&ttl=2', READ_OPTIONS, options)).toThrow(
+      /unknown parameter "ttl"/,
+    );
+    readQuery('consistency=ONE', READ_OPTIONS, options);
+    expect(() => readQuery('consistency=ONE', NO_OPTIONS, options)).toThrow(/there are none/);
+  });
   it('of a query are known, given once, and in range', () => {
     expect(read('consistency=ALL&ttl=1.5&version=7&sloppy=false')).toMatchObject({ ttlMs: 1500, version: 7 });
     expect(read('ttl=0.0001').ttlMs).toBe(1);

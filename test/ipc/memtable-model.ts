@@ -14,7 +14,7 @@ export const nameOf = (keyspace: number, hi: number, lo: number, key: Uint8Array
 export function encode(record: RecordFields): { bytes: Uint8Array; view: DataView } {
   const bytes = new Uint8Array(recordBytes(record.key.length, record.value.length));
   const view = new DataView(bytes.buffer);
-  writeRecord(view, bytes, 0, record);
+  writeRecord(bytes, 0, record);
   return { bytes, view };
 }
 

@@ -99,7 +99,7 @@ class Comparison {
     const seq = this.active.append(record);
     const at = writer.head;
     if (this.random.chance(0.3)) {
-      writeRecord(writer.arenaView(writer.active), writer.arenaBytes(writer.active), at, record);
+      writeRecord(writer.arenaBytes(writer.active), at, record);
       expect(writer.adopt(at)).toBe(seq);
       this.times.adopted++;
     } else expect(writer.append(record)).toBe(seq);

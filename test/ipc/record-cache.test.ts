@@ -44,7 +44,7 @@ class Cache {
   put(record: RecordFields): void {
     const bytes = new Uint8Array(16 + recordBytes(record.key.length, record.value.length));
     const view = new DataView(bytes.buffer);
-    writeRecord(view, bytes, 16, record);
+    writeRecord(bytes, 16, record);
     this.writer.put(view, bytes, 16);
   }
   /** The version found, 'dead' or 'miss'. */

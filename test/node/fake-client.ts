@@ -243,7 +243,7 @@ export class FakeClient implements ShardClient {
     for (const { hi, lo, key, value, version, expiresMs } of found) {
       const fields = { tokenHi: hi, tokenLo: lo, keyspace: 0, key, version, origin: 1, flags: 0, expiresMs };
       const record = { ...fields, value: request.withValues ? value : EMPTY };
-      at += writeRecord(new DataView(bytes.buffer), bytes, at, record);
+      at += writeRecord(bytes, at, record);
     }
     const last = seen.at(-1);
     const done = seen.length === all.length;

@@ -120,7 +120,7 @@ export class FakeEngine implements ShardEngine {
   #put(record: RecordFields): void {
     const bytes = new Uint8Array(recordBytes(record.key.length, record.value.length));
     const view = new DataView(bytes.buffer);
-    writeRecord(view, bytes, 0, record);
+    writeRecord(bytes, 0, record);
     const name = nameOf(record.keyspace, record.key);
     const versions = this.#records.get(name) ?? [];
     const newest = versions.at(-1);

@@ -35,7 +35,7 @@ function found(value: Uint8Array): FoundRecord {
   const bytes = new Uint8Array(24 + recordBytes(key.length, value.length));
   const view = new DataView(bytes.buffer);
   const fields = { tokenHi: 1, tokenLo: 2, version: 3, origin: 4, flags: 0, expiresMs: 0 };
-  writeRecord(view, bytes, 24, { ...fields, keyspace: KEYSPACE_IDEMPOTENCY, key, value });
+  writeRecord(bytes, 24, { ...fields, keyspace: KEYSPACE_IDEMPOTENCY, key, value });
   return { view, bytes, offset: 24 } as unknown as FoundRecord;
 }
 

@@ -42,7 +42,7 @@ function write() {
     const words = random.between(1, valueWordsMax);
     const value = new Uint8Array(new Int32Array(words).fill(wordOf(key, versions[key])).buffer);
     const record = { tokenHi: key, tokenLo: tokenLo(key), keyspace: 0, key: keys[key], value };
-    writeRecord(view, bytes, 0, { ...record, version: versions[key], origin: 1, flags: 0, expiresMs: 0 });
+    writeRecord(bytes, 0, { ...record, version: versions[key], origin: 1, flags: 0, expiresMs: 0 });
     writer.put(view, bytes, 0);
   }
   Atomics.store(progress, 0, 1);
