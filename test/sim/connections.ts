@@ -35,6 +35,10 @@ const HELD_UP_US = 50_000;
 
 /** Runs for so long at most; true where it holds. */
 type Until = (holds: () => boolean, us: number) => Promise<boolean>;
+/** Of a machine, what its connections are judged by. */
+interface Member extends Pick<Machine, 'name' | 'number'> {
+  readonly program: Pick<NonNullable<Machine['program']>, 'reaches'> | null;
+}
 interface Asked {
   readonly from: Machine;
   readonly program: Machine['program'];
@@ -151,7 +155,7 @@ export class Connections {
    * TCP waits before it sends again what it could not deliver. Runs until none of that is left between members, and all have each
    * other. False where there was nothing to wait for: no event has happened.
    */
-  async outlast(members: () => readonly Machine[], until: Until): Promise<boolean> {
+  async outlast(members: () => readonly Member[], until: Until): Promise<boolean> {
     const heldUp = (): string[] => {
       const names = new Set(members().map(({ name }) => name));
       return [...names].flatMap((name) =>
@@ -181,7 +185,7 @@ export class Connections {
     return this.network.violations;
   }
 
-  async #reach(members: () => readonly Machine[], until: Until): Promise<void> {
+  async #reach(members: () => readonly Member[], until: Until): Promise<void> {
     const apart = (): string[] =>
       members().flatMap((from) =>
         members()

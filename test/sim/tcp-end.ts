@@ -94,9 +94,9 @@ export class TcpEnd {
   get isFull(): boolean {
     return this.#receivedBytes >= RECEIVE_BUFFER_BYTES;
   }
-  /** Its process may take it for good, and nothing comes over it, or nothing arrives, for so long: TcpFlow. */
+  /** Its process has it, and what comes or goes over it is held up: TcpFlow. */
   isHeldUp(us: number): boolean {
-    if (this.isClosed || this.isForgotten) return false;
+    if (!this.#isTold || this.isClosed || this.isForgotten) return false;
     return this.#out?.isHeldUp(us) === true || this.#in?.isHeldUp(us) === true;
   }
   /** Nothing passes any more in one direction, or both: a middle box has forgotten the connection. */
