@@ -4,7 +4,8 @@
  *
  * (k) messages, limits and strangers: connection-network.ts, strangers.ts;
  * (l) a call ends by its deadline; one with a long deadline soon after what held it up has ended, by an answer or a lost connection;
- * (m) when faults have ended, all members soon see and have each other, at whatever address, and answer each other.
+ * (m) when faults have ended, all members soon see and have each other, at whatever address, and answer each other; connections over which
+ *     nothing comes any more are given up by then.
  */
 import { limits } from '../../src/base/limits.ts';
 import { Random } from '../../src/base/random.ts';
@@ -29,7 +30,15 @@ const LATE_MS = limits.peerCallScanMs + 100;
 /** When faults have ended, connections that are dead are found within peerIdleMs, and all is silent but what goes on by itself. */
 const QUIET_US = 4 * limits.peerIdleMs * 1000;
 const REACH_US = 60 * SECOND_US;
+/** Longer than anything takes on a calm network. */
+const HELD_UP_US = 50_000;
 
+/** Runs for so long at most; true where it holds. */
+type Until = (holds: () => boolean, us: number) => Promise<boolean>;
+/** Of a machine, what its connections are judged by. */
+interface Member extends Pick<Machine, 'name' | 'number'> {
+  readonly program: Pick<NonNullable<Machine['program']>, 'reaches'> | null;
+}
 interface Asked {
   readonly from: Machine;
   readonly program: Machine['program'];
@@ -141,20 +150,31 @@ export class Connections {
 
   // ------------------------------------------------------------------------------------------------- the end
 
-  /** All faults have ended, and `members` are one cluster again, though a change that somebody waits for may begin. `until`: runs for so long at most, true where it holds. */
-  async check(
-    members: () => readonly Machine[],
-    until: (holds: () => boolean, us: number) => Promise<boolean>,
-  ): Promise<readonly Violation[]> {
-    this.#isEnded = true;
-    const apart = (): string[] =>
-      members().flatMap((from) =>
-        members()
-          .filter((to) => to !== from && from.program?.reaches(to.number) !== true)
-          .map((to) => `${from.name} ${to.name}`),
+  /**
+   * Faults of connections outlast their end: one that passes nothing is used until a node has heard nothing over it for peerIdleMs, and
+   * TCP waits before it sends again what it could not deliver. Runs until none of that is left between members, and all have each
+   * other. False where there was nothing to wait for: no event has happened.
+   */
+  async outlast(members: () => readonly Member[], until: Until): Promise<boolean> {
+    const heldUp = (): string[] => {
+      const names = new Set(members().map(({ name }) => name));
+      return [...names].flatMap((name) =>
+        [...this.network.tcp.host(name).ends]
+          .filter((end) => names.has(end.other?.host.name ?? '') && end.isHeldUp(HELD_UP_US))
+          .map((end) => `${name} ${end.other?.host.name}`),
       );
-    if (!(await until(() => apart().length === 0, REACH_US)))
-      this.#late(`m: all members have each other within ${REACH_US / SECOND_US} s`, apart().join('; '));
+    };
+    if (heldUp().length === 0) return false;
+    if (!(await until(() => heldUp().length === 0, QUIET_US)))
+      this.#late(`m: no connection is held up ${QUIET_US / SECOND_US} s later`, heldUp().join('; '));
+    await this.#reach(members, until);
+    return true;
+  }
+
+  /** All faults have ended, and `members` are one cluster again, though a change that somebody waits for may begin. */
+  async check(members: () => readonly Machine[], until: Until): Promise<readonly Violation[]> {
+    this.#isEnded = true;
+    await this.#reach(members, until);
     await until(() => false, QUIET_US);
     for (const asked of this.#longCalls)
       if (asked.from.program === asked.program && asked.program !== null)
@@ -165,10 +185,18 @@ export class Connections {
     return this.network.violations;
   }
 
-  async #callAll(
-    members: readonly Machine[],
-    until: (holds: () => boolean, us: number) => Promise<boolean>,
-  ): Promise<void> {
+  async #reach(members: () => readonly Member[], until: Until): Promise<void> {
+    const apart = (): string[] =>
+      members().flatMap((from) =>
+        members()
+          .filter((to) => to !== from && from.program?.reaches(to.number) !== true)
+          .map((to) => `${from.name} ${to.name}`),
+      );
+    if (!(await until(() => apart().length === 0, REACH_US)))
+      this.#late(`m: all members have each other within ${REACH_US / SECOND_US} s`, apart().join('; '));
+  }
+
+  async #callAll(members: readonly Machine[], until: Until): Promise<void> {
     const missing = new Set<string>();
     for (const from of members)
       for (const to of members) {

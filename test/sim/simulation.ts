@@ -172,7 +172,7 @@ class Simulation {
       const nowMs = EPOCH_MS + this.#scheduler.nowUs / 1000;
       if (ring !== null && ring !== undefined)
         violations.push(...compareReplicas(members, ring, nowMs, nowMs - this.#knobs.forgottenMs));
-      if (this.#isHot) violations.push(...(await this.#readHotKey(members)));
+      if (this.#isHot) violations.push(...(await this.#readHotKey()));
       // Last: it takes its time, in which a change of the ring that somebody still waits for may begin.
       if (this.#connections !== null)
         violations.push(...(await this.#connections.check(() => this.#members(), this.#until)));
@@ -248,31 +248,33 @@ class Simulation {
   async #converge(): Promise<boolean> {
     const endUs = this.#scheduler.nowUs + CONVERGED_US;
     const left = (): number => endUs - this.#scheduler.nowUs;
-    const isAgreed = (): boolean => {
-      this.#retireRemoved();
-      // Who was being shut down when everybody else was started.
-      for (const machine of this.#cluster.present) machine.start();
-      this.#restartWaiting();
-      const members = this.#members();
-      const ring = members[0]?.program?.ring;
-      if (ring === null || ring === undefined) return false;
-      if (ring.change !== null) {
-        this.#undoStuck(ring.number);
-        return false;
-      }
-      return (
-        ring.members.length === members.length &&
-        members.every(({ program }) => program?.isOpen === true && program.ring?.number === ring.number)
-      );
-    };
     const isQuiet = (): boolean =>
-      isAgreed() &&
+      this.#isAgreed() &&
       this.#members().every(({ program }) => program?.hintBytes === 0 && program.repairsWaiting === 0);
-    if (!(await this.#until(isAgreed, left()))) return false;
+    if (!(await this.#until(() => this.#isAgreed(), left()))) return false;
     // Hints first: a repair that starts before them would have to see them twice.
     if (!(await this.#until(isQuiet, left()))) return false;
     for (const { program } of this.#members()) program?.repair();
     return await this.#until(isQuiet, left());
+  }
+
+  /** All members have one ring that stands still. */
+  #isAgreed(): boolean {
+    this.#retireRemoved();
+    // Who was being shut down when everybody else was started.
+    for (const machine of this.#cluster.present) machine.start();
+    this.#restartWaiting();
+    const members = this.#members();
+    const ring = members[0]?.program?.ring;
+    if (ring === null || ring === undefined) return false;
+    if (ring.change !== null) {
+      this.#undoStuck(ring.number);
+      return false;
+    }
+    return (
+      ring.members.length === members.length &&
+      members.every(({ program }) => program?.isOpen === true && program.ring?.number === ring.number)
+    );
   }
 
   /** An operator takes back a change that waits for somebody who is gone. */
@@ -323,8 +325,13 @@ class Simulation {
     }
   }
 
-  async #readHotKey(members: readonly Machine[]): Promise<readonly Violation[]> {
-    const reads = new HotReads(this.#scheduler, this.#workload, members);
+  /** While nothing fails and the ring stands still. */
+  async #readHotKey(): Promise<readonly Violation[]> {
+    // A change that somebody waits for may have begun meanwhile.
+    const hasWaited = await this.#connections?.outlast(() => this.#members(), this.#until);
+    if (hasWaited === true && !(await this.#until(() => this.#isAgreed(), CONVERGED_US)))
+      return [this.#late('the cluster is whole again', CONVERGED_US)];
+    const reads = new HotReads(this.#scheduler, this.#workload, this.#members());
     reads.start();
     await this.#until(() => reads.isDone(), 60 * SECOND_US);
     this.#slowestHotReadMs = reads.slowestUs / 1000;

@@ -94,6 +94,11 @@ export class TcpEnd {
   get isFull(): boolean {
     return this.#receivedBytes >= RECEIVE_BUFFER_BYTES;
   }
+  /** Its process has it, and what comes or goes over it is held up: TcpFlow. */
+  isHeldUp(us: number): boolean {
+    if (!this.#isTold || this.isClosed || this.isForgotten) return false;
+    return this.#out?.isHeldUp(us) === true || this.#in?.isHeldUp(us) === true;
+  }
   /** Nothing passes any more in one direction, or both: a middle box has forgotten the connection. */
   stall(outwards: boolean, inwards: boolean): void {
     if (this.#out !== null && outwards) this.#out.isDead = true;

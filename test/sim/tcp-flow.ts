@@ -43,6 +43,10 @@ export class TcpFlow {
     this.#to = to;
   }
 
+  /** A fault, though it may have ended, keeps what is sent now from arriving within `us`: forgotten on the way, tried again later, or behind what is late. */
+  isHeldUp(us: number): boolean {
+    return this.isDead || this.#stuckSinceUs >= 0 || this.#lastDueUs > this.#links.scheduler.nowUs + us;
+  }
   get room(): number {
     return SEND_BUFFER_BYTES - this.#buffered;
   }
