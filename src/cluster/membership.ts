@@ -256,7 +256,9 @@ export class Membership {
     if (this.#rounds++ % this.#health.multiplier === 0)
       for (let i = 0; i < limits.probesPerRound; i++) this.#probes.probeNext();
     this.#syncWithSomebody();
-    this.#askAddresses();
+    // Not asked in every round: addresses of the ring find room in the others, however many seeds there are.
+    this.#seeds.ask();
+    this.#contacts.ask();
     if (this.#rounds % EXPIRE_ROUNDS === 0)
       for (const { number } of this.#table.expire(clock.monotonicMs())) {
         this.#sender.forget(number);
@@ -271,14 +273,6 @@ export class Membership {
     const isToDown = downs.length > 0 && random.below(others.length + downs.length) < downs.length;
     if (isToDown) this.#sender.syncWithDown(random.pick(downs), others.length === 0);
     if (others.length > 0) this.#sender.sync(random.pick(others));
-  }
-
-  /** Now these first, now those: where there is no room for the addresses of both, the first would keep out the others for ever. */
-  #askAddresses(): void {
-    const seedsFirst = this.#world.random.below(2) === 0;
-    if (seedsFirst) this.#seeds.ask();
-    this.#contacts.ask();
-    if (!seedsFirst) this.#seeds.ask();
   }
 
   /** This process stood still: it knows nothing of the others until it has heard from them again. */
