@@ -1,9 +1,9 @@
-import type { Clock, MonotonicMs } from './clock.ts';
-
 /**
  * A time that is looked up once a turn of the event loop: a look at the clock costs 50 to 280 ns on a virtual machine. Of one thread. While
  * one is kept the loop does not wait for anything, so that it is never older than what the thread has done since.
  */
+import type { Clock, MonotonicMs } from './clock.ts';
+
 export class TurnTime<T extends number> {
   readonly #read: () => T;
   /** 0 where it was not looked up yet. */
