@@ -205,9 +205,11 @@ export class ClusterNode implements Calls {
 
   write(request: ClientWrite, done: (answer: ClientWriteAnswer) => void): void {
     const refusal = this.#refusal();
-    const message = `${refusal}; nothing was written`;
     if (refusal === '') this.#coordinator.write(request, done);
-    else done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message });
+    else {
+      const message = `${refusal}; nothing was written`;
+      done({ status: Status.UNAVAILABLE, version: 0, sloppy: false, message });
+    }
   }
   read(request: ClientRead, done: (answer: ClientReadAnswer) => void): void {
     const refusal = this.#refusal();

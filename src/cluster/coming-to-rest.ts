@@ -24,7 +24,7 @@ export interface RestingParts {
   };
 }
 /** RemoteReplicas; null before there are any. */
-export interface Calls {
+export interface EndingCalls {
   endWrites(): void;
   close(): void;
 }
@@ -49,7 +49,7 @@ export async function drainParts(
   return { hints: left, unsettled: parts.behind.size };
 }
 
-export async function comeToRest(parts: RestingParts, calls: Calls | null): Promise<void> {
+export async function comeToRest(parts: RestingParts, calls: EndingCalls | null): Promise<void> {
   const { behind, marks, world } = parts;
   await idle(parts, limits.stopStepMsMax);
   calls?.endWrites();

@@ -207,11 +207,10 @@ export class PlainWrite extends Operation {
 
   /** Hints for what is lost while the answer is open: only where home replicas do not suffice. True where one is out. */
   #coverLosses(): boolean {
-    if (!this.#sloppy || !this.#canSucceed()) return false;
+    const lacking = this.#sloppy ? this.#groups.filter((group) => !this.#suffices(group)) : [];
+    if (lacking.length === 0 || !this.#canSucceed()) return false;
     let placed = false;
-    for (const group of this.#groups) {
-      const { held, soon } = this.#count(group);
-      if (held + soon >= neededOf(this.#request.consistency, group.length)) continue;
+    for (const group of lacking) {
       for (const leg of this.#legs) {
         if (!group.includes(leg.node) || leg.hint !== 'none' || !isLost(leg, this.#silent)) continue;
         if (this.#hint(leg, true)) placed = true;
@@ -220,12 +219,18 @@ export class PlainWrite extends Operation {
     return placed;
   }
 
+  /** With what its home replicas hold, and may answer in time. */
+  #suffices(group: readonly NodeNumber[]): boolean {
+    const { held, soon } = this.#count(group);
+    return held + soon >= neededOf(this.#request.consistency, group.length);
+  }
+
   #canSucceed(): boolean {
     for (const group of this.#groups) {
+      const needed = neededOf(this.#request.consistency, group.length);
       const { held, soon, late, standIns } = this.#count(group);
-      let possible = held + soon + late + (this.#sloppy ? standIns : 0);
-      if (this.#sloppy) possible += this.#standInsFor(group);
-      if (possible < neededOf(this.#request.consistency, group.length)) return false;
+      if (held + soon + late >= needed) continue;
+      if (!this.#sloppy || held + soon + late + standIns + this.#standInsFor(group) < needed) return false;
     }
     return true;
   }

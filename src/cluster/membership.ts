@@ -22,6 +22,7 @@ import { Claim, type ClaimCode, decodeGossip, type Gossip, type News } from './m
 import { checkFacts, checkOptions, type MembershipOptions } from './membership-options.ts';
 import { Peers } from './membership-peers.ts';
 import { Probes } from './membership-probes.ts';
+import { GossipSeeds } from './membership-seeds.ts';
 import { GossipSender, type MembershipStatistics, NEWS_PASSED_ON_MAX } from './membership-sender.ts';
 import { Suspicions } from './membership-suspicions.ts';
 import { deltasFor, digestsOf, newsFor } from './membership-sync.ts';
@@ -39,6 +40,7 @@ export class Membership {
   readonly #peers: Peers;
   readonly #sender: GossipSender;
   readonly #contacts: Contacts;
+  readonly #seeds: GossipSeeds;
   readonly #health = new LocalHealth();
   readonly #generation: Generation;
   readonly #probes: Probes;
@@ -46,7 +48,6 @@ export class Membership {
   #state: 'new' | 'running' | 'raising' | 'left' | 'stopped' = 'new';
   #rounds = 0;
   #roundDueMs = 0;
-  #seedsAskedMs = Number.NEGATIVE_INFINITY;
   #cancelRound: (() => void) | null = null;
   readonly #heard = new Heard();
   /** Facts set before the start, or while the generation is being raised. */
@@ -59,6 +60,7 @@ export class Membership {
     this.#peers = new Peers(world, this.#table);
     this.#sender = new GossipSender(world, this.#table, this.#peers);
     this.#contacts = new Contacts(world, this.#table, this.#sender);
+    this.#seeds = new GossipSeeds(world, options, this.#peers, this.#sender);
     this.#options = options;
     this.#listener = listener;
     this.#facts = new Map(options.facts);
@@ -254,7 +256,8 @@ export class Membership {
     if (this.#rounds++ % this.#health.multiplier === 0)
       for (let i = 0; i < limits.probesPerRound; i++) this.#probes.probeNext();
     this.#syncWithSomebody();
-    this.#askSeeds();
+    // Not asked in every round: addresses of the ring find room in the others, however many seeds there are.
+    this.#seeds.ask();
     this.#contacts.ask();
     if (this.#rounds % EXPIRE_ROUNDS === 0)
       for (const { number } of this.#table.expire(clock.monotonicMs())) {
@@ -270,17 +273,6 @@ export class Membership {
     const isToDown = downs.length > 0 && random.below(others.length + downs.length) < downs.length;
     if (isToDown) this.#sender.syncWithDown(random.pick(downs), others.length === 0);
     if (others.length > 0) this.#sender.sync(random.pick(others));
-  }
-
-  #askSeeds(): void {
-    const nowMs = this.#world.clock.monotonicMs();
-    const isAlone = this.#peers.others.length === 0;
-    const everyMs = isAlone ? limits.seedAloneMs : limits.seedIntervalMs;
-    if (nowMs - this.#seedsAskedMs < everyMs) return;
-    this.#seedsAskedMs = nowMs;
-    const { seeds, address } = this.#options;
-    for (const seed of seeds)
-      if (seed !== address && (isAlone || !this.#peers.isUpAt(seed))) this.#sender.syncWithAddress(seed);
   }
 
   /** This process stood still: it knows nothing of the others until it has heard from them again. */

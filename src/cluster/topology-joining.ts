@@ -4,6 +4,7 @@
  * the ring already is refused, and stops asking as soon as it sees that ring.
  */
 import { limits } from '../base/limits.ts';
+import { rotated } from '../base/rotated.ts';
 import type { ClusterWorld, NodeNumber } from './contract.ts';
 import type { RingMap, RingMember } from './ring-map.ts';
 import type { RingMessage, TopologyOperation } from './ring-messages.ts';
@@ -111,7 +112,7 @@ export class TopologyJoining {
     if (anew) this.#dialledMs = nowMs;
     // Another one first each time: where there is no room for all of them, dead ones would keep out those behind them.
     const first = this.#asks % Math.max(1, this.#seeds.length);
-    for (const seed of [...this.#seeds.slice(first), ...this.#seeds.slice(0, first)])
+    for (const seed of rotated(this.#seeds, first))
       this.#ports.sendTo(seed, { kind: 'ring-fetch', have: 0 }, anew);
   }
 

@@ -36,6 +36,8 @@ export class SharedMemtableWriter implements MemtableWriter {
   readonly #slots: readonly MemtableSlot[];
   readonly #arenaBytes: number;
   readonly #lastSeq: Int32Array;
+  /** By slot: a bit for each keyspace of which it may hold something. Promises and outcomes are in few, and asked for at every write. */
+  readonly #keyspaces: Uint32Array;
   readonly #order: number[] = [];
   #active = -1;
   #slot: MemtableSlot;
@@ -50,6 +52,7 @@ export class SharedMemtableWriter implements MemtableWriter {
     this.#slot = defined(this.#slots[0], 'memtable: a set without slots');
     this.#arenaBytes = memory.options.arenaBytes;
     this.#lastSeq = new Int32Array(slots);
+    this.#keyspaces = new Uint32Array(slots);
     this.#publishOrder();
   }
 
@@ -68,6 +71,7 @@ export class SharedMemtableWriter implements MemtableWriter {
     this.#slot = this.#slotAt(free);
     this.#slot.words.fill(0, 0, this.#slot.shape.buckets);
     this.#lastSeq[free] = 0;
+    this.#keyspaces[free] = 0;
     Atomics.store(this.#control, CONTROL_DURABLE + free, 0);
     this.#head = base;
     this.#crowded = false;
@@ -181,6 +185,7 @@ export class SharedMemtableWriter implements MemtableWriter {
   find(keyspace: number, tokenHi: number, tokenLo: number, key: Uint8Array, latest: boolean): boolean {
     for (let i = 0; i < this.#order.length; i++) {
       const index = this.#order[i] as number;
+      if (((this.#keyspaces[index] as number) & bitOf(keyspace)) === 0) continue;
       const slot = this.#slots[index] as MemtableSlot;
       const newest = slot.descend(tokenHi, tokenLo, keyspace, key, SEQ_ALL);
       if (newest === 0) continue;
@@ -228,6 +233,7 @@ export class SharedMemtableWriter implements MemtableWriter {
     words[at + NODE_TOKEN_LO] = lo;
     Atomics.store(words, slot.link, node);
     this.#lastSeq[this.#active] = node;
+    this.#keyspaces[this.#active] = (this.#keyspaces[this.#active] as number) | bitOf(keyspace);
     return node;
   }
 
@@ -248,3 +254,6 @@ export class SharedMemtableWriter implements MemtableWriter {
     return defined(this.#slots[slot], 'memtable: no such slot');
   }
 }
+
+/** Those above 31 share bits: then a slot is looked through for nothing. */
+const bitOf = (keyspace: number): number => 1 << (keyspace & 31);

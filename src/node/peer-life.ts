@@ -5,6 +5,7 @@
 import { systemClock } from '../base/clock.ts';
 import { ConfigurationError } from '../base/errors.ts';
 import type { Random } from '../base/random.ts';
+import { turnClock } from '../base/turn-time.ts';
 import { ClusterAnswers, placeOf } from '../cluster/cluster-answers.ts';
 import { ClusterNode } from '../cluster/cluster-node.ts';
 import type { ClusterWorld, HintStore, LocalReplica, Timers } from '../cluster/contract.ts';
@@ -106,7 +107,15 @@ export class PeerLife {
       // Also where another connection with it is left: what was asked over this one may never be answered over that.
       onDisconnected: (node, _left, lost) => this.#node?.onDisconnected(node, lost),
     });
-    this.#world = { self, clock: systemClock, random, timers, network: this.#transport, documents, log };
+    this.#world = {
+      self,
+      clock: turnClock(systemClock),
+      random,
+      timers,
+      network: this.#transport,
+      documents,
+      log,
+    };
   }
 
   /** Throws ConfigurationError before it is opened. */

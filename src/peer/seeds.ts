@@ -1,6 +1,9 @@
 /**
  * Connections to addresses whose nodes are not known: the way into a cluster. A few messages wait while one is made; where that
  * fails they are lost, and the next message tries again. Owned by the transport's thread.
+ *
+ * There is room for limits.peerSeedsMax addresses. Only one to which a connection is being made keeps its place whatever comes: what was
+ * found, or not, must not keep out for ever an address that nobody has tried.
  */
 import { limits } from '../base/limits.ts';
 import type { Connection } from './connection.ts';
@@ -20,12 +23,14 @@ export interface Seed {
 }
 
 export class Seeds {
+  /** That which was asked for longest ago is first. */
   readonly #seeds = new Map<string, Seed>();
 
-  /** The seed at an address; null where there are too many with a connection. One without makes room: it may be of a node that is gone. */
+  /** The seed at an address; null where connections are being made to as many others as there is room for. */
   at(address: string): Seed | null {
     let seed = this.#seeds.get(address);
-    if (seed === undefined) {
+    if (seed !== undefined) this.#seeds.delete(address);
+    else {
       if (this.#seeds.size >= limits.peerSeedsMax && !this.#makeRoom()) return null;
       seed = {
         address,
@@ -36,14 +41,20 @@ export class Seeds {
         waitingBytes: 0,
         notBefore: 0,
       };
-      this.#seeds.set(address, seed);
     }
+    this.#seeds.set(address, seed);
     return seed;
   }
 
+  /**
+   * One where nobody was found goes first: it may be of a node that is gone. One that was found goes with its address alone: the transport
+   * has that connection among those of its node, and it serves on.
+   */
   #makeRoom(): boolean {
     for (const { address, connection } of this.#seeds.values())
       if (connection === null) return this.#seeds.delete(address);
+    for (const { address, connection } of this.#seeds.values())
+      if (connection?.state === 'ready') return this.#seeds.delete(address);
     return false;
   }
 
