@@ -1,6 +1,7 @@
 /**
  * (l) A read at QUORUM of a key that plain writes change all the time ends, while nothing fails and the ring stands still
- * (docs/decisions/0021-reads-of-keys-that-change.md). Writers write the key as fast as they are answered, readers read it meanwhile.
+ * (docs/decisions/0021-reads-of-keys-that-change.md). Writers write the key as fast as they are answered, readers read it meanwhile. To be
+ * started when nothing is held up any more by a fault that has ended (Connections.outlast).
  */
 import { Status } from '../../src/base/status.ts';
 import { Consistency } from '../../src/cluster/contract.ts';
