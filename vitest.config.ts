@@ -4,7 +4,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 // `fast` runs in `npm run check`: no processes, no long loops. `slow` starts worker threads, servers and whole processes from the
 // build in dist/. Both are `npm test`. `long` takes the processor for half a minute a file: model tests, hunts for planted
-// defects, imports and joins that are killed over and over: `npm run test:long`.
+// defects, imports and joins that are killed over and over, a million records: `npm run test:long`.
 // Time limits only end what hangs: machines of CI are busy.
 const shared = {
   pool: 'forks' as const,

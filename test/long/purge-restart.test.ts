@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyStatus } from '../../src/cluster/administration.ts';
-import { eventually, getJson, statusOf } from './cluster-processes.ts';
-import { type Child, killAll, run } from './node-process.ts';
+import { eventually, getJson, statusOf } from '../slow/cluster-processes.ts';
+import { type Child, killAll, run } from '../slow/node-process.ts';
 
 type Ringkv = typeof import('../../src/index.ts');
 const entry = pathToFileURL(resolve(import.meta.dirname, '../../dist/src/index.js')).href;
