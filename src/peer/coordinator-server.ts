@@ -29,7 +29,7 @@ import { ClientLink } from '../shard/client-link.ts';
 import { Op, Sloppy } from '../shard/contract.ts';
 import { encodeMessage } from '../shard/replies.ts';
 import type { ShardServerEnds } from '../shard/shard-ends.ts';
-import { newReplyHead, type ReplyHead, RequestView, writeReply } from '../shard/shard-protocol.ts';
+import { newReplyHead, type ReplyHead, RequestView, setPlain, writeReply } from '../shard/shard-protocol.ts';
 
 /** What carries requests out; every `done` is called once. */
 export interface Coordination {
@@ -218,14 +218,7 @@ export class CoordinatorServer {
     const head = this.#head;
     head.slot = slot;
     head.generation = generation;
-    head.status = status;
-    head.version = 0;
-    head.expiresMs = 0;
-    head.done = true;
-    head.sloppy = false;
-    head.tokenHi = 0;
-    head.tokenLo = 0;
-    head.key = EMPTY;
+    setPlain(head, status, 0);
     return head;
   }
 

@@ -8,7 +8,7 @@ import { Status } from '../base/status.ts';
 import type { ClientLink } from './client-link.ts';
 import { statusOfError } from './error-status.ts';
 import { type HeldRequests, NIL } from './held-requests.ts';
-import { newReplyHead, type ReplyHead, type RequestView, writeReply } from './shard-protocol.ts';
+import { newReplyHead, type ReplyHead, type RequestView, setPlain, writeReply } from './shard-protocol.ts';
 
 const EMPTY = new Uint8Array(0);
 const encoder = new TextEncoder();
@@ -45,7 +45,7 @@ export class Replies {
       this.finish(slot, status, version, body);
       return;
     }
-    this.#plain(status, version);
+    setPlain(this.head, status, version);
     this.send(link, request, NIL, body ?? EMPTY, 0, body?.length ?? 0);
   }
 
@@ -115,23 +115,11 @@ export class Replies {
 
   #finish(link: ClientLink, slot: number): boolean {
     const held = this.#held;
-    this.#plain(held.status[slot] as number, held.version[slot] as number);
+    setPlain(this.head, held.status[slot] as number, held.version[slot] as number);
     this.head.slot = held.clientSlot[slot] as number;
     this.head.generation = held.generation[slot] as number;
     const body = held.body[slot] ?? null;
     return this.#write(link, body ?? EMPTY, 0, body?.length ?? 0);
-  }
-
-  #plain(status: number, version: number): void {
-    const { head } = this;
-    head.status = status;
-    head.version = version;
-    head.expiresMs = 0;
-    head.done = true;
-    head.sloppy = false;
-    head.tokenHi = 0;
-    head.tokenLo = 0;
-    head.key = EMPTY;
   }
 
   /** True as well where the client is gone: nobody waits. */
@@ -148,12 +136,12 @@ export class Replies {
 
   /** Sets `head` for a record that was found. */
   setFound(version: number, expiresMs: number): void {
-    this.#plain(Status.OK, version);
+    setPlain(this.head, Status.OK, version);
     this.head.expiresMs = expiresMs;
   }
   /** Sets `head` for a scan page. */
   setPage(done: boolean, tokenHi: number, tokenLo: number, key: Uint8Array): void {
-    this.#plain(Status.OK, 0);
+    setPlain(this.head, Status.OK, 0);
     this.head.done = done;
     this.head.tokenHi = tokenHi;
     this.head.tokenLo = tokenLo;

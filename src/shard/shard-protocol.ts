@@ -253,6 +253,18 @@ export const newReplyHead = (): ReplyHead => ({
   key: EMPTY,
 });
 
+/** Makes `head` say a status and a version, and nothing else; slot and generation stay. */
+export function setPlain(head: ReplyHead, status: number, version: number): void {
+  head.status = status;
+  head.version = version;
+  head.expiresMs = 0;
+  head.done = true;
+  head.sloppy = false;
+  head.tokenHi = 0;
+  head.tokenLo = 0;
+  head.key = EMPTY;
+}
+
 /** Copies a reply with the body bytes[start, start + length) into the channel; false where that is full. */
 export function writeReply(
   out: RingProducer,
