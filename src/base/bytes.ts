@@ -16,7 +16,7 @@ const NO_BYTES = new Uint8Array(0);
 let pool = new ArrayBuffer(POOL_BYTES);
 let used = 0;
 
-/** Not zeroed where they come from a pool; nobody else has them. Never a Buffer, whose slice() shares what that of a Uint8Array copies. */
+/** Nobody else has them, nor had. Never a Buffer, whose slice() shares what that of a Uint8Array copies. */
 export function pooledBytes(length: number): Uint8Array<ArrayBuffer> {
   return length === 0 ? NO_BYTES : pooledAt(0, length);
 }

@@ -199,6 +199,13 @@ export function isDeadAt(view: DataView, offset: number, nowMs: number): boolean
   return (flags & FLAG_EXPIRING) !== 0 && expiresMsAt(view, offset) <= nowMs;
 }
 
+/** The same by bytes, of one record. */
+export function isDeadIn(bytes: Uint8Array, nowMs: number): boolean {
+  const flags = flagsIn(bytes);
+  if ((flags & FLAG_TOMBSTONE) !== 0) return true;
+  return (flags & FLAG_EXPIRING) !== 0 && expiresMsIn(bytes) <= nowMs;
+}
+
 /**
  * What is wrong with a record's header at `offset` in bytes that end at `end`, or '' where nothing is.
  * For readers of untrusted bytes: after '' every accessor above stays inside [offset, end).

@@ -6,6 +6,7 @@ import {
   FLAG_EXPIRING,
   FLAG_TOMBSTONE,
   flagsIn,
+  isDeadIn,
   keyIn,
   originIn,
   type RecordFields,
@@ -74,10 +75,7 @@ export function withVersion(record: Uint8Array, version: number, origin: number)
 export const versionOf = versionIn;
 export const originOf = originIn;
 export const isTombstone = (record: Uint8Array): boolean => (flagsIn(record) & FLAG_TOMBSTONE) !== 0;
-export function isDead(record: Uint8Array, nowMs: number): boolean {
-  const flags = flagsIn(record);
-  return (flags & FLAG_TOMBSTONE) !== 0 || ((flags & FLAG_EXPIRING) !== 0 && expiresMsIn(record) <= nowMs);
-}
+export const isDead = isDeadIn;
 
 /** What is wrong with one encoded record from elsewhere, '' where nothing is. */
 export function faultOfRecord(record: Uint8Array): string {

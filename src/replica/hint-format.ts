@@ -17,7 +17,7 @@
 import { CHECKSUM_BYTES, checksumMatches, writeChecksum } from '../base/checksum.ts';
 import { FormatVersionError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
-import { recordBytesAt, recordFault } from '../base/record.ts';
+import { recordBytesIn, recordFault } from '../base/record.ts';
 
 const MAGIC = 0x48564b52;
 const MAGIC_BYTES = Buffer.from('RKVH', 'latin1');
@@ -56,11 +56,9 @@ export function hintFault(record: Uint8Array, also: Uint8Array | null): string {
   for (const one of also === null ? [record] : [record, also]) {
     if (one.length > peerRecordBytesMax)
       return `a hint with a record of ${one.length} bytes; the limit is ${peerRecordBytesMax}`;
-    const view = new DataView(one.buffer, one.byteOffset, one.length);
     const fault = recordFault(one, 0, one.length);
     if (fault !== '') return `a hint with a bad record: ${fault}`;
-    if (recordBytesAt(view, 0) !== one.length)
-      return `a hint of ${one.length} bytes with more behind its record`;
+    if (recordBytesIn(one) !== one.length) return `a hint of ${one.length} bytes with more behind its record`;
   }
   return '';
 }
