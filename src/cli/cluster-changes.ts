@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { limits } from '../base/limits.ts';
 import type { ClusterChange, DrainAnswer } from '../cluster/administration.ts';
+import { RACK, RACK_TEXT } from '../node/settings.ts';
 import { follow, POLL_MS } from './cluster-follow.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
 import type { Context, Run } from './context.ts';
@@ -84,7 +85,7 @@ export function addReweigh(program: Command, run: Run): void {
   })
     .argument('<node>', 'id of the node, or its first digits')
     .addOption(new Option('--weight <n>', 'share of vnodes; 0 owns none').argParser(weight))
-    .option('--rack <rack>', 'RACK or ZONE/RACK')
+    .addOption(new Option('--rack <rack>', 'RACK or ZONE/RACK').argParser(rackName))
     .action((node: string, flags: ChangeFlags & { readonly weight?: number; readonly rack?: string }) =>
       run((context) => {
         if (flags.weight === undefined && flags.rack === undefined)
@@ -190,6 +191,12 @@ function weight(text: string): number {
   if (!(value >= 0 && value <= WEIGHT_MAX))
     throw new InvalidArgumentError(`Not a number from 0 to ${WEIGHT_MAX}.`);
   return value;
+}
+
+/** What `serve --rack` takes: a node that could not be started with its rack would be no help. */
+function rackName(text: string): string {
+  if (!RACK.test(text)) throw new InvalidArgumentError(`Not ${RACK_TEXT}.`);
+  return text;
 }
 
 const VNODES_MAX = limits.vnodesMax;

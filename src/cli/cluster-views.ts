@@ -1,12 +1,12 @@
 /** `ringkv status`, `ring` and `key`: what a cluster looks like from one of its nodes. */
 import type { Command } from 'commander';
-import { MiB } from '../base/limits.ts';
+import { KiB, MiB } from '../base/limits.ts';
 import type { ClusterStatus, KeyStatus, NodeStatus, RingStatus } from '../cluster/administration.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
 import type { Context, Run } from './context.ts';
 import { ExitCode, type ExitCodeValue } from './exit-codes.ts';
 import { withKey } from './flags.ts';
-import { keyOf } from './keys.ts';
+import { keyOf, shownText } from './keys.ts';
 import { tableOf } from './text-table.ts';
 
 /** Digits of a node's id that a table shows: enough to name it. */
@@ -99,14 +99,18 @@ function progressOf(node: NodeStatus): string[] {
     );
   return lines;
 }
-const mib = (bytes: number): string => `${(bytes / MiB).toFixed(1)} MiB`;
+/** Nothing that is there is shown as 0.0. */
+function mib(bytes: number): string {
+  const tenths = Math.round((bytes / MiB) * 10);
+  return bytes > 0 && tenths === 0 ? `${Math.ceil(bytes / KiB)} KiB` : `${(bytes / MiB).toFixed(1)} MiB`;
+}
 
 function nodeRow(node: NodeStatus, self: string): string[] {
   const { nodeId, state, rack, weight, vnodes, replicas, ring, hintBytes, address, url, member } = node;
   return [
     `${shortId(nodeId)}${nodeId === self ? '*' : ''}`,
     member ? state : `${state}, no member`,
-    rack,
+    shownText(rack),
     String(weight),
     String(vnodes),
     String(replicas),
@@ -123,7 +127,7 @@ function ringText({ ring, vnodes, replicas, ranges }: RingStatus): string[] {
     `ring ${ring}, ${vnodes} vnodes, ${replicas} replicas`,
     ...ranges.map(
       ({ first, last, nodes }) =>
-        `${String(first).padStart(width)}-${String(last).padEnd(width)}  ${nodes.map(shortId).join(' ')}`,
+        `${String(first).padStart(width)}${(first === last ? '' : `-${last}`).padEnd(width + 1)}  ${nodes.map(shortId).join(' ')}`,
     ),
   ];
 }

@@ -119,7 +119,9 @@ function toggle(row: Row): Setting {
 
 const DAY_MS = 86_400_000;
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
-const RACK = /^[A-Za-z0-9_.-]{1,64}(\/[A-Za-z0-9_.-]{1,64})?$/;
+export const RACK = /^[A-Za-z0-9_.-]{1,64}(\/[A-Za-z0-9_.-]{1,64})?$/;
+export const RACK_TEXT =
+  'RACK or ZONE/RACK of letters, digits, dots, dashes and underscores, at most 64 each';
 const SEEDS = /^[^\s,]+:\d{1,5}(,[^\s,]+:\d{1,5})*$/;
 /** The peer port where nobody says: the port and 1000, or a free one where the port is one. */
 export const PEER_PORT_BY_PORT = -1;
@@ -330,7 +332,7 @@ export const settings: readonly Setting[] = [
       help: 'where the node stands, as RACK or ZONE/RACK: replicas go to different ones',
     },
     RACK,
-    'RACK or ZONE/RACK of letters, digits, dots, dashes and underscores',
+    RACK_TEXT,
   ),
   duration(
     {

@@ -95,6 +95,17 @@ describe('the status of a cluster', () => {
     ]);
   });
 
+  it('shows some hints as some, however few, and a rack that would tear the table as a JSON text', () => {
+    const nodes = [
+      nodeOf(1, { hintBytes: 1 }),
+      nodeOf(2, { hintBytes: MiB / 20, rack: 'a\nb' }),
+      nodeOf(3, { hintBytes: MiB / 20 - 1 }),
+    ];
+    const rows = statusText(statusOf(4, { nodes })).slice(2);
+    expect(rows.map((row) => /([0-9.]+ [KM]iB)/.exec(row)?.[1])).toEqual(['1 KiB', '0.1 MiB', '52 KiB']);
+    expect(rows[1]).toContain('"a\\nb"');
+  });
+
   it('never shows more to hand on than there was: what was most may come after what is left', () => {
     const ahead = { ...LEAVER, leaveHintBytesMost: 0, leaveMarksMost: 0 };
     expect(statusText({ ...STATUS, nodes: [ahead] }).slice(-3, -1)).toEqual([
@@ -111,7 +122,8 @@ describe('the commands that show a cluster', () => {
     replicas: 2,
     ranges: [
       { first: 0, last: 7, nodes: [idOf(1), idOf(2)] },
-      { first: 8, last: 99, nodes: [idOf(2)] },
+      { first: 8, last: 8, nodes: [idOf(1)] },
+      { first: 9, last: 99, nodes: [idOf(2)] },
     ],
   };
   const KEY: KeyStatus = {
@@ -129,7 +141,7 @@ describe('the commands that show a cluster', () => {
       'ring',
       '/v1/cluster/ring',
       RING,
-      ['ring 4, 100 vnodes, 2 replicas', ' 0-7   00000001 00000002', ' 8-99  00000002'],
+      ['ring 4, 100 vnodes, 2 replicas', ' 0-7   00000001 00000002', ' 8     00000001', ' 9-99  00000002'],
     ],
     [
       'key k',

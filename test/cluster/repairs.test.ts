@@ -74,6 +74,34 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     expect(cluster.horizon(1, 2)).toBe(0);
   });
 
+  it('let nothing be purged while the ring changes, and as much as before when it has changed', async () => {
+    const cluster = new RepairCluster([1, 2, 3]);
+    const repairs = cluster.start(1);
+    repairs.request(null);
+    expect(await cluster.until(() => !repairs.running, 60_000)).toBe(true);
+    const reached = everyVnode.map((vnode) => cluster.horizon(1, vnode));
+    expect(Math.min(...reached)).toBeGreaterThan(0);
+    const still = cluster.ring;
+    const { members, owners } = still;
+    for (const phase of ['copying', 'switching'] as const) {
+      cluster.ring = { ...still, change: { kind: 'reweigh', node: 1, by: 0, phase, members, owners } };
+      repairs.onRing(cluster.ring);
+      expect(everyVnode.map((vnode) => cluster.horizon(1, vnode))).toEqual(everyVnode.map(() => 0));
+    }
+    repairs.onRing(still);
+    expect(everyVnode.map((vnode) => cluster.horizon(1, vnode))).toEqual(reached);
+  });
+
+  it('let nothing be purged of a node that was alone while another joins it', () => {
+    const cluster = new RepairCluster([1]);
+    const repairs = cluster.start(1);
+    expect(cluster.horizon(1, 5)).toBe(Number.POSITIVE_INFINITY);
+    const { members, owners } = ringOf([1, 2]);
+    const change = { kind: 'join', node: 2, by: 0, phase: 'copying', members, owners } as const;
+    repairs.onRing(ringOf([1], { change }));
+    expect(everyVnode.map((vnode) => cluster.horizon(1, vnode))).toEqual(everyVnode.map(() => 0));
+  });
+
   it('remember horizons over a restart, and after a crash none that was not reached', async () => {
     const cluster = new RepairCluster([1, 2, 3]);
     const first = cluster.start(1);

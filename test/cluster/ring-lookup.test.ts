@@ -52,6 +52,43 @@ describe('the replicas of a vnode', () => {
     }
   });
 
+  it.each([
+    [150, 16_384, 3, 12],
+    [1000, 16_384, 3, 40],
+    [1000, 4096, 2, 7],
+  ])(
+    'lie in distinct zones and racks among %i nodes on %i vnodes, %i zones and %i racks, whoever joins or leaves',
+    (count, vnodes, zones, racks) => {
+      const seed = testSeed();
+      console.log(`replica spread among ${count}: seed ${seed}`);
+      const random = new Random(seed);
+      const somewhere = (number: number): RingMember => {
+        const rack = random.below(racks);
+        return memberOf(number, {
+          zone: `z${rack % zones}`,
+          rack: `r${rack}`,
+          weight: random.pick([0.5, 1, 1, 2]),
+        });
+      };
+      const members = Array.from({ length: count }, (_, i) => somewhere(i + 1));
+      const ring = firstRing(shapeOf(vnodes, zones + 1), members);
+      const rings = [ring];
+      const wanted = [zones + 1, zones + 1, zones];
+      for (const begun of [beginJoin(ring, somewhere(count + 1)), beginLeave(ring, random.between(1, count))])
+        rings.push(nextPhase(nextPhase(begun)));
+      for (const one of rings) {
+        const byNumber = new Map(one.members.map((member) => [member.number, member]));
+        for (let vnode = 0; vnode < vnodes; vnode++) {
+          const nodes = replicasOf(one, vnode).map((number) => byNumber.get(number) as RingMember);
+          const found = [new Set(nodes).size, new Set(nodes.map(rackOf)).size];
+          found.push(new Set(nodes.map(({ zone }) => zone)).size);
+          if (found.some((size, i) => size !== wanted[i]))
+            expect(found, `vnode ${vnode} of ring ${one.number}`).toEqual(wanted);
+        }
+      }
+    },
+  );
+
   it('take the next neighbour that fits', () => {
     const members = [1, 2, 3, 4].map((number) => memberOf(number, { rack: number < 3 ? 'a' : `b${number}` }));
     const ring: RingMap = {
