@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { limits } from '../base/limits.ts';
+import { RACK, RACK_TEXT } from '../base/rack.ts';
 import type { ClusterChange, DrainAnswer } from '../cluster/administration.ts';
-import { RACK, RACK_TEXT } from '../node/settings.ts';
 import { follow, POLL_MS } from './cluster-follow.ts';
 import { type ServerFlags, usingServer, withServer } from './cluster-server.ts';
 import type { Context, Run } from './context.ts';

@@ -6,6 +6,7 @@
 import { parseAddress } from '../base/address.ts';
 import { BadRequestError } from '../base/errors.ts';
 import { limits } from '../base/limits.ts';
+import { RACK, RACK_TEXT } from '../base/rack.ts';
 import type { ClusterChange } from './administration.ts';
 import { weightUnits } from './ring-balance.ts';
 
@@ -70,17 +71,10 @@ function isWeight(weight: unknown): boolean {
   return weightUnits(weight) / limits.ringWeightUnits === weight;
 }
 
+/** What `serve --rack` takes: a node could not be started with another. */
 function checkRack(rack: unknown): void {
-  const parts = typeof rack === 'string' ? rack.split('/') : [];
-  const isPlace = parts.length >= 1 && parts.length <= 2 && parts.every((part) => part !== '');
-  if (!isPlace) throw new BadRequestError(`rack ${shown(rack)} is not RACK or ZONE/RACK`);
-  for (const part of parts) {
-    const bytes = Buffer.byteLength(part);
-    if (bytes > limits.ringNameBytesMax)
-      throw new BadRequestError(
-        `rack ${shown(rack)}: a name of ${bytes} bytes; the limit is ${limits.ringNameBytesMax}`,
-      );
-  }
+  if (typeof rack !== 'string' || !RACK.test(rack))
+    throw new BadRequestError(`rack ${shown(rack)} is not ${RACK_TEXT}`);
 }
 
 function nodeOf(fields: Fields, name: string): string {

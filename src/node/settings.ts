@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { GiB, KiB, limits, MiB } from '../base/limits.ts';
+import { RACK, RACK_TEXT } from '../base/rack.ts';
 import { formatDurationMs, formatSizeBytes, parseDurationMs, parseSizeBytes } from '../base/units.ts';
 import type { NodeConfig } from './contract.ts';
 
@@ -119,9 +120,6 @@ function toggle(row: Row): Setting {
 
 const DAY_MS = 86_400_000;
 const NAME = /^[A-Za-z0-9_.-]{1,64}$/;
-export const RACK = /^[A-Za-z0-9_.-]{1,64}(\/[A-Za-z0-9_.-]{1,64})?$/;
-export const RACK_TEXT =
-  'RACK or ZONE/RACK of letters, digits, dots, dashes and underscores, at most 64 each';
 const SEEDS = /^[^\s,]+:\d{1,5}(,[^\s,]+:\d{1,5})*$/;
 /** The peer port where nobody says: the port and 1000, or a free one where the port is one. */
 export const PEER_PORT_BY_PORT = -1;

@@ -41,6 +41,8 @@ export class Machine {
   number: NodeNumber = 0;
   nodeId = '';
   state: MachineState = 'down';
+  /** It is being shut down, and refuses what it is asked. */
+  isStopping = false;
   program: Program | null = null;
   /** Of the next process: ProgramHost.recoveryMs. */
   recoveryMs = 0;
@@ -138,6 +140,7 @@ export class Machine {
     const life = this.#life;
     if (program === null || life === null) return;
     this.interruptions++;
+    this.isStopping = true;
     program.stop().then(
       () => {
         if (!life.isAlive) return;
@@ -173,6 +176,7 @@ export class Machine {
     this.#life = null;
     this.#site.network.ended(this.name, this.address, byPowerCut);
     this.program = null;
+    this.isStopping = false;
     this.state = 'down';
   }
   #becomeAnother(): void {

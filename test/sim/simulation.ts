@@ -258,7 +258,7 @@ class Simulation {
     return await this.#until(isQuiet, left());
   }
 
-  /** All members have one ring that stands still. */
+  /** All members have one ring that stands still, and none of them is being shut down. */
   #isAgreed(): boolean {
     this.#retireRemoved();
     // Who was being shut down when everybody else was started.
@@ -273,7 +273,10 @@ class Simulation {
     }
     return (
       ring.members.length === members.length &&
-      members.every(({ program }) => program?.isOpen === true && program.ring?.number === ring.number)
+      members.every(
+        ({ program, isStopping }) =>
+          program?.isOpen === true && !isStopping && program.ring?.number === ring.number,
+      )
     );
   }
 
