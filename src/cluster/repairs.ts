@@ -180,13 +180,11 @@ export class Repairs {
       for (const head of onlyHere) leftovers.take(head);
       complete++;
     }
+    this.statistics.resurrections += statistics.resurrections;
     if (complete < needed && failure !== null) throw failure;
     for (const tombstone of leftovers.missedBy(needed)) await this.#bury(tombstone);
-    return {
-      complete: complete >= needed,
-      records: statistics.recordsReceived,
-      bytes: statistics.bytesReceived,
-    };
+    const { recordsReceived: records, bytesReceived: bytes } = statistics;
+    return { complete: complete >= needed, records, bytes };
   }
 
   // ------------------------------------------------------------------------------------------------ parts

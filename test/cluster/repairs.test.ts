@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../src/base/limits.ts';
 import { KEYSPACE_PROMISES, versionAt } from '../../src/base/record.ts';
-import { vnodeOf } from '../../src/base/token.ts';
+import { hashToken, token, vnodeOf } from '../../src/base/token.ts';
 import type { NodeNumber } from '../../src/cluster/contract.ts';
 import { replicasOf } from '../../src/cluster/ring-lookup.ts';
 import { testSeed } from '../seed.ts';
@@ -248,6 +248,23 @@ describe(`the repairs of a node, seed ${seed},`, () => {
     expect(areSame(cluster, vnode)).toBe(true);
     expect(cluster.replica(4).all()).toEqual([]);
     expect(cluster.horizon(4, vnode)).toBe(0);
+  });
+
+  it('count a forgotten deletion that they meet while they pull', async () => {
+    const cluster = new RepairCluster([1, 2, 3]);
+    const key = 'k';
+    hashToken(Buffer.from(key));
+    const vnode = vnodeOf(token.hi, VNODES);
+    const deletedUs = cluster.nowMs * 1000;
+    cluster.replica(2).load([recordOf({ key, version: deletedUs - 10, value: 'deleted since' })]);
+    cluster.replica(1).load([recordOf({ key, version: deletedUs, tombstone: true })]);
+    cluster.nowMs += DAY_MS;
+    cluster.replica(1).raiseHorizon(vnode, cluster.nowMs);
+    expect(cluster.replica(1).purge()).toBe(1);
+    const repairs = cluster.start(1);
+    await repairs.pull(vnode, [2, 3]);
+    expect(repairs.statistics.resurrections).toBe(1);
+    repairs.stop();
   });
 
   it('pull a vnode from others where one of its replicas is up and cannot be read', async () => {
