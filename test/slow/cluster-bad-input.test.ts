@@ -74,7 +74,11 @@ const refused: readonly Refused[] = [
   { change: 'reweigh', body: () => ({ node: idOf(0), rack: 5 }), says: /rack 5 is not RACK or ZONE\/RACK/ },
   { change: 'reweigh', body: () => ({ node: idOf(0), rack: '' }), says: /rack "" is not RACK/ },
   { change: 'reweigh', body: () => ({ node: idOf(0), rack: 'a/b/c' }), says: /rack "a\/b\/c" is not RACK/ },
-  { change: 'reweigh', body: () => ({ node: idOf(0), rack: long }), says: /of 257 bytes; the limit is 256/ },
+  {
+    change: 'reweigh',
+    body: () => ({ node: idOf(0), rack: long }),
+    says: /letters, digits, dots, dashes and underscores, at most 64 each/,
+  },
   { change: 'repair', body: () => ({ vnodes: 5 }), says: /vnodes 5 are no array of 1 to 64 numbers/ },
   { change: 'repair', body: () => ({ vnodes: [] }), says: /vnodes \[\] are no array of 1 to 64/ },
   { change: 'repair', body: () => ({ vnodes: [VNODES] }), says: /vnode 64 is no whole number from 0 to 63/ },
